@@ -1,0 +1,6 @@
+export * from './answer.js';
+export * from './codec.js';
+export * from './envelope.js';
+export * from './ids.js';
+export * from './json.js';
+export * from './record.js';

@@ -1,0 +1,245 @@
+/**
+ * A strict JSON reader that keeps positions instead of values (RFC 8259). It tells whether bytes are one JSON text
+ * and where the members of a top-level object stand, so that a content can be handed on as the very bytes that came:
+ * no number loses digits, no key changes its place. It does not recurse; nesting is bounded by the caller.
+ */
+import { isUtf8 } from 'node:buffer';
+
+/** Where a value stands: bytes [start, end). */
+export interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Why bytes are not acceptable JSON, and at which byte. */
+export interface JsonFault {
+  readonly kind: 'fault';
+  readonly reason: string;
+  readonly at: number;
+}
+
+/** The members of a top-level object: name → where its value stands. A name that comes twice: the last one holds. */
+export interface JsonObject {
+  readonly kind: 'object';
+  readonly members: ReadonlyMap<string, Span>;
+}
+
+/** Nesting accepted by default; deeper input is refused before anything recursive sees it. */
+export const MAX_DEPTH = 64;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+
+/** Thrown inside this file only. */
+class Refusal extends Error {
+  constructor(
+    readonly reason: string,
+    readonly at: number,
+  ) {
+    super(reason);
+  }
+}
+
+/** Whether `bytes` are exactly one JSON text in UTF-8, nested at most `maxDepth` deep. */
+export function isJson(bytes: Uint8Array, maxDepth: number = MAX_DEPTH): boolean {
+  return isUtf8(bytes) && attempt(() => wholeText(bytes, maxDepth)) === undefined;
+}
+
+/** Finds the members of the JSON object that `bytes` hold, or says why they hold none. */
+export function readObject(bytes: Uint8Array, maxDepth: number = MAX_DEPTH): JsonObject | JsonFault {
+  if (!isUtf8(bytes)) return { kind: 'fault', reason: 'not UTF-8', at: 0 };
+  const members = new Map<string, Span>();
+  const fault = attempt(() => readMembers(bytes, maxDepth, members));
+  return fault ?? { kind: 'object', members };
+}
+
+/** The value at `span`, by the platform's own parser. The span comes from `readObject`, so it is valid JSON. */
+export function valueAt(bytes: Buffer, span: Span): unknown {
+  return JSON.parse(bytes.toString('utf8', span.start, span.end));
+}
+
+function attempt(read: () => void): JsonFault | undefined {
+  try {
+    read();
+    return undefined;
+  } catch (error) {
+    /* c8 ignore next: anything else is a bug of this file and must surface */
+    if (!(error instanceof Refusal)) throw error;
+    return { kind: 'fault', reason: error.reason, at: error.at };
+  }
+}
+
+function wholeText(bytes: Uint8Array, maxDepth: number): void {
+  const end = skipSpace(bytes, skipValue(bytes, skipSpace(bytes, 0), maxDepth));
+  if (end !== bytes.length) throw new Refusal('there is something behind the value', end);
+}
+
+function readMembers(bytes: Uint8Array, maxDepth: number, members: Map<string, Span>): void {
+  let at = skipSpace(bytes, 0);
+  if (at === bytes.length) throw new Refusal('empty', at);
+  if (bytes[at] !== OPEN_OBJECT) throw new Refusal('not an object', at);
+  at = skipSpace(bytes, at + 1);
+  if (bytes[at] === CLOSE_OBJECT) {
+    at += 1;
+  } else {
+    for (;;) {
+      const nameEnd = skipString(bytes, at);
+      const name = String(JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset + at, nameEnd - at).toString('utf8')));
+      at = skipSpace(bytes, nameEnd);
+      if (bytes[at] !== COLON) throw new Refusal('a colon is missing', at);
+      const start = skipSpace(bytes, at + 1);
+      const end = skipValue(bytes, start, maxDepth - 1);
+      members.set(name, { start, end });
+      at = skipSpace(bytes, end);
+      if (bytes[at] === CLOSE_OBJECT) break;
+      if (bytes[at] !== COMMA) throw new Refusal('a comma or the end of the object is missing', at);
+      at = skipSpace(bytes, at + 1);
+    }
+    at += 1;
+  }
+  at = skipSpace(bytes, at);
+  if (at !== bytes.length) throw new Refusal('there is something behind the object', at);
+}
+
+function skipSpace(bytes: Uint8Array, from: number): number {
+  let at = from;
+  for (;;) {
+    const byte = bytes[at];
+    if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return at;
+    at += 1;
+  }
+}
+
+/** Skips one value of any kind that starts at `from`; returns the position behind it. */
+function skipValue(bytes: Uint8Array, from: number, maxDepth: number): number {
+  // The closing bytes of the containers that are open, innermost last.
+  const open: number[] = [];
+  let at = from;
+  for (;;) {
+    // A value starts here.
+    const byte = bytes[at];
+    if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
+      if (open.length >= maxDepth) throw new Refusal('nested too deep', at);
+      const close = byte === OPEN_OBJECT ? CLOSE_OBJECT : CLOSE_ARRAY;
+      at = skipSpace(bytes, at + 1);
+      if (bytes[at] !== close) {
+        open.push(close);
+        if (close === CLOSE_OBJECT) at = skipName(bytes, at);
+        continue;
+      }
+      at += 1;
+    } else {
+      at = skipScalar(bytes, at);
+    }
+    // A value has ended here: close what ends with it, then go to the next value or return.
+    for (;;) {
+      const close = open.at(-1);
+      if (close === undefined) return at;
+      at = skipSpace(bytes, at);
+      if (bytes[at] === close) {
+        open.pop();
+        at += 1;
+        continue;
+      }
+      if (bytes[at] !== COMMA) throw new Refusal('a comma or a closing bracket is missing', at);
+      at = skipSpace(bytes, at + 1);
+      if (close === CLOSE_OBJECT) at = skipName(bytes, at);
+      break;
+    }
+  }
+}
+
+/** Skips a member's name and its colon, up to its value. */
+function skipName(bytes: Uint8Array, from: number): number {
+  const at = skipSpace(bytes, skipString(bytes, from));
+  if (bytes[at] !== COLON) throw new Refusal('a colon is missing', at);
+  return skipSpace(bytes, at + 1);
+}
+
+function skipScalar(bytes: Uint8Array, from: number): number {
+  switch (bytes[from]) {
+    case QUOTE:
+      return skipString(bytes, from);
+    case 0x74:
+      return skipWord(bytes, from, 'true');
+    case 0x66:
+      return skipWord(bytes, from, 'false');
+    case 0x6e:
+      return skipWord(bytes, from, 'null');
+    default:
+      return skipNumber(bytes, from);
+  }
+}
+
+function skipWord(bytes: Uint8Array, from: number, word: string): number {
+  for (let i = 1; i < word.length; i++) {
+    if (bytes[from + i] !== word.charCodeAt(i)) throw new Refusal('an unknown word', from);
+  }
+  return from + word.length;
+}
+
+function skipString(bytes: Uint8Array, from: number): number {
+  if (bytes[from] !== QUOTE) {
+    throw new Refusal(from >= bytes.length ? 'ends too early' : 'a string is missing', from);
+  }
+  let at = from + 1;
+  for (;;) {
+    const byte = bytes[at];
+    if (byte === undefined) throw new Refusal('a string does not end', from);
+    if (byte === QUOTE) return at + 1;
+    if (byte < 0x20) throw new Refusal('a control character in a string', at);
+    at = byte === BACKSLASH ? skipEscape(bytes, at) : at + 1;
+  }
+}
+
+function skipEscape(bytes: Uint8Array, from: number): number {
+  const letter = bytes[from + 1];
+  if (letter === 0x75) {
+    for (let i = 2; i < 6; i++) {
+      if (!isHexDigit(bytes[from + i])) throw new Refusal('a bad escape', from);
+    }
+    return from + 6;
+  }
+  // " \\ / b f n r t
+  if (letter === undefined || !'"\\/bfnrt'.includes(String.fromCharCode(letter)))
+    throw new Refusal('a bad escape', from);
+  return from + 2;
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 0x30 && byte <= 0x39;
+}
+
+function isHexDigit(byte: number | undefined): boolean {
+  return isDigit(byte) || (byte !== undefined && (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66);
+}
+
+function skipNumber(bytes: Uint8Array, from: number): number {
+  let at = from;
+  if (bytes[at] === 0x2d) at += 1;
+  const first = at;
+  if (!isDigit(bytes[at])) throw new Refusal(at >= bytes.length ? 'ends too early' : 'not a value', from);
+  at = skipDigits(bytes, at);
+  if (bytes[first] === 0x30 && at > first + 1) throw new Refusal('a number with a leading zero', from);
+  if (bytes[at] === 0x2e) at = skipDigits(bytes, at + 1);
+  if (bytes[at] === 0x65 || bytes[at] === 0x45) {
+    at += 1;
+    if (bytes[at] === 0x2b || bytes[at] === 0x2d) at += 1;
+    at = skipDigits(bytes, at);
+  }
+  return at;
+}
+
+/** Skips digits; one at least has to stand there. */
+function skipDigits(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (isDigit(bytes[at])) at += 1;
+  if (at === from) throw new Refusal('a digit is missing', at);
+  return at;
+}

@@ -1,0 +1,113 @@
+/**
+ * What the journal keeps of a message, and the states it goes through (CONTRACT section 1). Records are plain and
+ * immutable: a change of state makes a new one, and the datastore decides which changes are allowed.
+ */
+import type { Directive, DirectiveKey, MessageKey, WorkerName } from './ids.js';
+import type { AnswerCode, Metadata } from './envelope.js';
+
+/**
+ * `accepted`: durable, nothing done yet. `fetching`: the processor is getting its detached content. `ready`: may be
+ * given to the worker. `dispatching`: the call to the worker is under way. After a restart both of the last are `ready`.
+ */
+export type InboundState = 'accepted' | 'fetching' | 'ready' | 'dispatching';
+
+/** The ends of an inbound message. Exactly one of them is recorded. */
+export type InboundEnd = 'delivered' | 'expired' | 'cancelled' | 'dead';
+
+/** `sending`: published or POSTed, not yet acknowledged. After a restart it is `queued` again. */
+export type OutboundState = 'queued' | 'sending';
+
+/** The ends of a result. */
+export type OutboundEnd = 'sent' | 'posted' | 'dead';
+
+/** Bytes of a message: in the record itself, or in a file of the content directory when there are many. */
+export type Content =
+  | { readonly kind: 'inline'; readonly bytes: Buffer }
+  | { readonly kind: 'file'; readonly path: string; readonly size: number };
+
+/** Where replies go that the requester wants on a topic of its own (MQTT 5). */
+export interface ReplyTopic {
+  readonly topic: string;
+  readonly correlationData: Buffer | undefined;
+}
+
+export interface InboundRecord {
+  readonly kind: 'inbound';
+  readonly key: MessageKey;
+  readonly state: InboundState;
+  readonly messageId: string;
+  readonly responseTo: string;
+  readonly directive: Directive;
+  readonly directiveKey: DirectiveKey;
+  readonly metadata: Metadata;
+  readonly content: Content;
+  /** True once the detached content has been fetched: `content` is the body, no longer the URL. */
+  readonly isFetched: boolean;
+  /** 0–9, 9 first. */
+  readonly priority: number;
+  /** Wall time of arrival. */
+  readonly arrivedAt: number;
+  /** The earliest of `expires`, `ttl` and MQTT's expiry, as wall time; undefined when none was given. */
+  readonly expiresAt: number | undefined;
+  /** Failed attempts that count (CONTRACT 1.5). */
+  readonly attempts: number;
+  /** Failed fetches of the detached content (CONTRACT 1.7). */
+  readonly fetches: number;
+  /** Wall time before which it is not tried again; 0 when it may be tried at once. */
+  readonly dueAt: number;
+  readonly replyTopic: ReplyTopic | undefined;
+  /** The record this one replays; undefined for what came over the wire. */
+  readonly replayOf: MessageKey | undefined;
+}
+
+/** Where a result goes. Each is a lane of its own for each worker: order holds within it. */
+export type Destination =
+  | { readonly kind: 'data-out' }
+  | { readonly kind: 'topic'; readonly topic: string; readonly correlationData: Buffer | undefined }
+  | { readonly kind: 'url'; readonly url: string };
+
+export interface OutboundRecord {
+  readonly kind: 'outbound';
+  readonly key: MessageKey;
+  readonly state: OutboundState;
+  /** Who made it; undefined for an answer of the agent itself. */
+  readonly worker: WorkerName | undefined;
+  readonly messageId: string;
+  readonly responseTo: string;
+  /** As the worker gave it: a directive, or a URL. */
+  readonly directive: string;
+  readonly metadata: Metadata;
+  /** The bytes as the worker gave them. */
+  readonly content: Content;
+  readonly destination: Destination;
+  readonly arrivedAt: number;
+  readonly attempts: number;
+  readonly dueAt: number;
+}
+
+/** Why a message was given up. `code` is what the error answer says. */
+export interface Failure {
+  readonly code: AnswerCode;
+  /** A sentence for a person: what went wrong, with names, without secrets. */
+  readonly text: string;
+}
+
+/** A message that was given up, as it is kept. */
+export interface DeadRecord {
+  readonly kind: 'dead';
+  readonly key: MessageKey;
+  readonly direction: 'inbound' | 'outbound';
+  readonly endedAt: number;
+  readonly failure: Failure;
+  readonly messageId: string;
+  readonly directive: string;
+  readonly metadata: Metadata;
+  readonly content: Content;
+}
+
+/** Content up to this size lives in the record; more of it in a file (DEPENDENCIES, lmdb). */
+export const INLINE_LIMIT = 64 * 1024;
+
+export function contentSize(content: Content): number {
+  return content.kind === 'inline' ? content.bytes.length : content.size;
+}

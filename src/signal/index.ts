@@ -1,0 +1,2 @@
+export { Signal, type ErrorSink } from './signal.js';
+export { Channel, type FullPolicy } from './channel.js';
