@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { CommandEnvelope, ConnectionStatus, DataEnvelope, EventName, Metadata, OutgoingData } from './envelope.js';
 import { NAME_RULE, parseDirective } from './ids.js';
-import { isJson, MAX_DEPTH, readObject, valueAt, type JsonObject, type Span } from './json.js';
+import { isJson, MAX_DEPTH, readObject, valueAt, type JsonFault, type JsonObject, type Span } from './json.js';
 
 /** Why a payload is no envelope; with the ids, where they could be read, so that it can be answered. */
 export interface Malformed {
@@ -35,7 +35,7 @@ export function decodeData(
   limits: DecodeLimits = DEFAULT_DECODE_LIMITS,
 ): { readonly kind: 'data'; readonly envelope: DataEnvelope } | Malformed {
   const object = readObject(payload, limits.maxDepth);
-  if (object.kind === 'fault') return malformed(`not a JSON object: ${object.reason} at byte ${object.at}`);
+  if (object.kind === 'fault') return malformedJson(payload, object);
   const fields = new Fields(payload, object);
   try {
     fields.expectType('data');
@@ -58,7 +58,7 @@ export function decodeCommand(
   payload: Buffer,
 ): { readonly kind: 'command'; readonly envelope: CommandEnvelope } | Malformed {
   const object = readObject(payload);
-  if (object.kind === 'fault') return malformed(`not a JSON object: ${object.reason} at byte ${object.at}`);
+  if (object.kind === 'fault') return malformedJson(payload, object);
   const fields = new Fields(payload, object);
   try {
     fields.expectType('command');
@@ -75,6 +75,14 @@ export function decodeCommand(
   } catch (error) {
     return malformedBy(error, fields);
   }
+}
+
+/** The ids that name a message, each undefined where it cannot be read. */
+export type ReadableIds = Pick<Malformed, 'messageId' | 'directive'>;
+
+/** The ids that stand in the first bytes of a payload too large to be taken: those before the cut can be read. */
+export function readableIds(payload: Buffer): ReadableIds {
+  return idsFrom(new Fields(payload, readObject(payload)));
 }
 
 /** The payload of a data message. `content` must be a JSON text (see `jsonContent`). */
@@ -150,26 +158,26 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function malformed(reason: string): Malformed {
-  return { kind: 'malformed', reason, messageId: undefined, directive: undefined };
+function malformedJson(payload: Buffer, fault: JsonFault): Malformed {
+  const ids = idsFrom(new Fields(payload, fault));
+  return { kind: 'malformed', reason: `not a JSON object: ${fault.reason} at byte ${fault.at}`, ...ids };
 }
 
 function malformedBy(error: unknown, fields: Fields): Malformed {
   /* c8 ignore next: anything else is a bug of this file and must surface */
   if (!(error instanceof Misfit)) throw error;
-  return {
-    kind: 'malformed',
-    reason: error.message,
-    messageId: fields.readable('message_id'),
-    directive: fields.readable('directive'),
-  };
+  return { kind: 'malformed', reason: error.message, ...idsFrom(fields) };
+}
+
+function idsFrom(fields: Fields): ReadableIds {
+  return { messageId: fields.readable('message_id'), directive: fields.readable('directive') };
 }
 
 /** Reads the fields of one envelope. As in the original, null stands for a field that is missing. */
 class Fields {
   constructor(
     private readonly payload: Buffer,
-    private readonly object: JsonObject,
+    private readonly object: Pick<JsonObject, 'members'>,
   ) {}
 
   value(name: string): unknown {
@@ -228,6 +236,8 @@ class Fields {
   /** A field's text for an answer to what could not be understood otherwise; undefined when it cannot be read. */
   readable(name: string): string | undefined {
     const value = this.value(name);
-    return typeof value === 'string' && value !== '' && value.length <= MAX_ID_LENGTH ? value : undefined;
+    if (typeof value !== 'string' || value === '' || value.length > MAX_ID_LENGTH) return undefined;
+    // U+FFFD: the bytes were not UTF-8, and an answer under another id would answer nobody.
+    return value.includes('\uFFFD') ? undefined : value;
   }
 }

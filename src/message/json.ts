@@ -16,6 +16,8 @@ export interface JsonFault {
   readonly kind: 'fault';
   readonly reason: string;
   readonly at: number;
+  /** The members that stood whole before the fault: enough, often, to answer what cannot be accepted. */
+  readonly members: ReadonlyMap<string, Span>;
 }
 
 /** The members of a top-level object: name → where its value stands. A name that comes twice: the last one holds. */
@@ -53,10 +55,11 @@ export function isJson(bytes: Uint8Array, maxDepth: number = MAX_DEPTH): boolean
 
 /** Finds the members of the JSON object that `bytes` hold, or says why they hold none. */
 export function readObject(bytes: Uint8Array, maxDepth: number = MAX_DEPTH): JsonObject | JsonFault {
-  if (!isUtf8(bytes)) return { kind: 'fault', reason: 'not UTF-8', at: 0 };
   const members = new Map<string, Span>();
-  const fault = attempt(() => readMembers(bytes, maxDepth, members));
-  return fault ?? { kind: 'object', members };
+  const refusal = attempt(() => readMembers(bytes, maxDepth, members));
+  if (!isUtf8(bytes)) return { kind: 'fault', reason: 'not UTF-8', at: 0, members };
+  if (refusal) return { kind: 'fault', reason: refusal.reason, at: refusal.at, members };
+  return { kind: 'object', members };
 }
 
 /** The value at `span`, by the platform's own parser. The span comes from `readObject`, so it is valid JSON. */
@@ -64,14 +67,14 @@ export function valueAt(bytes: Buffer, span: Span): unknown {
   return JSON.parse(bytes.toString('utf8', span.start, span.end));
 }
 
-function attempt(read: () => void): JsonFault | undefined {
+function attempt(read: () => void): Refusal | undefined {
   try {
     read();
     return undefined;
   } catch (error) {
     /* c8 ignore next: anything else is a bug of this file and must surface */
     if (!(error instanceof Refusal)) throw error;
-    return { kind: 'fault', reason: error.reason, at: error.at };
+    return error;
   }
 }
 

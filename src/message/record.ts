@@ -80,6 +80,8 @@ export interface OutboundRecord {
   /** The bytes as the worker gave them. */
   readonly content: Content;
   readonly destination: Destination;
+  /** Under which a second copy of this result is recognised; undefined for an answer of the agent itself. */
+  readonly idKey: string | undefined;
   readonly arrivedAt: number;
   readonly attempts: number;
   readonly dueAt: number;
@@ -107,6 +109,13 @@ export interface DeadRecord {
 
 /** Content up to this size lives in the record; more of it in a file (DEPENDENCIES, lmdb). */
 export const INLINE_LIMIT = 64 * 1024;
+
+/** What a record counts for in the spool: its content and about what the rest of it takes, in bytes. */
+export function spoolSize(record: InboundRecord | OutboundRecord): number {
+  let size = 256 + contentSize(record.content) + record.messageId.length + record.directive.length;
+  for (const name in record.metadata) size += name.length + (record.metadata[name]?.length ?? 0) + 8;
+  return size;
+}
 
 export function contentSize(content: Content): number {
   return content.kind === 'inline' ? content.bytes.length : content.size;

@@ -1,0 +1,75 @@
+/**
+ * Content too large for a record lives in a file of the content directory, 0600, synced with its directory before the
+ * record that names it is committed. A file that no record names is left over from a crash and deleted at the start.
+ */
+import { randomBytes } from 'node:crypto';
+import { open, readFile, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AgentError, errorText } from '../errors.js';
+import { INLINE_LIMIT, type Content } from '../message/index.js';
+import { makePrivateDirectory } from './lmdb-journal.js';
+
+export class ContentFiles {
+  /** `directory` is made at `open`. */
+  constructor(readonly directory: string) {}
+
+  open(): Promise<void> {
+    return makePrivateDirectory(this.directory);
+  }
+
+  /** A new file to write to. Whoever writes it syncs and closes it. */
+  async create(): Promise<{ readonly path: string; readonly handle: FileHandle }> {
+    const path = join(this.directory, randomBytes(12).toString('hex'));
+    return { path, handle: await open(path, 'wx', 0o600) };
+  }
+
+  /** Whether these bytes belong in a file of their own. */
+  isLarge(bytes: Buffer): boolean {
+    return bytes.length > INLINE_LIMIT;
+  }
+
+  /** Bytes as a content: small ones as they are, many in a synced file. */
+  async store(bytes: Buffer): Promise<Content> {
+    if (!this.isLarge(bytes)) return { kind: 'inline', bytes };
+    try {
+      const { path, handle } = await this.create();
+      try {
+        await handle.writeFile(bytes);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await this.syncDirectory();
+      return { kind: 'file', path, size: bytes.length };
+    } catch (error) {
+      throw new AgentError(
+        'journal.write_failed',
+        `a content file in ${this.directory} cannot be written: ${errorText(error)}. See to the disk`,
+        { path: this.directory },
+        { cause: error },
+      );
+    }
+  }
+
+  read(content: Content): Promise<Buffer> {
+    return content.kind === 'inline' ? Promise.resolve(content.bytes) : readFile(content.path);
+  }
+
+  /** Makes the names of new files durable. */
+  async syncDirectory(): Promise<void> {
+    const handle = await open(this.directory, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Deletes every file that is not `named`. */
+  async sweep(named: ReadonlySet<string>): Promise<void> {
+    for (const name of await readdir(this.directory)) {
+      const path = join(this.directory, name);
+      if (!named.has(path)) await rm(path, { force: true, recursive: true });
+    }
+  }
+}

@@ -1,0 +1,399 @@
+/**
+ * The state that router, processor, dispatcher and process manager share. What is alive stands in LokiJS collections
+ * in memory, bounded; the journal on disk is the only thing that survives. This is the face of the module: each call
+ * goes to the queue or the collection that knows about it.
+ */
+import { join } from 'node:path';
+import type { FileHandle } from 'node:fs/promises';
+import { AgentError } from '../errors.js';
+import type { Log } from '../log/log.js';
+import {
+  metadataFrom,
+  parseDirective,
+  type Content,
+  type DeadRecord,
+  type Directive,
+  type DirectiveKey,
+  type Failure,
+  type InboundEnd,
+  type InboundRecord,
+  type MessageKey,
+  type OutboundEnd,
+  type OutboundRecord,
+  type WorkerName,
+} from '../message/index.js';
+import type { Signal } from '../signal/index.js';
+import type { Clock } from '../time.js';
+import { Alarms } from './alarms.js';
+import { ContentFiles } from './content-files.js';
+import { DeadLetters, type DeadLimits } from './dead-letters.js';
+import { InboundQueue } from './inbound-queue.js';
+import type { Acceptance, Cancellation, Ending, Lifetimes, NewInbound, NextOptions } from './inbound-types.js';
+import type { Journal } from './journal.js';
+import { Ledger, type SpoolLimits } from './ledger.js';
+import { LiveCollection, liveDatabase } from './live-collection.js';
+import { makePrivateDirectory } from './lmdb-journal.js';
+import type { LiveRecord } from './lanes.js';
+import { OutboundQueue, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
+import { RecentIds, type DedupeWindow } from './recent-ids.js';
+import { SmallFacts } from './small-facts.js';
+import { StateLock } from './state-lock.js';
+
+export interface DatastoreOptions {
+  /** Holds content/ and lock; the journal's own directory is the journal's affair. */
+  readonly stateDir: string;
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly spool: SpoolLimits;
+  readonly dead: DeadLimits;
+  readonly dedupe: DedupeWindow;
+  readonly lifetimes: Lifetimes & {
+    /** How long a result may wait for its destination. */
+    readonly result: number;
+  };
+}
+
+/** A directive that a worker has registered. */
+export interface Handler {
+  /** As the worker wrote it. */
+  readonly directive: Directive;
+  readonly features: Readonly<Record<string, string>>;
+  readonly detachedContent: boolean;
+}
+
+/** A worker as the dispatcher sees it. */
+export interface WorkerEntry {
+  readonly id: WorkerName;
+  readonly pid: number | undefined;
+  readonly handlers: readonly Handler[];
+  /** `gone`: its process has ended, and it is still given time to come back before the fleet is told. */
+  readonly state: 'registered' | 'gone';
+}
+
+/** A worker as the process manager sees it. */
+export interface ProcessEntry {
+  readonly id: WorkerName;
+  readonly state: string;
+  readonly pid?: number;
+  /** Wall time. */
+  readonly startedAt?: number;
+  readonly restarts: number;
+  readonly detail?: string;
+}
+
+/** A message refused at the door. */
+export interface Refused {
+  readonly messageId: string | undefined;
+  readonly directive: string | undefined;
+  readonly failure: Failure;
+  readonly content: Buffer;
+  readonly arrivedAt: number;
+}
+
+/** What the layout of the journal is called; a newer one is refused, an older one would be upgraded at the start. */
+const FORMAT = 1;
+
+export class Datastore {
+  readonly #database = liveDatabase();
+  readonly #messages = new LiveCollection<MessageKey, LiveRecord>(this.#database, 'messages', (record) => record.key);
+  readonly workers = new LiveCollection<WorkerName, WorkerEntry>(this.#database, 'workers', (entry) => entry.id);
+  readonly processes = new LiveCollection<WorkerName, ProcessEntry>(this.#database, 'processes', (entry) => entry.id);
+  readonly #lock: StateLock;
+  readonly #files: ContentFiles;
+  readonly #ledger: Ledger;
+  readonly #facts: SmallFacts;
+  readonly #dead: DeadLetters;
+  readonly #alarms: Alarms;
+  readonly #inbound: InboundQueue;
+  readonly #outbound: OutboundQueue;
+  #scope: AbortController | undefined;
+
+  constructor(private readonly options: DatastoreOptions) {
+    const { stateDir, journal, clock, log } = options;
+    this.#lock = new StateLock(stateDir);
+    this.#files = new ContentFiles(join(stateDir, 'content'));
+    this.#ledger = new Ledger(journal, this.#files, clock, log, options.spool);
+    this.#facts = new SmallFacts(this.#ledger);
+    this.#dead = new DeadLetters(this.#ledger, options.dead, log);
+    this.#alarms = new Alarms(this.#ledger, (recordKey) => this.#inbound.rang(recordKey));
+    const ids = new RecentIds(this.#ledger, options.dedupe);
+    this.#outbound = new OutboundQueue(this.#ledger, this.#messages, ids, this.#dead, options.lifetimes.result);
+    this.#inbound = new InboundQueue({
+      ledger: this.#ledger,
+      live: this.#messages,
+      ids,
+      dead: this.#dead,
+      facts: this.#facts,
+      outbound: this.#outbound,
+      alarms: this.#alarms,
+      lifetimes: options.lifetimes,
+    });
+  }
+
+  /**
+   * Takes the state directory, opens the journal and makes the head of each queue live; `fed` tells of them once the
+   * caller's turn is over. Throws AgentError state.in_use, state.unwritable, state.corrupt or state.version.
+   */
+  async open(): Promise<void> {
+    if (this.#scope !== undefined) return;
+    const scope = new AbortController();
+    this.#scope = scope;
+    const { journal, stateDir } = this.options;
+    try {
+      await makePrivateDirectory(stateDir);
+      await this.#lock.acquire();
+      await journal.open();
+      await this.#checkFormat();
+      await this.#files.open();
+      await this.#ledger.open(scope.signal);
+      await this.#facts.open();
+      this.#dead.open();
+      this.#outbound.open(scope.signal);
+      this.#inbound.open(scope.signal);
+      this.#alarms.start(scope.signal);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Waits for commits under way. Idempotent, also in the middle of `open`. */
+  async close(): Promise<void> {
+    this.#scope?.abort();
+    this.#scope = undefined;
+    await this.options.journal.close();
+    await this.#lock.release();
+    this.#messages.clear();
+    this.workers.clear();
+    this.processes.clear();
+  }
+
+  /** Proves that the journal can be written, by a small commit. Throws AgentError journal.write_failed. */
+  probe(): Promise<void> {
+    const now = Buffer.from(String(this.options.clock.now()));
+    return this.#ledger.commit([{ table: 'facts', key: 'probe', value: now }]);
+  }
+
+  // Inbound: CONTRACT section 1, "From the broker to a worker".
+
+  /** A record became live, or is due again. */
+  get fed(): Signal<MessageKey> {
+    return this.#inbound.fed;
+  }
+
+  /** The time of a record is over. */
+  get lapsed(): Signal<MessageKey> {
+    return this.#inbound.lapsed;
+  }
+
+  /** The intake was full and has room again. */
+  get room(): Signal<undefined> {
+    return this.#ledger.room;
+  }
+
+  accept(message: NewInbound): Acceptance {
+    return this.#inbound.accept(message);
+  }
+
+  /** Records a message refused at the door as dead; the key of the error answer, where its ids could be read. */
+  async bury(refused: Refused): Promise<MessageKey | undefined> {
+    const { messageId, failure, content } = refused;
+    const directive = refused.directive === undefined ? undefined : parseDirective(refused.directive);
+    const { key, changes } = this.#ledger.nextKey();
+    const kept = this.#dead.keep({
+      kind: 'dead',
+      key,
+      direction: 'inbound',
+      endedAt: this.options.clock.now(),
+      failure,
+      messageId: messageId ?? '',
+      directive: refused.directive ?? '',
+      metadata: metadataFrom([]),
+      content: { kind: 'inline', bytes: content },
+    });
+    if (messageId === undefined || directive === undefined) {
+      await this.#ledger.commit([...changes, ...kept]);
+      return undefined;
+    }
+    const answer = this.#outbound.answerTo({ messageId, directive, replyTopic: undefined }, failure);
+    await this.#outbound.addAnswer(answer.record, [...changes, ...kept, ...answer.changes], answer.growth);
+    return answer.record.key;
+  }
+
+  inbound(key: MessageKey): InboundRecord | undefined {
+    return this.#inbound.get(key);
+  }
+
+  waiting(directive: DirectiveKey): readonly MessageKey[] {
+    return this.#inbound.waiting(directive);
+  }
+
+  markReady(key: MessageKey): boolean {
+    return this.#inbound.markReady(key);
+  }
+
+  markFetching(key: MessageKey): boolean {
+    return this.#inbound.markFetching(key);
+  }
+
+  /** A fetch ended without a verdict (the agent stops): the record waits as before. */
+  unfetch(key: MessageKey): boolean {
+    return this.#inbound.unfetch(key);
+  }
+
+  fetchFailed(key: MessageKey, dueAt: number): Promise<void> {
+    return this.#inbound.fetchFailed(key, dueAt);
+  }
+
+  fetched(key: MessageKey, content: Content): Promise<void> {
+    return this.#inbound.fetched(key, content);
+  }
+
+  nextReady(directive: DirectiveKey, options?: NextOptions): InboundRecord | undefined {
+    return this.#inbound.next(directive, options);
+  }
+
+  markDispatching(key: MessageKey): void {
+    this.#inbound.markDispatching(key);
+  }
+
+  requeue(key: MessageKey): void {
+    this.#inbound.requeue(key);
+  }
+
+  failedAttempt(key: MessageKey, dueAt: number): Promise<void> {
+    return this.#inbound.failedAttempt(key, dueAt);
+  }
+
+  delivered(key: MessageKey): Promise<boolean> {
+    return this.#inbound.delivered(key);
+  }
+
+  end(key: MessageKey, end: Exclude<InboundEnd, 'delivered'>, failure: Failure): Promise<Ending> {
+    return this.#inbound.end(key, end, failure);
+  }
+
+  cancel(directive: DirectiveKey, messageId: string): Promise<Cancellation> {
+    return this.#inbound.cancel(directive, messageId);
+  }
+
+  // Content too large for a record.
+
+  newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }> {
+    return this.#files.create();
+  }
+
+  discardContentFile(path: string): Promise<void> {
+    this.#ledger.release({ kind: 'file', path, size: 0 });
+    return Promise.resolve();
+  }
+
+  readContent(content: Content): Promise<Buffer> {
+    return this.#files.read(content);
+  }
+
+  // Outbound: CONTRACT section 1, "From a worker to the broker or a URL".
+
+  /** A lane that waited has its head due. */
+  get laneDue(): Signal<string> {
+    return this.#outbound.laneDue;
+  }
+
+  acceptResult(result: NewOutbound): ResultAcceptance {
+    return this.#outbound.accept(result, (idKey) => this.#inbound.replyTopicOf(idKey));
+  }
+
+  outbound(key: MessageKey): OutboundRecord | undefined {
+    return this.#outbound.get(key);
+  }
+
+  laneOf(record: OutboundRecord): string {
+    return this.#outbound.laneOf(record);
+  }
+
+  backlogLanes(): readonly string[] {
+    return this.#outbound.backlogLanes();
+  }
+
+  nextOutbound(lane: string): OutboundRecord | undefined {
+    return this.#outbound.next(lane);
+  }
+
+  markSending(key: MessageKey): void {
+    this.#outbound.markSending(key);
+  }
+
+  unsend(key: MessageKey): void {
+    this.#outbound.unsend(key);
+  }
+
+  retryOutbound(key: MessageKey, dueAt: number): Promise<void> {
+    return this.#outbound.retry(key, dueAt);
+  }
+
+  endOutbound(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean> {
+    return this.#outbound.end(key, end, failure);
+  }
+
+  // Small durable facts.
+
+  ownerOf(directive: DirectiveKey): WorkerName | undefined {
+    return this.#facts.ownerOf(directive);
+  }
+
+  isKnown(directive: DirectiveKey): boolean {
+    return this.#facts.isKnown(directive);
+  }
+
+  claim(directive: DirectiveKey, worker: WorkerName): Promise<void> {
+    return this.#facts.claim(directive, worker);
+  }
+
+  releaseOwner(worker: WorkerName): Promise<void> {
+    return this.#facts.releaseOwner(worker);
+  }
+
+  reserveSent(now: number): Promise<number> {
+    return this.#facts.reserveSent(now);
+  }
+
+  recordCommand(messageId: string): Promise<void> {
+    return this.#facts.recordCommand(messageId);
+  }
+
+  isCommandRecorded(messageId: string): boolean {
+    return this.#facts.isCommandRecorded(messageId);
+  }
+
+  // What an operator may look at.
+
+  /** Messages that were given up, in the order of arrival. */
+  deadLetters(): Iterable<DeadRecord> {
+    return this.#dead.all();
+  }
+
+  get liveMessages(): number {
+    return this.#messages.size;
+  }
+
+  /** Bytes that live messages take on disk. */
+  get spoolBytes(): number {
+    return this.#ledger.bytes;
+  }
+
+  async #checkFormat(): Promise<void> {
+    const { journal, stateDir } = this.options;
+    const format = journal.get('facts', 'format');
+    if (format === undefined) {
+      await journal.commit([{ table: 'facts', key: 'format', value: Buffer.from(String(FORMAT)) }]);
+    } else if (Number(format.toString()) !== FORMAT) {
+      throw new AgentError(
+        'state.version',
+        `the journal in ${stateDir} has format ${format.toString()}; this version reads format ${FORMAT}. ` +
+          'Install the version that wrote it, or start with another state-dir',
+        { stateDir },
+      );
+    }
+  }
+}

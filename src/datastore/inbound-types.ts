@@ -1,0 +1,41 @@
+/**
+ * What the inbound queue is given and what it answers.
+ */
+import type { InboundRecord, MessageKey } from '../message/index.js';
+
+/** A message as it arrives. */
+export type NewInbound = Pick<
+  InboundRecord,
+  'messageId' | 'responseTo' | 'directive' | 'metadata' | 'priority' | 'arrivedAt' | 'expiresAt' | 'replyTopic'
+> & { readonly content: Buffer };
+
+export type Acceptance =
+  | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
+  /** Known already; acknowledge it once `durable` resolves and do nothing more. */
+  | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
+  /** A cancel had waited for it: ended at once. `answer` is the key of the error answer. */
+  | { readonly kind: 'cancelled'; readonly answer: MessageKey; readonly durable: Promise<void> }
+  /** The spool has no room: keep it unacknowledged and offer it again after `room`. */
+  | { readonly kind: 'full' };
+
+export type Ending = { readonly kind: 'ended'; readonly answer: MessageKey } | { readonly kind: 'already-ended' };
+
+export type Cancellation =
+  | { readonly kind: 'cancelled'; readonly key: MessageKey; readonly answer: MessageKey }
+  | { readonly kind: 'in-flight'; readonly key: MessageKey }
+  /** Not known yet: kept, and ends the message when it arrives. */
+  | { readonly kind: 'kept' }
+  | { readonly kind: 'already-ended' };
+
+export interface NextOptions {
+  /** The oldest of all priorities instead of the first of the highest. */
+  readonly oldest?: boolean;
+  readonly only?: (record: InboundRecord) => boolean;
+}
+
+/** How long a message without an expiry of its own may wait, in milliseconds (CONTRACT 1.5). */
+export interface Lifetimes {
+  readonly message: number;
+  /** For a directive that nobody ever registered. */
+  readonly unknownDirective: number;
+}

@@ -1,0 +1,51 @@
+/**
+ * The journal is what survives: ordered tables of bytes, changed by atomic commits. This file is the port; LMDB stands
+ * behind it in the agent, memory in tests, and one contract suite holds for both. It knows nothing of messages.
+ *
+ * Keys are text, ordered by their bytes. A commit becomes visible to reads when its promise has resolved, in the order
+ * of the calls; until then a reader sees the state before it.
+ */
+
+/**
+ * `records` live messages by queue and arrival; `ids` what is known of a message id; `ended` the order in which ids
+ * may be forgotten; `alarms` wall times at which a record wants attention; `dead` messages given up; `facts` small
+ * things that must survive.
+ */
+export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts'] as const;
+export type Table = (typeof TABLES)[number];
+
+/** Sets a key, or removes it when there is no value. */
+export interface Change {
+  readonly table: Table;
+  readonly key: string;
+  readonly value: Buffer | undefined;
+}
+
+export interface RangeOptions {
+  /** First key, exclusive. */
+  readonly after: string;
+  /** Last key, exclusive. */
+  readonly before: string;
+  readonly limit?: number;
+}
+
+export interface Journal {
+  /** Opens or makes the store. Throws AgentError state.unwritable or state.corrupt. */
+  open(): Promise<void>;
+  /** Waits for commits under way, then closes. Idempotent. */
+  close(): Promise<void>;
+  /** All changes or none, on stable storage when the promise resolves. Throws AgentError journal.write_failed. */
+  commit(changes: readonly Change[]): Promise<void>;
+  /** A copy of the value. */
+  get(table: Table, key: string): Buffer | undefined;
+  /** Entries with after < key < before, in order of keys. Values are copies. */
+  range(table: Table, options: RangeOptions): Iterable<readonly [string, Buffer]>;
+  /** How many keys a table holds. */
+  count(table: Table): number;
+}
+
+/** The greatest key a range can name: no key of ours starts with this letter. */
+export const END = '\u{10ffff}';
+
+/** Longest key, in bytes: LMDB's limit is 1978. */
+export const MAX_KEY_BYTES = 1024;

@@ -1,0 +1,70 @@
+/**
+ * The text of the journal's keys. Numbers are padded so that the order of text is the order of numbers; parts that
+ * come from outside are names of the house's grammar or hashes, so a key is always ASCII and never too long.
+ */
+import { createHash } from 'node:crypto';
+import type { DirectiveKey, MessageKey, WorkerName } from '../message/index.js';
+import { messageKey } from '../message/index.js';
+
+/** 36^11 is above 2^53: eleven digits hold every safe integer. */
+const WIDTH = 11;
+
+export function padded(value: number): string {
+  return Math.max(0, Math.floor(value)).toString(36).padStart(WIDTH, '0');
+}
+
+/** The prefix of an inbound queue's records: one directive, one priority. Priority 9 sorts first. */
+export function inboundPrefix(directive: DirectiveKey, priority: number): string {
+  return `i/${directive}/${9 - priority}/`;
+}
+
+export function outboundPrefix(lane: string): string {
+  return `o/${lane}/`;
+}
+
+export function recordKey(prefix: string, key: MessageKey): string {
+  return prefix + padded(key);
+}
+
+/** The prefix of a record key and the number behind it. */
+export function splitRecordKey(key: string): { prefix: string; key: MessageKey } {
+  return { prefix: key.slice(0, -WIDTH), key: messageKey(Number.parseInt(key.slice(-WIDTH), 36)) };
+}
+
+/** The range of all keys that start with `prefix`, which ends in `/`. */
+export function under(prefix: string): { after: string; before: string } {
+  return { after: prefix, before: `${prefix.slice(0, -1)}0` };
+}
+
+const PLAIN_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** A message id as part of a key: itself when it is plain, else its hash. */
+function idPart(messageId: string): string {
+  return PLAIN_ID.test(messageId) ? messageId : `~${createHash('sha256').update(messageId).digest('hex')}`;
+}
+
+export function inboundIdKey(directive: DirectiveKey, messageId: string): string {
+  return `i/${directive}/${idPart(messageId)}`;
+}
+
+/** The same worker, id and bytes are one result (CONTRACT 1.10). */
+export function resultIdKey(worker: WorkerName, messageId: string, content: Uint8Array): string {
+  return `o/${worker}/${idPart(messageId)}/${createHash('sha256').update(content).digest('base64url')}`;
+}
+
+export function ownerKey(directive: DirectiveKey): string {
+  return `owner/${directive}`;
+}
+
+export function commandKey(messageId: string): string {
+  return `command/${idPart(messageId)}`;
+}
+
+export function cancelKey(directive: DirectiveKey, messageId: string): string {
+  return `cancel/${directive}/${idPart(messageId)}`;
+}
+
+/** The lane of a worker's results to one URL. */
+export function urlLane(worker: WorkerName | undefined, url: string): string {
+  return `url:${worker ?? ''}:${createHash('sha256').update(url).digest('base64url')}`;
+}

@@ -1,0 +1,152 @@
+/**
+ * The journal as the queues use it: commits that read their own writes, the sequence of keys, the space that messages
+ * take, and the records themselves. One commit may hold changes of several queues; all of them happen or none.
+ */
+import { rm, statfs } from 'node:fs/promises';
+import type { Log } from '../log/log.js';
+import { messageKey, spoolSize, type Content, type MessageKey } from '../message/index.js';
+import { Signal } from '../signal/index.js';
+import type { Clock } from '../time.js';
+import type { ContentFiles } from './content-files.js';
+import { END, type Change, type Journal, type Table } from './journal.js';
+import { decodeRecord, type AnyRecord } from './record-codec.js';
+
+export interface SpoolLimits {
+  /** Bytes that records and content files may take together. */
+  readonly limit: number;
+  /** Bytes of the disk that stay free. */
+  readonly reserve: number;
+}
+
+/** The share of the spool that intake may fill; the rest is for results (CONTRACT 1.13). */
+const INTAKE_SHARE = 0.75;
+const KEYS_PER_RESERVATION = 4096;
+const SEQUENCE = 'sequence';
+/** The free disk space is looked up this often. */
+const DISK_CHECK_MS = 5_000;
+
+export class Ledger {
+  /** The intake may go on: there is room again. */
+  readonly room = new Signal<undefined>('room');
+  readonly #uncommitted = new Map<string, { readonly value: Buffer | undefined }>();
+  #next = 1;
+  #reserved = 1;
+  #bytes = 0;
+  #isDiskLow = false;
+  #wasFull = false;
+
+  constructor(
+    readonly journal: Journal,
+    readonly files: ContentFiles,
+    readonly clock: Clock,
+    readonly log: Log,
+    private readonly spool: SpoolLimits,
+  ) {}
+
+  /** Reads the sequence and the space taken, and deletes content files that no record names. */
+  async open(scope: AbortSignal): Promise<void> {
+    const reserved = Number(this.journal.get('facts', SEQUENCE)?.toString() ?? '1');
+    this.#next = reserved;
+    this.#reserved = reserved;
+    const named = new Set<string>();
+    for (const [key, bytes] of this.journal.range('records', { after: '', before: END })) {
+      const record = this.decode(key, bytes);
+      if (record === undefined) continue;
+      if (record.kind !== 'dead') this.#bytes += spoolSize(record);
+      if (record.content.kind === 'file') named.add(record.content.path);
+    }
+    for (const [key, bytes] of this.journal.range('dead', { after: '', before: END })) {
+      const content = this.decode(key, bytes)?.content;
+      if (content?.kind === 'file') named.add(content.path);
+    }
+    await this.files.sweep(named);
+    await this.#watchDisk(scope);
+  }
+
+  /** Bytes that live records and their files take. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether the intake has to wait (CONTRACT 1.13). */
+  get isIntakeFull(): boolean {
+    return (this.#wasFull = this.#isDiskLow || this.#bytes >= this.spool.limit * INTAKE_SHARE);
+  }
+
+  /** Whether even results have no room. */
+  get isFull(): boolean {
+    return this.#isDiskLow || this.#bytes >= this.spool.limit;
+  }
+
+  /** The next key; the change, where there is one, belongs to the commit that first uses it. */
+  nextKey(): { key: MessageKey; changes: readonly Change[] } {
+    const key = messageKey(this.#next++);
+    if (key < this.#reserved) return { key, changes: [] };
+    this.#reserved = key + KEYS_PER_RESERVATION;
+    return { key, changes: [{ table: 'facts', key: SEQUENCE, value: Buffer.from(String(this.#reserved)) }] };
+  }
+
+  /** Commits; until then `get` already answers with the new values. `growth` is what the spool takes more or less. */
+  async commit(changes: readonly Change[], growth = 0): Promise<void> {
+    const marks = changes.map((change) => ({ id: `${change.table} ${change.key}`, mark: { value: change.value } }));
+    for (const { id, mark } of marks) this.#uncommitted.set(id, mark);
+    this.#bytes += growth;
+    try {
+      await this.journal.commit(changes);
+    } catch (error) {
+      this.#bytes -= growth;
+      throw error;
+    } finally {
+      for (const { id, mark } of marks) if (this.#uncommitted.get(id) === mark) this.#uncommitted.delete(id);
+    }
+    if (growth < 0 && this.#wasFull && !this.isIntakeFull) this.room.emit(undefined);
+  }
+
+  get(table: Table, key: string): Buffer | undefined {
+    const mark = this.#uncommitted.get(`${table} ${key}`);
+    return mark === undefined ? this.journal.get(table, key) : mark.value;
+  }
+
+  /** The record behind a key of the tables `records` and `dead`; one that is torn is named in the log and skipped. */
+  decode(key: string, bytes: Buffer): AnyRecord | undefined {
+    const record = decodeRecord(bytes, this.files.directory);
+    if (record === undefined) {
+      this.log.error('journal.torn', 'a record of the journal fails its checksum and is skipped; all others are kept', {
+        key,
+      });
+    }
+    return record;
+  }
+
+  read(key: string): AnyRecord | undefined {
+    const bytes = this.get('records', key);
+    return bytes && this.decode(key, bytes);
+  }
+
+  /** Deletes the file of a content whose record is gone; one that cannot be deleted goes at the next start. */
+  release(content: Content): void {
+    if (content.kind !== 'file') return;
+    rm(content.path, { force: true }).catch((error: unknown) => {
+      this.log.warn('content.left', 'a content file could not be deleted; it goes at the next start', { error });
+    });
+  }
+
+  async #watchDisk(scope: AbortSignal): Promise<void> {
+    if (this.spool.reserve <= 0 || this.files.directory === '') return;
+    try {
+      const { bavail, bsize } = await statfs(this.files.directory);
+      const isLow = bavail * bsize < this.spool.reserve;
+      if (isLow && !this.#isDiskLow) {
+        this.log.error('spool.disk_low', 'the disk is nearly full: messages wait at the broker until there is room', {
+          free: bavail * bsize,
+          reserve: this.spool.reserve,
+        });
+      }
+      this.#isDiskLow = isLow;
+      if (this.#wasFull && !this.isIntakeFull) this.room.emit(undefined);
+    } catch (error) {
+      this.log.warn('spool.disk_unknown', 'the free space of the disk cannot be read', { error });
+    }
+    this.clock.after(DISK_CHECK_MS, () => void this.#watchDisk(scope), scope);
+  }
+}

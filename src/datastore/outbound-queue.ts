@@ -1,0 +1,276 @@
+/**
+ * Results on their way out: accepted durably before the worker gets its receipt, then handed out lane by lane in the
+ * order they came. A lane is one destination of one worker; all that goes over MQTT shares the lane `mqtt`.
+ */
+import {
+  newMessageId,
+  errorMetadata,
+  spoolSize,
+  type Content,
+  type Destination,
+  type DirectiveKey,
+  type Failure,
+  type InboundRecord,
+  type MessageKey,
+  type Metadata,
+  type OutboundEnd,
+  type OutboundRecord,
+  type ReplyTopic,
+  type WorkerName,
+} from '../message/index.js';
+import { Signal } from '../signal/index.js';
+import type { Millis } from '../time.js';
+import type { DeadLetters } from './dead-letters.js';
+import type { Change } from './journal.js';
+import { inboundIdKey, outboundPrefix, recordKey, resultIdKey, urlLane } from './keys.js';
+import { Lanes, type LiveMessages, type Prepared } from './lanes.js';
+import type { Ledger } from './ledger.js';
+import type { RecentIds } from './recent-ids.js';
+import { encodeRecord } from './record-codec.js';
+
+/** A result as a worker hands it in. */
+export interface NewOutbound {
+  readonly worker: WorkerName | undefined;
+  /** The directives of that worker: to find the request it answers, and so where its requester wants the reply. */
+  readonly handlers: readonly DirectiveKey[];
+  readonly messageId: string;
+  readonly responseTo: string;
+  readonly directive: string;
+  readonly metadata: Metadata;
+  readonly content: Buffer;
+  readonly arrivedAt: number;
+}
+
+export type ResultAcceptance =
+  | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
+  | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
+  | { readonly kind: 'full' };
+
+/** The lane of everything that is published. */
+export const MQTT_LANE = 'mqtt';
+
+const ROOT = 'o/';
+const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
+const EMPTY: Content = { kind: 'inline', bytes: Buffer.alloc(0) };
+
+export class OutboundQueue {
+  readonly laneDue = new Signal<string>('lane-due');
+  readonly #lanes: Lanes<OutboundRecord>;
+  /** Commits under way by dedupe key, so that a second copy waits for the first. */
+  readonly #pending = new Map<string, Promise<void>>();
+  #scope: AbortSignal = AbortSignal.abort();
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly live: LiveMessages,
+    private readonly ids: RecentIds,
+    private readonly dead: DeadLetters,
+    private readonly lifetime: Millis,
+  ) {
+    this.#lanes = new Lanes<OutboundRecord>({
+      ledger,
+      live,
+      accepts: asOutbound,
+      mayEnter: () => true,
+      // Whoever drains a lane asks for its next; only one that waits has to call.
+      entered: (record) => this.#callWhenDue(record),
+    });
+  }
+
+  open(scope: AbortSignal): void {
+    this.#scope = scope;
+    this.#lanes.open(ROOT);
+  }
+
+  accept(result: NewOutbound, replyTopicOf: (idKey: string) => ReplyTopic | undefined): ResultAcceptance {
+    const idKey = result.worker && resultIdKey(result.worker, result.messageId, result.content);
+    if (idKey !== undefined) {
+      const underWay = this.#pending.get(idKey);
+      if (underWay !== undefined) return { kind: 'duplicate', durable: underWay };
+      if (this.ids.get(idKey) !== undefined) return { kind: 'duplicate', durable: Promise.resolve() };
+    }
+    if (this.ledger.isFull) return { kind: 'full' };
+    const { key, changes: keyChanges } = this.ledger.nextKey();
+    const record: OutboundRecord = {
+      kind: 'outbound',
+      key,
+      state: 'queued',
+      worker: result.worker,
+      messageId: result.messageId,
+      responseTo: result.responseTo,
+      directive: result.directive,
+      metadata: result.metadata,
+      content: { kind: 'inline', bytes: result.content },
+      destination: destinationOf(result, replyTopicOf),
+      idKey,
+      arrivedAt: result.arrivedAt,
+      attempts: 0,
+      dueAt: 0,
+    };
+    const durable = this.#add(record, keyChanges);
+    if (idKey !== undefined) {
+      const settled = (): boolean => this.#pending.delete(idKey);
+      this.#pending.set(idKey, durable);
+      durable.then(settled, settled);
+    }
+    return { kind: 'accepted', key, durable };
+  }
+
+  /** The error answer to a message that is given up, as changes for the commit that ends it. */
+  answerTo(
+    request: Pick<InboundRecord, 'messageId' | 'directive' | 'replyTopic'>,
+    failure: Failure,
+  ): { readonly record: OutboundRecord; readonly changes: readonly Change[]; readonly growth: number } {
+    const { key, changes } = this.ledger.nextKey();
+    const record: OutboundRecord = {
+      kind: 'outbound',
+      key,
+      state: 'queued',
+      worker: undefined,
+      messageId: newMessageId(),
+      responseTo: request.messageId,
+      directive: request.directive,
+      metadata: errorMetadata(failure),
+      content: EMPTY,
+      destination: request.replyTopic ? { kind: 'topic', ...request.replyTopic } : { kind: 'data-out' },
+      idKey: undefined,
+      arrivedAt: this.ledger.clock.now(),
+      attempts: 0,
+      dueAt: 0,
+    };
+    return { record, changes: [...changes, put(record)], growth: spoolSize(record) };
+  }
+
+  /** Adds the answer made by `answerTo`, with the commit that also holds the other changes of the end. */
+  addAnswer(record: OutboundRecord, changes: readonly Change[], growth: number): Promise<void> {
+    return this.#lanes.add(prefixOf(record), record, () => ({ changes, growth }));
+  }
+
+  get(key: MessageKey): OutboundRecord | undefined {
+    return asOutbound(this.live.get(key));
+  }
+
+  laneOf(record: OutboundRecord): string {
+    return laneOf(record);
+  }
+
+  backlogLanes(): readonly string[] {
+    return this.#lanes.prefixes.map((prefix) => prefix.slice(ROOT.length, -1));
+  }
+
+  /** The head of a lane, or undefined when it is empty, not yet durable, or not yet due. */
+  next(lane: string): OutboundRecord | undefined {
+    const prefix = outboundPrefix(lane);
+    for (;;) {
+      const key = this.#lanes.keys(prefix)[0];
+      if (key === undefined || this.#lanes.isCommitting(prefix, key)) return undefined;
+      const record = this.get(key);
+      const now = this.ledger.clock.now();
+      if (record === undefined || record.arrivedAt + this.lifetime > now) {
+        return record !== undefined && record.dueAt <= now ? record : undefined;
+      }
+      const failure: Failure = { code: 'expired', text: 'the result could not be delivered within result-lifetime' };
+      this.end(key, 'dead', failure).catch((error: unknown) => {
+        this.ledger.log.error('journal.write_failed', 'the end of a result could not be recorded', { error });
+      });
+    }
+  }
+
+  markSending(key: MessageKey): void {
+    const record = this.get(key);
+    if (record?.state !== 'queued') return;
+    this.live.put({ ...record, state: 'sending' });
+    this.#lanes.take(prefixOf(record), key);
+  }
+
+  unsend(key: MessageKey): void {
+    const record = this.get(key);
+    if (record?.state !== 'sending') return;
+    if (this.#lanes.insert(prefixOf(record), key)) this.live.put({ ...record, state: 'queued' });
+    else this.live.remove(key);
+  }
+
+  /** Counts an attempt and waits until `dueAt`; the record keeps its place, so its lane waits with it. */
+  async retry(key: MessageKey, dueAt: number): Promise<void> {
+    const record = this.get(key);
+    if (record === undefined) return;
+    const later: OutboundRecord = { ...record, state: 'queued', attempts: record.attempts + 1, dueAt };
+    if (this.#lanes.insert(prefixOf(record), key)) this.live.put(later);
+    else this.live.remove(key);
+    this.#callWhenDue(later);
+    await this.ledger.commit([put(later)]);
+  }
+
+  async end(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean> {
+    const record = this.get(key);
+    if (record === undefined) return false;
+    const prefix = prefixOf(record);
+    this.live.remove(key);
+    this.#lanes.take(prefix, key);
+    const changes: Change[] = [{ table: 'records', key: recordKey(prefix, key), value: undefined }];
+    if (record.idKey !== undefined) changes.push(...this.ids.ended(record.idKey, 'result', key, undefined));
+    if (end === 'dead') {
+      changes.push(
+        ...this.dead.keepRecord(
+          record,
+          failure ?? { code: 'worker-failed', text: 'the result could not be delivered' },
+        ),
+      );
+    }
+    await this.ledger.commit(changes, -spoolSize(record));
+    if (end !== 'dead') this.ledger.release(record.content);
+    return true;
+  }
+
+  #callWhenDue(record: OutboundRecord): void {
+    const delay = record.dueAt - this.ledger.clock.now();
+    if (delay > 0) this.ledger.clock.after(delay, () => this.laneDue.emit(laneOf(record)), this.#scope);
+  }
+
+  #add(record: OutboundRecord, keyChanges: readonly Change[]): Promise<void> {
+    const prefix = prefixOf(record);
+    const { idKey } = record;
+    const prepared = (stored: OutboundRecord): Prepared => {
+      const id = idKey === undefined ? [] : [this.ids.pending(idKey, recordKey(prefix, record.key), record.key)];
+      return { changes: [...keyChanges, put(stored), ...id], growth: spoolSize(stored) };
+    };
+    return this.#lanes.add(prefix, record, () => {
+      if (record.content.kind === 'file' || !this.ledger.files.isLarge(record.content.bytes)) return prepared(record);
+      return this.ledger.files.store(record.content.bytes).then((content) => {
+        const stored = { ...record, content };
+        if (this.live.get(record.key) !== undefined) this.live.put(stored);
+        return prepared(stored);
+      });
+    });
+  }
+}
+
+function asOutbound(record: unknown): OutboundRecord | undefined {
+  return typeof record === 'object' && record !== null && 'kind' in record && record.kind === 'outbound'
+    ? (record as OutboundRecord)
+    : undefined;
+}
+
+function put(record: OutboundRecord): Change {
+  return { table: 'records', key: recordKey(prefixOf(record), record.key), value: encodeRecord(record) };
+}
+
+function prefixOf(record: OutboundRecord): string {
+  return outboundPrefix(laneOf(record));
+}
+
+function laneOf({ destination, worker }: OutboundRecord): string {
+  return destination.kind === 'url' ? urlLane(worker, destination.url) : MQTT_LANE;
+}
+
+/** A URL in the directive is where it goes; else the topic that the requester named; else data/out. */
+function destinationOf(result: NewOutbound, replyTopicOf: (idKey: string) => ReplyTopic | undefined): Destination {
+  if (HAS_SCHEME.test(result.directive)) return { kind: 'url', url: result.directive };
+  if (result.responseTo !== '') {
+    for (const handler of result.handlers) {
+      const replyTopic = replyTopicOf(inboundIdKey(handler, result.responseTo));
+      if (replyTopic !== undefined) return { kind: 'topic', ...replyTopic };
+    }
+  }
+  return { kind: 'data-out' };
+}

@@ -1,0 +1,123 @@
+/**
+ * Records ↔ bytes in the journal: `crc32 | length of header | size of the content file | header (JSON) | content`.
+ * The checksum covers all behind it, since LMDB has none; a record that fails it is reported, never guessed.
+ */
+import { basename, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import type {
+  Content,
+  DeadRecord,
+  Destination,
+  InboundRecord,
+  Metadata,
+  OutboundRecord,
+  ReplyTopic,
+} from '../message/index.js';
+import { metadataFrom } from '../message/index.js';
+
+export type AnyRecord = InboundRecord | OutboundRecord | DeadRecord;
+
+const PREFIX = 16;
+
+/** What is stored in place of bytes that JSON cannot hold. */
+interface StoredTopic {
+  readonly topic: string;
+  readonly correlation?: string;
+}
+
+/** The bytes of a record. A content file is named, not copied. */
+export function encodeRecord(record: AnyRecord): Buffer {
+  const { content, ...rest } = record;
+  const stored = {
+    ...rest,
+    metadata: Object.entries(record.metadata),
+    ...(content.kind === 'file' ? { file: basename(content.path) } : {}),
+    ...(record.kind === 'inbound' && record.replyTopic ? { replyTopic: storeTopic(record.replyTopic) } : {}),
+    ...(record.kind === 'outbound' ? { destination: storeDestination(record.destination) } : {}),
+  };
+  const header = Buffer.from(JSON.stringify(stored), 'utf8');
+  const body = content.kind === 'inline' ? content.bytes : Buffer.alloc(0);
+  const bytes = Buffer.allocUnsafe(PREFIX + header.length + body.length);
+  bytes.writeUInt32LE(header.length, 4);
+  bytes.writeDoubleLE(content.kind === 'file' ? content.size : 0, 8);
+  header.copy(bytes, PREFIX);
+  body.copy(bytes, PREFIX + header.length);
+  bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
+  return bytes;
+}
+
+/** The record, or undefined when the bytes are torn or flipped. Content files are looked for in `contentDir`. */
+export function decodeRecord(bytes: Buffer, contentDir: string): AnyRecord | undefined {
+  if (bytes.length < PREFIX || crc32(bytes.subarray(4)) !== bytes.readUInt32LE(0)) return undefined;
+  const headerEnd = PREFIX + bytes.readUInt32LE(4);
+  const size = bytes.readDoubleLE(8);
+  // The checksum held, so these are bytes that encodeRecord wrote.
+  const stored = JSON.parse(bytes.toString('utf8', PREFIX, headerEnd)) as StoredRecord;
+  const { file, metadata, ...rest } = stored;
+  const content: Content =
+    file === undefined
+      ? { kind: 'inline', bytes: bytes.subarray(headerEnd) }
+      : { kind: 'file', path: join(contentDir, file), size };
+  return restore(rest, metadataFrom(metadata), content);
+}
+
+/** Bytes that a stored record takes, with its content file. */
+export function storedSize(bytes: Buffer): number {
+  return bytes.length + bytes.readDoubleLE(8);
+}
+
+type StoredDestination =
+  | { readonly kind: 'data-out' }
+  | { readonly kind: 'url'; readonly url: string }
+  | ({ readonly kind: 'topic' } & StoredTopic);
+
+type Stored<R> = Omit<R, 'content' | 'metadata' | 'replyTopic' | 'destination'>;
+type StoredRecord = { readonly file?: string; readonly metadata: [string, string][] } & (
+  | (Stored<InboundRecord> & { readonly replyTopic?: StoredTopic })
+  | (Stored<OutboundRecord> & { readonly destination: StoredDestination })
+  | Stored<DeadRecord>
+);
+type Headers = StoredRecord extends infer S ? (S extends unknown ? Omit<S, 'file' | 'metadata'> : never) : never;
+
+function restore(stored: Headers, metadata: Metadata, content: Content): AnyRecord {
+  switch (stored.kind) {
+    case 'inbound':
+      return {
+        ...stored,
+        // JSON leaves out what is undefined.
+        expiresAt: stored.expiresAt,
+        replayOf: stored.replayOf,
+        replyTopic: stored.replyTopic && restoreTopic(stored.replyTopic),
+        metadata,
+        content,
+      };
+    case 'outbound':
+      return {
+        ...stored,
+        worker: stored.worker,
+        idKey: stored.idKey,
+        destination: restoreDestination(stored.destination),
+        metadata,
+        content,
+      };
+    case 'dead':
+      return { ...stored, metadata, content };
+  }
+}
+
+/** A reply topic as text, for entries that keep nothing but that. */
+export function storeTopic({ topic, correlationData }: ReplyTopic): StoredTopic {
+  return correlationData === undefined ? { topic } : { topic, correlation: correlationData.toString('base64') };
+}
+
+export function restoreTopic({ topic, correlation }: StoredTopic): ReplyTopic {
+  return { topic, correlationData: correlation === undefined ? undefined : Buffer.from(correlation, 'base64') };
+}
+
+function storeDestination(destination: Destination): StoredDestination {
+  return destination.kind === 'topic' ? { kind: 'topic', ...storeTopic(destination) } : destination;
+}
+
+function restoreDestination(stored: StoredDestination): Destination {
+  return stored.kind === 'topic' ? { kind: 'topic', ...restoreTopic(stored) } : stored;
+}

@@ -1,0 +1,99 @@
+/**
+ * Small things that must survive a restart: who owns a directive, the last `sent`, commands that were carried out,
+ * cancels that wait for their message.
+ */
+import { parseWorkerName, type DirectiveKey, type WorkerName } from '../message/index.js';
+import type { Change } from './journal.js';
+import { cancelKey, commandKey, ownerKey, under } from './keys.js';
+import type { Ledger } from './ledger.js';
+
+const SENT = 'sent';
+/** How long a cancel waits for its message (CONTRACT 1.8), and a command's id is remembered (as long as a session). */
+const CANCEL_AGE_MS = 24 * 3600_000;
+const COMMAND_AGE_MS = 7 * 24 * 3600_000;
+
+export class SmallFacts {
+  readonly #owners = new Map<DirectiveKey, WorkerName | undefined>();
+  #lastSent = 0;
+
+  constructor(private readonly ledger: Ledger) {}
+
+  /** Reads what is asked often, and forgets what is too old. */
+  async open(): Promise<void> {
+    this.#owners.clear();
+    for (const [key, value] of this.ledger.journal.range('facts', under('owner/'))) {
+      // An empty value: the directive is known, its owner was released.
+      this.#owners.set(key.slice('owner/'.length) as DirectiveKey, parseWorkerName(value.toString()));
+    }
+    this.#lastSent = Number(this.ledger.journal.get('facts', SENT)?.toString() ?? '0');
+    await this.#expire('cancel/', CANCEL_AGE_MS);
+    await this.#expire('command/', COMMAND_AGE_MS);
+  }
+
+  ownerOf(directive: DirectiveKey): WorkerName | undefined {
+    return this.#owners.get(directive);
+  }
+
+  /** Whether any worker ever registered this directive. */
+  isKnown(directive: DirectiveKey): boolean {
+    return this.#owners.has(directive);
+  }
+
+  async claim(directive: DirectiveKey, worker: WorkerName): Promise<void> {
+    if (this.#owners.get(directive) === worker) return;
+    this.#owners.set(directive, worker);
+    await this.ledger.commit([{ table: 'facts', key: ownerKey(directive), value: Buffer.from(worker) }]);
+  }
+
+  /** Frees what `worker` owns; the directives stay known. */
+  async releaseOwner(worker: WorkerName): Promise<void> {
+    const changes: Change[] = [];
+    for (const [directive, owner] of this.#owners) {
+      if (owner !== worker) continue;
+      this.#owners.set(directive, undefined);
+      changes.push({ table: 'facts', key: ownerKey(directive), value: Buffer.alloc(0) });
+    }
+    if (changes.length > 0) await this.ledger.commit(changes);
+  }
+
+  /** The wall time to publish as `sent`: max(now, last + 1), durable before it is used (PROTOCOL, Presence). */
+  async reserveSent(now: number): Promise<number> {
+    this.#lastSent = Math.max(now, this.#lastSent + 1);
+    const sent = this.#lastSent;
+    await this.ledger.commit([{ table: 'facts', key: SENT, value: Buffer.from(String(sent)) }]);
+    return sent;
+  }
+
+  recordCommand(messageId: string): Promise<void> {
+    return this.ledger.commit([{ table: 'facts', key: commandKey(messageId), value: this.#now() }]);
+  }
+
+  isCommandRecorded(messageId: string): boolean {
+    return this.ledger.get('facts', commandKey(messageId)) !== undefined;
+  }
+
+  keepCancel(directive: DirectiveKey, messageId: string): Promise<void> {
+    return this.ledger.commit([{ table: 'facts', key: cancelKey(directive, messageId), value: this.#now() }]);
+  }
+
+  /** The change that uses a waiting cancel up, or undefined when none waits. */
+  takeCancel(directive: DirectiveKey, messageId: string): Change | undefined {
+    const key = cancelKey(directive, messageId);
+    const at = this.ledger.get('facts', key);
+    if (at === undefined || Number(at.toString()) + CANCEL_AGE_MS < this.ledger.clock.now()) return undefined;
+    return { table: 'facts', key, value: undefined };
+  }
+
+  #now(): Buffer {
+    return Buffer.from(String(this.ledger.clock.now()));
+  }
+
+  async #expire(prefix: string, age: number): Promise<void> {
+    const changes: Change[] = [];
+    for (const [key, value] of this.ledger.journal.range('facts', under(prefix))) {
+      if (Number(value.toString()) + age < this.ledger.clock.now())
+        changes.push({ table: 'facts', key, value: undefined });
+    }
+    if (changes.length > 0) await this.ledger.commit(changes);
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * The live part of one lane: the oldest records in memory, in the order of arrival, while the rest waits on disk. A
+ * record joins at once only when nothing of its lane is left on disk, else it is read back in its turn; so memory is
+ * bounded and order holds whatever the length of the backlog. Bookkeeping only: it neither reads nor writes.
+ */
+import type { MessageKey } from '../message/index.js';
+
+export interface WindowLimits {
+  /** Records in memory per lane. */
+  readonly records: number;
+  /** Below this many, more are read from disk. */
+  readonly refill: number;
+}
+
+export const WINDOW_LIMITS: WindowLimits = { records: 512, refill: 128 };
+
+export class LaneWindow {
+  /** Live keys in order. */
+  readonly #keys: MessageKey[] = [];
+  /** Keys whose commit is under way, in order. */
+  readonly #committing = new Set<MessageKey>();
+  /** The greatest key that was ever live here; what lies on disk beyond it has not been seen. */
+  #seen = 0;
+  #hasMore: boolean;
+
+  constructor(
+    hasBacklog: boolean,
+    private readonly limits: WindowLimits = WINDOW_LIMITS,
+  ) {
+    this.#hasMore = hasBacklog;
+  }
+
+  /** Live keys in order, without those that were taken out. */
+  get keys(): readonly MessageKey[] {
+    return this.#keys;
+  }
+
+  get isEmpty(): boolean {
+    return this.#keys.length === 0 && !this.#hasMore && this.#committing.size === 0;
+  }
+
+  isCommitting(key: MessageKey): boolean {
+    return this.#committing.has(key);
+  }
+
+  /** A new record is being committed. True when it is live from the start. */
+  add(key: MessageKey): boolean {
+    const isLive = !this.#hasMore && this.#keys.length < this.limits.records && !this.#hasHidden();
+    this.#committing.add(key);
+    if (isLive) this.#append(key);
+    return isLive;
+  }
+
+  /** The commit is through: what was not live waits on disk from now on. */
+  committed(key: MessageKey): void {
+    this.#committing.delete(key);
+    if (key > this.#seen) this.#hasMore = true;
+  }
+
+  /** The commit failed: the record never was. What a refill had to leave out because of it is read now. */
+  forget(key: MessageKey): void {
+    this.#committing.delete(key);
+    this.#hasMore = true;
+    this.take(key);
+  }
+
+  /**
+   * What to read from disk now: records after `after`, before `before` (a commit under way), at most `limit`; or
+   * undefined when there is no need.
+   */
+  refill(): { readonly after: number; readonly before: number | undefined; readonly limit: number } | undefined {
+    if (!this.#hasMore || this.#keys.length > this.limits.refill) return undefined;
+    let before: number | undefined;
+    for (const key of this.#committing) if (key > this.#seen && (before === undefined || key < before)) before = key;
+    return { after: this.#seen, before, limit: this.limits.records - this.#keys.length };
+  }
+
+  /** What a refill found, in order, up to key `lastRead`; `isEnd` when the disk held no more. */
+  refilled(keys: readonly MessageKey[], lastRead: number, isEnd: boolean): void {
+    for (const key of keys) this.#append(key);
+    this.#seen = Math.max(this.#seen, lastRead);
+    if (isEnd) this.#hasMore = false;
+  }
+
+  /** A record that had left comes back to its place. False when it will be read from disk in its turn anyway. */
+  insert(key: MessageKey): boolean {
+    if (this.#hasMore && key > this.#seen) return false;
+    let index = this.#keys.length;
+    while (index > 0 && (this.#keys[index - 1] ?? 0) > key) index -= 1;
+    if (this.#keys[index - 1] !== key) this.#keys.splice(index, 0, key);
+    this.#seen = Math.max(this.#seen, key);
+    return true;
+  }
+
+  /** Takes a record out: it is in flight, set aside for a while, or ended. */
+  take(key: MessageKey): void {
+    // Almost always the head.
+    const index = this.#keys[0] === key ? 0 : this.#keys.indexOf(key);
+    if (index >= 0) this.#keys.splice(index, 1);
+  }
+
+  #append(key: MessageKey): void {
+    this.#keys.push(key);
+    this.#seen = Math.max(this.#seen, key);
+  }
+
+  /** Whether a record is being committed that will have to be read from disk. */
+  #hasHidden(): boolean {
+    for (const key of this.#committing) if (key > this.#seen) return true;
+    return false;
+  }
+}

@@ -1,0 +1,43 @@
+/** A datastore of a test's own: the real one, over a journal in memory (or on disk where the test asks). */
+import { join } from 'node:path';
+import { Datastore, LmdbJournal, MemoryJournal, type DatastoreOptions } from '../../src/datastore/index.js';
+import { silentLog } from '../../src/log/log.js';
+import { systemClock } from '../../src/time.js';
+import { tempDir } from './temp.js';
+
+export interface TestStore extends AsyncDisposable {
+  readonly store: Datastore;
+  readonly stateDir: string;
+}
+
+export type StoreSettings = Partial<Omit<DatastoreOptions, 'stateDir' | 'journal'>> & {
+  readonly stateDir?: string;
+  readonly isOnDisk?: boolean;
+};
+
+/** `await using test = await openTestStore()`; with `stateDir` the directory is the caller's to remove. */
+export async function openTestStore(settings: StoreSettings = {}): Promise<TestStore> {
+  const { stateDir: given, isOnDisk = false, ...options } = settings;
+  const dir = given === undefined ? await tempDir() : undefined;
+  const stateDir = given ?? dir?.path ?? '';
+  const store = new Datastore({
+    stateDir,
+    journal: isOnDisk ? new LmdbJournal(join(stateDir, 'journal')) : new MemoryJournal(),
+    clock: systemClock,
+    log: silentLog,
+    spool: { limit: 2 ** 30, reserve: 0 },
+    dead: { bytes: 2 ** 28, age: 30 * 24 * 3600_000 },
+    dedupe: { age: 7 * 24 * 3600_000, count: 250_000 },
+    lifetimes: { message: 24 * 3600_000, unknownDirective: 60_000, result: 7 * 24 * 3600_000 },
+    ...options,
+  });
+  await store.open();
+  return {
+    store,
+    stateDir,
+    [Symbol.asyncDispose]: async () => {
+      await store.close();
+      await dir?.[Symbol.asyncDispose]();
+    },
+  };
+}
