@@ -12,7 +12,6 @@ import {
   parseDirective,
   type Content,
   type DeadRecord,
-  type Directive,
   type DirectiveKey,
   type Failure,
   type InboundEnd,
@@ -27,8 +26,17 @@ import type { Clock } from '../time.js';
 import { Alarms } from './alarms.js';
 import { ContentFiles } from './content-files.js';
 import { DeadLetters, type DeadLimits } from './dead-letters.js';
+import type { ProcessEntry, Refused, WorkerEntry } from './entries.js';
 import { InboundQueue } from './inbound-queue.js';
-import type { Acceptance, Cancellation, Ending, Lifetimes, NewInbound, NextOptions } from './inbound-types.js';
+import type {
+  AcceptOptions,
+  Acceptance,
+  Cancellation,
+  Ending,
+  Lifetimes,
+  NewInbound,
+  NextOptions,
+} from './inbound-types.js';
 import type { Journal } from './journal.js';
 import { Ledger, type SpoolLimits } from './ledger.js';
 import { LiveCollection, liveDatabase } from './live-collection.js';
@@ -52,43 +60,6 @@ export interface DatastoreOptions {
     /** How long a result may wait for its destination. */
     readonly result: number;
   };
-}
-
-/** A directive that a worker has registered. */
-export interface Handler {
-  /** As the worker wrote it. */
-  readonly directive: Directive;
-  readonly features: Readonly<Record<string, string>>;
-  readonly detachedContent: boolean;
-}
-
-/** A worker as the dispatcher sees it. */
-export interface WorkerEntry {
-  readonly id: WorkerName;
-  readonly pid: number | undefined;
-  readonly handlers: readonly Handler[];
-  /** `gone`: its process has ended, and it is still given time to come back before the fleet is told. */
-  readonly state: 'registered' | 'gone';
-}
-
-/** A worker as the process manager sees it. */
-export interface ProcessEntry {
-  readonly id: WorkerName;
-  readonly state: string;
-  readonly pid?: number;
-  /** Wall time. */
-  readonly startedAt?: number;
-  readonly restarts: number;
-  readonly detail?: string;
-}
-
-/** A message refused at the door. */
-export interface Refused {
-  readonly messageId: string | undefined;
-  readonly directive: string | undefined;
-  readonly failure: Failure;
-  readonly content: Buffer;
-  readonly arrivedAt: number;
 }
 
 /** What the layout of the journal is called; a newer one is refused, an older one would be upgraded at the start. */
@@ -192,8 +163,8 @@ export class Datastore {
     return this.#ledger.room;
   }
 
-  accept(message: NewInbound): Acceptance {
-    return this.#inbound.accept(message);
+  accept(message: NewInbound, options?: AcceptOptions): Acceptance {
+    return this.#inbound.accept(message, options);
   }
 
   /** Records a message refused at the door as dead; the key of the error answer, where its ids could be read. */
@@ -237,7 +208,6 @@ export class Datastore {
     return this.#inbound.markFetching(key);
   }
 
-  /** A fetch ended without a verdict (the agent stops): the record waits as before. */
   unfetch(key: MessageKey): boolean {
     return this.#inbound.unfetch(key);
   }

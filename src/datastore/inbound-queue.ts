@@ -20,8 +20,16 @@ import type { Alarms } from './alarms.js';
 import type { DeadLetters } from './dead-letters.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, inboundPrefix, recordKey, splitRecordKey } from './keys.js';
-import { asInbound, prefixOf, put } from './inbound-record.js';
-import type { Acceptance, Cancellation, Ending, Lifetimes, NewInbound, NextOptions } from './inbound-types.js';
+import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
+import type {
+  AcceptOptions,
+  Acceptance,
+  Cancellation,
+  Ending,
+  Lifetimes,
+  NewInbound,
+  NextOptions,
+} from './inbound-types.js';
 import { Lanes, type LiveMessages, type Prepared } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import { LifetimeSweep } from './lifetime-sweep.js';
@@ -79,36 +87,19 @@ export class InboundQueue {
     this.#lanes.open(ROOT);
   }
 
-  accept(message: NewInbound): Acceptance {
+  accept(message: NewInbound, { isRetained = false }: AcceptOptions = {}): Acceptance {
     const { ledger, ids } = this.parts;
     const directive = directiveKey(message.directive);
     const idKey = inboundIdKey(directive, message.messageId);
     const known = this.#arriving.get(idKey) ?? ids.get(idKey);
-    if (known !== undefined) return this.#duplicate(known);
+    // A dead one is accepted anew when it is sent again (CONTRACT 1.3), but not when it merely lies there (1.9).
+    const isAnew = known?.kind === 'ended' && known.end === 'dead' && !isRetained;
+    if (known !== undefined && !isAnew) return this.#duplicate(known);
     const cancel = this.parts.facts.takeCancel(directive, message.messageId);
     if (cancel !== undefined) return this.#acceptCancelled(message, idKey, cancel);
     if (ledger.isIntakeFull) return { kind: 'full' };
     const { key, changes } = ledger.nextKey();
-    const record: InboundRecord = {
-      kind: 'inbound',
-      key,
-      state: 'accepted',
-      messageId: message.messageId,
-      responseTo: message.responseTo,
-      directive: message.directive,
-      directiveKey: directive,
-      metadata: message.metadata,
-      content: { kind: 'inline', bytes: message.content },
-      isFetched: false,
-      priority: message.priority,
-      arrivedAt: message.arrivedAt,
-      expiresAt: message.expiresAt,
-      attempts: 0,
-      fetches: 0,
-      dueAt: 0,
-      replyTopic: message.replyTopic,
-      replayOf: undefined,
-    };
+    const record = newRecord(message, directive, key);
     const path = recordKey(prefixOf(record), key);
     this.#arriving.set(idKey, { kind: 'pending', recordKey: path, key });
     const durable = this.#add(record, [...changes, ids.pending(idKey, path, key)]).finally(() => {
@@ -135,8 +126,9 @@ export class InboundQueue {
     return this.#move(key, 'accepted', 'ready');
   }
 
+  /** Also a ready one goes back to it, when its worker turns out to want the body instead of the URL. */
   markFetching(key: MessageKey): boolean {
-    return this.#move(key, 'accepted', 'fetching');
+    return this.#move(key, 'accepted', 'fetching') || this.#move(key, 'ready', 'fetching');
   }
 
   /** A fetch was given up before it came to an end: nothing is counted. */
@@ -379,8 +371,7 @@ export class InboundQueue {
     this.#lanes.take(prefix, key);
     const changes: Change[] = [
       { table: 'records', key: recordKey(prefix, key), value: undefined },
-      // A dead one is accepted anew when it is sent again (CONTRACT 1.3).
-      ...(end === 'dead' ? [ids.forget(idKey)] : ids.ended(idKey, end, key, record.replyTopic)),
+      ...ids.ended(idKey, end, key, record.replyTopic),
       ...(record.expiresAt === undefined ? [] : [alarms.clear(record.expiresAt, key)]),
       ...kept,
     ];

@@ -1,10 +1,35 @@
 /**
  * How an inbound record stands in the journal.
  */
-import type { InboundRecord } from '../message/index.js';
+import type { DirectiveKey, InboundRecord, MessageKey } from '../message/index.js';
+import type { NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
 import { inboundPrefix, recordKey } from './keys.js';
 import { encodeRecord } from './record-codec.js';
+
+/** The record of a message that has just come. */
+export function newRecord(message: NewInbound, directive: DirectiveKey, key: MessageKey): InboundRecord {
+  return {
+    kind: 'inbound',
+    key,
+    state: 'accepted',
+    messageId: message.messageId,
+    responseTo: message.responseTo,
+    directive: message.directive,
+    directiveKey: directive,
+    metadata: message.metadata,
+    content: { kind: 'inline', bytes: message.content },
+    isFetched: false,
+    priority: message.priority,
+    arrivedAt: message.arrivedAt,
+    expiresAt: message.expiresAt,
+    attempts: 0,
+    fetches: 0,
+    dueAt: 0,
+    replyTopic: message.replyTopic,
+    replayOf: undefined,
+  };
+}
 
 /** The record, when it is one of this direction. */
 export function asInbound(record: unknown): InboundRecord | undefined {

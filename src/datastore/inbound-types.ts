@@ -9,6 +9,11 @@ export type NewInbound = Pick<
   'messageId' | 'responseTo' | 'directive' | 'metadata' | 'priority' | 'arrivedAt' | 'expiresAt' | 'replyTopic'
 > & { readonly content: Buffer };
 
+export interface AcceptOptions {
+  /** A retained message: taken only when its id was never seen. */
+  readonly isRetained?: boolean;
+}
+
 export type Acceptance =
   | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
   /** Known already; acknowledge it once `durable` resolves and do nothing more. */

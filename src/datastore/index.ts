@@ -5,3 +5,4 @@ export { LmdbJournal } from './lmdb-journal.js';
 export { MemoryJournal } from './memory-journal.js';
 export type { LiveCollection } from './live-collection.js';
 export { MQTT_LANE, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
+export type { Handler, ProcessEntry, Refused, WorkerEntry } from './entries.js';
