@@ -103,8 +103,8 @@ export class Datastore {
   }
 
   /**
-   * Takes the state directory, opens the journal and makes the head of each queue live; `fed` tells of them once the
-   * caller's turn is over. Throws AgentError state.in_use, state.unwritable, state.corrupt or state.version.
+   * Takes the state directory, opens the journal and makes the head of each queue live; `resume` then tells of them.
+   * Throws AgentError state.in_use, state.unwritable, state.corrupt or state.version.
    */
   async open(): Promise<void> {
     if (this.#scope !== undefined) return;
@@ -122,11 +122,17 @@ export class Datastore {
       this.#dead.open();
       this.#outbound.open(scope.signal);
       this.#inbound.open(scope.signal);
-      this.#alarms.start(scope.signal);
     } catch (error) {
       await this.close();
       throw error;
     }
+  }
+
+  /** Announces through `fed` and `lapsed` what the journal held, once those who listen are there. */
+  resume(): void {
+    if (this.#scope === undefined) return;
+    this.#inbound.resume();
+    this.#alarms.start(this.#scope.signal);
   }
 
   /** Waits for commits under way. Idempotent, also in the middle of `open`. */

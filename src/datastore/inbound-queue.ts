@@ -58,6 +58,7 @@ export class InboundQueue {
   readonly #lanes: Lanes<InboundRecord>;
   readonly #committing = new Map<MessageKey, Promise<void>>();
   #scope: AbortSignal = AbortSignal.abort();
+  #isResumed = false;
   readonly #lifetimes: LifetimeSweep;
   /** Messages whose commit is under way, by id: a second copy waits for the first. */
   readonly #arriving = new Map<string, IdState>();
@@ -84,7 +85,16 @@ export class InboundQueue {
   open(scope: AbortSignal): void {
     this.#scope = scope;
     this.#lifetimes.start(scope);
+    this.#isResumed = false;
     this.#lanes.open(ROOT);
+  }
+
+  /** Announces what the journal held, now that somebody listens. */
+  resume(): void {
+    this.#isResumed = true;
+    for (const prefix of this.#lanes.prefixes) {
+      for (const record of this.#liveOf(prefix)) if (record.state === 'accepted') this.fed.emit(record.key);
+    }
   }
 
   accept(message: NewInbound, { isRetained = false }: AcceptOptions = {}): Acceptance {
@@ -383,6 +393,7 @@ export class InboundQueue {
 
   /** Announces in a later turn: whoever reads the lane must not be called back in the middle of it. */
   #feed(key: MessageKey): void {
+    if (!this.#isResumed) return;
     queueMicrotask(() => {
       if (!this.#scope.aborted) this.fed.emit(key);
     });

@@ -13,11 +13,13 @@ export interface TestStore extends AsyncDisposable {
 export type StoreSettings = Partial<Omit<DatastoreOptions, 'stateDir' | 'journal'>> & {
   readonly stateDir?: string;
   readonly isOnDisk?: boolean;
+  /** The test calls `resume` itself, once it listens. */
+  readonly isHeld?: boolean;
 };
 
 /** `await using test = await openTestStore()`; with `stateDir` the directory is the caller's to remove. */
 export async function openTestStore(settings: StoreSettings = {}): Promise<TestStore> {
-  const { stateDir: given, isOnDisk = false, ...options } = settings;
+  const { stateDir: given, isOnDisk = false, isHeld = false, ...options } = settings;
   const dir = given === undefined ? await tempDir() : undefined;
   const stateDir = given ?? dir?.path ?? '';
   const store = new Datastore({
@@ -32,6 +34,7 @@ export async function openTestStore(settings: StoreSettings = {}): Promise<TestS
     ...options,
   });
   await store.open();
+  if (!isHeld) store.resume();
   return {
     store,
     stateDir,

@@ -1,0 +1,131 @@
+// One contract suite for every journal: what the queues rely on holds for LMDB and for memory alike.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { LmdbJournal, MemoryJournal, type Journal } from '../../../src/datastore/index.js';
+import { END } from '../../../src/datastore/journal.js';
+import { AgentError } from '../../../src/errors.js';
+import { tempDir } from '../../support/temp.js';
+
+const bytes = (text: string): Buffer => Buffer.from(text);
+const keysOf = (entries: Iterable<readonly [string, Buffer]>): string[] => Array.from(entries, ([key]) => key);
+
+const kinds: readonly { name: string; make: (dir: string) => Journal; survives: boolean }[] = [
+  { name: 'memory', make: () => new MemoryJournal(), survives: false },
+  { name: 'LMDB', make: (dir) => new LmdbJournal(join(dir, 'journal')), survives: true },
+];
+
+for (const { name, make, survives } of kinds) {
+  describe(`the journal in ${name}`, () => {
+    const opened = async (fn: (journal: Journal, dir: string) => Promise<void>): Promise<void> => {
+      await using dir = await tempDir();
+      const journal = make(dir.path);
+      await journal.open();
+      try {
+        await fn(journal, dir.path);
+      } finally {
+        await journal.close();
+      }
+    };
+
+    it('gives back what was committed, and nothing for a key that is not there', () =>
+      opened(async (journal) => {
+        await journal.commit([{ table: 'records', key: 'a', value: bytes('1') }]);
+        assert.deepEqual(journal.get('records', 'a'), bytes('1'));
+        assert.equal(journal.get('records', 'b'), undefined);
+        assert.equal(journal.get('ids', 'a'), undefined);
+      }));
+
+    it('shows a commit only once its promise has resolved, and then all of it', () =>
+      opened(async (journal) => {
+        const done = journal.commit([
+          { table: 'records', key: 'a', value: bytes('1') },
+          { table: 'ids', key: 'b', value: bytes('2') },
+        ]);
+        assert.equal(journal.get('records', 'a'), undefined);
+        await done;
+        assert.deepEqual(journal.get('ids', 'b'), bytes('2'));
+      }));
+
+    it('resolves commits in the order of the calls', () =>
+      opened(async (journal) => {
+        const order: number[] = [];
+        await Promise.all(
+          Array.from({ length: 50 }, async (_, i) => {
+            await journal.commit([{ table: 'facts', key: 'x', value: bytes(String(i)) }]);
+            order.push(i);
+          }),
+        );
+        assert.deepEqual(
+          order,
+          [...order].sort((a, b) => a - b),
+        );
+        assert.deepEqual(journal.get('facts', 'x'), bytes('49'));
+      }));
+
+    it('removes a key whose value is not given', () =>
+      opened(async (journal) => {
+        await journal.commit([{ table: 'ids', key: 'a', value: bytes('1') }]);
+        await journal.commit([
+          { table: 'ids', key: 'a', value: undefined },
+          { table: 'ids', key: 'never', value: undefined },
+        ]);
+        assert.equal(journal.get('ids', 'a'), undefined);
+        assert.equal(journal.count('ids'), 0);
+      }));
+
+    it('ranges in the order of bytes, without its bounds, up to a limit', () =>
+      opened(async (journal) => {
+        const keys = ['i/a/1/01', 'i/a/1/02', 'i/a/1/10', 'i/a-b/1/01', 'i/b/1/01', 'o/x/01'];
+        await journal.commit(keys.map((key) => ({ table: 'records', key, value: bytes(key) })));
+        const range = (after: string, before: string, limit?: number): string[] =>
+          keysOf(journal.range('records', { after, before, ...(limit === undefined ? {} : { limit }) }));
+        assert.deepEqual(range('i/a/1/', 'i/a/10'), ['i/a/1/01', 'i/a/1/02', 'i/a/1/10']);
+        assert.deepEqual(range('i/a/1/01', 'i/a/1/10'), ['i/a/1/02']);
+        assert.deepEqual(range('', END, 2), [...keys].sort().slice(0, 2));
+        assert.deepEqual(range('', END), [...keys].sort());
+        assert.deepEqual(range('p', END), []);
+        assert.equal(journal.count('records'), keys.length);
+      }));
+
+    it('hands out bytes of the reader’s own', () =>
+      opened(async (journal) => {
+        const given = bytes('abc');
+        await journal.commit([{ table: 'dead', key: 'k', value: given }]);
+        journal.get('dead', 'k')?.fill(0);
+        for (const [, value] of journal.range('dead', { after: '', before: END })) value.fill(0);
+        assert.deepEqual(journal.get('dead', 'k'), bytes('abc'));
+      }));
+
+    it('takes an empty value and a large one', () =>
+      opened(async (journal) => {
+        const large = Buffer.alloc(200_000, 7);
+        await journal.commit([
+          { table: 'records', key: 'empty', value: Buffer.alloc(0) },
+          { table: 'records', key: 'large', value: large },
+        ]);
+        assert.deepEqual(journal.get('records', 'empty'), Buffer.alloc(0));
+        assert.deepEqual(journal.get('records', 'large'), large);
+      }));
+
+    it('refuses work once it is closed, and closes twice', () =>
+      opened(async (journal) => {
+        await journal.close();
+        await journal.close();
+        assert.throws(() => journal.get('ids', 'a'), AgentError);
+        await assert.rejects(journal.commit([]), AgentError);
+      }));
+
+    if (survives) {
+      it('keeps what was committed over a close', () =>
+        opened(async (journal, dir) => {
+          await journal.commit([{ table: 'records', key: 'a', value: bytes('1') }]);
+          await journal.close();
+          const again = make(dir);
+          await again.open();
+          assert.deepEqual(again.get('records', 'a'), bytes('1'));
+          await again.close();
+        }));
+    }
+  });
+}
