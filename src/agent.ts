@@ -1,0 +1,262 @@
+/**
+ * The composition root: the whole program can be read here. It builds the parts, connects their signals as in the
+ * table of DESIGN section 2, starts them in order and stops them in reverse. It decides nothing.
+ */
+import { join } from 'node:path';
+import {
+  configForWorkers,
+  connectionSettings,
+  dispatchLimits,
+  processorLimits,
+  proxyOf,
+  routerSettings,
+  storeSettings,
+  tlsOf,
+  urlSettings,
+} from './agent-settings.js';
+import { loadWorkerSettings, parseTags, type Credentials, type Settings, type WorkerSettings } from './config/index.js';
+import { Connection } from './connection/index.js';
+import { Datastore, LmdbJournal, type Journal } from './datastore/index.js';
+import { Dispatcher } from './dispatcher/index.js';
+import { readCanonicalFacts, systemSources, TagsFile } from './facts/index.js';
+import type { Log } from './log/log.js';
+import type { ClientId } from './message/index.js';
+import { ProcessManager, type Cgroups, type SettingsOutcome } from './process/index.js';
+import { createUrlPolicy, DataProcessor } from './processor/index.js';
+import { MessageRouter, subscriptionsOf } from './router/index.js';
+import { systemClock, type Clock, type Millis, type Random } from './time.js';
+
+export interface AgentOptions {
+  readonly settings: Settings;
+  readonly credentials: Credentials;
+  readonly clientId: ClientId;
+  /** Told in connection-status, and in the User-Agent. */
+  readonly version: string;
+  /** PATH and the proxy variables, as workers get them. */
+  readonly workerEnvironment: { readonly path: string; readonly proxy: Readonly<Record<string, string>> };
+  readonly agentUser: { readonly uid: number; readonly gid: number };
+  /** From `openCgroups`: one for each worker, where the service manager delegated them. */
+  readonly cgroups?: Cgroups | undefined;
+  readonly log: Log;
+  /** Default: LMDB in the state directory. */
+  readonly journal?: Journal;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** What may change while the agent runs. */
+export interface AgentReload {
+  readonly settings: Settings;
+  readonly credentials: Credentials;
+}
+
+export class Agent {
+  readonly store: Datastore;
+  readonly connection: Connection;
+  readonly router: MessageRouter;
+  readonly processor: DataProcessor;
+  readonly dispatcher: Dispatcher;
+  readonly processes: ProcessManager<WorkerSettings>;
+  readonly tags: TagsFile;
+  readonly #log: Log;
+  readonly #scope = new AbortController();
+  #settings: Settings;
+  #credentials: Credentials;
+  #stopping: Promise<void> | undefined;
+
+  /** Makes the parts and touches nothing. Throws `config.invalid` or `config.no_broker` for settings that cannot be. */
+  constructor(private readonly options: AgentOptions) {
+    const { settings, clientId, version, log, clock = systemClock, random = Math.random } = options;
+    const shared = { clock, random };
+    this.#log = log;
+    this.#settings = settings;
+    this.#credentials = options.credentials;
+    const credentials = (): Credentials => this.#credentials;
+
+    this.store = new Datastore({
+      ...storeSettings(settings),
+      journal: options.journal ?? new LmdbJournal(join(settings.stateDir, 'journal')),
+      clock,
+      log: log.child({ part: 'datastore' }),
+    });
+    this.connection = new Connection({
+      ...connectionSettings(settings, credentials),
+      ...shared,
+      clientId,
+      subscriptions: subscriptionsOf(settings.topicPrefix, clientId),
+      will: () => this.router.will(),
+      log: log.child({ part: 'connection' }),
+    });
+    this.tags = new TagsFile({ path: join(settings.configDir, 'tags.toml'), parse: parseTags, clock, log });
+    this.router = new MessageRouter({
+      ...shared,
+      connection: () => this.connection,
+      store: this.store,
+      clientId,
+      topicPrefix: settings.topicPrefix,
+      identity: {
+        facts: () => readCanonicalFacts({ sources: systemSources, clock, log, factsFile: settings.factsFile }),
+        tags: () => this.tags.tags,
+        version,
+      },
+      settings: routerSettings(settings),
+      log: log.child({ part: 'router' }),
+    });
+    this.processor = new DataProcessor({
+      ...shared,
+      store: this.store,
+      policy: createUrlPolicy(urlSettings(settings)),
+      version,
+      tls: tlsOf(options.credentials),
+      limits: processorLimits(settings),
+      proxyFor: proxyOf(settings, credentials),
+      proxyResolves: settings.proxyResolves,
+      log: log.child({ part: 'processor' }),
+    });
+    this.dispatcher = new Dispatcher({
+      ...shared,
+      runtimeDir: settings.runtimeDir,
+      store: this.store,
+      agentConfig: () => configForWorkers(this.#settings, clientId),
+      limits: dispatchLimits(settings),
+      log: log.child({ part: 'dispatcher' }),
+    });
+    this.processes = new ProcessManager<WorkerSettings>({
+      ...shared,
+      workerDir: settings.workerDir,
+      stateDir: settings.stateDir,
+      runtimeDir: settings.runtimeDir,
+      exclude: settings.excludeWorker,
+      environment: {
+        ...options.workerEnvironment,
+        configDir: settings.configDir,
+        logLevel: () => this.#settings.logLevel,
+        clientId: () => clientId,
+      },
+      agent: options.agentUser,
+      workerUser: settings.workerUser,
+      settings: (name) => this.#workerSettings(name),
+      prepare: (request) => this.dispatcher.prepare(request),
+      processes: this.store.processes,
+      cgroups: options.cgroups,
+      log: log.child({ part: 'process' }),
+    });
+    this.#connect(this.#scope.signal);
+  }
+
+  /** The table of DESIGN section 2. */
+  #connect(scope: AbortSignal): void {
+    const { store, router, processor, dispatcher, processes, tags } = this;
+
+    router.dataRecv.connect((key) => processor.accept(key), scope);
+    store.fed.connect((key) => processor.accept(key), scope);
+    store.lapsed.connect((key) => processor.lapse(key), scope);
+    processor.dataProcess.connect((key) => dispatcher.enqueue(key), scope);
+    dispatcher.dataDispatch.connect((dispatched) => processor.dispatched(dispatched), scope);
+    dispatcher.dataReturn.connect((key) => processor.returned(key), scope);
+    store.laneDue.connect((lane) => processor.laneDue(lane), scope);
+    processor.dataConsume.connect((key) => router.publish(key), scope);
+
+    processes.processSpawn.connect((spawned) => dispatcher.processSpawned(spawned), scope);
+    processes.processDie.connect((exit) => dispatcher.processDied(exit), scope);
+    processes.workerRemoved.connect((name) => dispatcher.forget(name), scope);
+    dispatcher.workerUnhealthy.connect(({ name, reason }) => processes.unhealthy(name, reason), scope);
+    dispatcher.workerRegister.connect(({ name, directive }) => {
+      processes.registered(name);
+      processor.workerRegistered(directive);
+      router.workersChanged();
+    }, scope);
+    dispatcher.workerUnregister.connect(() => router.workersChanged(), scope);
+
+    router.dataCancel.connect((cancel) => dispatcher.notifyCancel(cancel), scope);
+    router.connectionLost.connect(() => dispatcher.notifyConnectionLost(), scope);
+    router.connectionRestored.connect(() => dispatcher.notifyConnectionRestored(), scope);
+    router.disconnectCommand.connect(() => dispatcher.notifyDisconnectCommand(), scope);
+    tags.changed.connect(() => router.identityChanged(), scope);
+  }
+
+  /**
+   * Opens the journal, then the sockets, then starts the workers and begins to connect; resolves without waiting for
+   * the broker. What the journal held goes on where it stood. Throws `state.*`, `runtime.*`; then nothing is left open.
+   */
+  async start(): Promise<void> {
+    const scope = this.#scope.signal;
+    try {
+      await this.store.open();
+      await this.tags.start();
+      await this.dispatcher.start(scope);
+      await this.processor.start();
+      this.store.resume();
+      await this.processes.start(scope);
+      scope.throwIfAborted();
+      await this.router.start();
+    } catch (error) {
+      await this.stop(0);
+      throw error;
+    }
+  }
+
+  /**
+   * Lets work in hand come to its end within `drain`, stops the workers, says goodbye to the broker, closes the
+   * journal. Idempotent; works in the middle of a start. What is not done goes on after the next start.
+   */
+  stop(drain: Millis = this.#settings.drainTimeout): Promise<void> {
+    this.#stopping ??= this.#stop(drain);
+    return this.#stopping;
+  }
+
+  async #stop(drain: Millis): Promise<void> {
+    await this.dispatcher.drain(drain);
+    await this.processes.stop(drain);
+    await this.dispatcher.stop(0);
+    await this.processor.stop(drain);
+    await this.router.stop();
+    await this.tags.stop();
+    this.#scope.abort();
+    await this.store.close();
+  }
+
+  /**
+   * Takes over what can be taken over without a restart: log level for workers to come, credentials (the connection is
+   * made anew, its session kept), tags, workers' files; a connection that was told to stay down comes back.
+   */
+  async reload({ settings, credentials }: AgentReload): Promise<void> {
+    const isRenewed = credentials !== this.#credentials;
+    this.#settings = { ...this.#settings, logLevel: settings.logLevel, drainTimeout: settings.drainTimeout };
+    if (isRenewed) await this.renewCredentials(credentials);
+    await this.tags.refresh();
+    await this.processes.reload();
+    await this.router.linkUp();
+  }
+
+  /** New certificates or passwords: the connection is made anew with them, its session kept. */
+  async renewCredentials(credentials: Credentials): Promise<void> {
+    const before = this.#credentials;
+    this.#credentials = credentials;
+    const renewed = await this.connection.renew();
+    if (renewed.kind === 'renewed') {
+      this.processor.reconfigure({ tls: tlsOf(credentials) });
+      this.#log.info('credentials.renewed', 'new credentials are in use');
+    } else {
+      this.#credentials = before;
+      this.#log.error('credentials.kept', 'the new credentials cannot be used; the old ones stay', {
+        problem: renewed.problem,
+      });
+    }
+  }
+
+  /** Proves that the journal can be written; rejects when it cannot. */
+  checkHealth(): Promise<void> {
+    return this.store.probe();
+  }
+
+  async #workerSettings(
+    name: Parameters<typeof loadWorkerSettings>[0]['name'],
+  ): Promise<SettingsOutcome<WorkerSettings>> {
+    const loaded = await loadWorkerSettings({ configDir: this.#settings.configDir, name });
+    if (loaded.kind === 'ok') {
+      for (const warning of loaded.warnings) this.#log.warn('worker.config', warning, { worker: name });
+    }
+    return loaded;
+  }
+}

@@ -1,0 +1,19 @@
+export { checkCredentials, type CredentialSettings, type Credentials, type CredentialsResult } from './credentials.js';
+export { resolveClientId, type ClientIdOptions } from './client-id.js';
+export { diffSettings, type SettingsDiff } from './diff.js';
+export { renderExample } from './example.js';
+export { helpText } from './flags.js';
+export { loadSettings, type LoadOptions, type LoadResult, type Settings } from './load.js';
+export { renderOriginalSettings } from './original.js';
+export type { Environment, Surroundings } from './place.js';
+export { describeProblem, problemsError, type Problem } from './problem.js';
+export { Secret } from './secret.js';
+export { SETTING_NAMES, settingOf, variableOf, type SettingName } from './settings.js';
+export { parseTags, type TagsResult } from './tags.js';
+export { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
+export {
+  loadWorkerSettings,
+  type WorkerSettings,
+  type WorkerSettingsOptions,
+  type WorkerSettingsResult,
+} from './worker-settings.js';

@@ -1,0 +1,4 @@
+export { readCanonicalFacts, type FactsOptions } from './canonical-facts.js';
+export type { ParseTags, Tags } from './ports.js';
+export { systemSources, type FactSources } from './sources.js';
+export { TagsFile, type TagsFileOptions } from './tags-file.js';
