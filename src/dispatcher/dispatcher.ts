@@ -1,0 +1,291 @@
+/**
+ * The Dispatcher: the gRPC services on Unix sockets and one queue per worker. It gives ready messages to the workers
+ * that registered for them and takes their results. Each worker has a socket of its own, so it is known by where it
+ * calls; one that is slow, hung or missing holds up nobody else. Messages stay in the store; what is here can be lost.
+ */
+import { status } from '@grpc/grpc-js';
+import { Event, type Data } from '../../protocol/generated/yggdrasil.js';
+import { AgentError } from '../errors.js';
+import type { Log } from '../log/log.js';
+import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
+import { Signal } from '../signal/index.js';
+import type { Clock, Millis, Random } from '../time.js';
+import { resultFromData } from './codec.js';
+import { decideRegistration } from './plan.js';
+import { DEFAULT_LIMITS } from './ports.js';
+import type {
+  AgentConfig,
+  DispatchLimits,
+  DispatchSettings,
+  DispatchStore,
+  Outcome,
+  Preparation,
+  ProcessExit,
+} from './ports.js';
+import { Seat } from './seat.js';
+import { Refusal, serve } from './service.js';
+import { makeWorkersDirectory, socketsOf, type WorkerSockets } from './socket.js';
+
+export interface DispatcherOptions {
+  /** Sockets live under `w/` in it. */
+  readonly runtimeDir: string;
+  readonly store: DispatchStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Asked at each GetConfig, so that a reload shows. */
+  readonly agentConfig: () => AgentConfig;
+  readonly limits?: Partial<DispatchLimits>;
+}
+
+export interface HandlerOfWorker {
+  readonly name: WorkerName;
+  readonly directive: Directive;
+}
+
+export class Dispatcher {
+  /** A worker registered a handler, or registered it again. */
+  readonly workerRegister: Signal<HandlerOfWorker>;
+  /** A handler is gone: at once when its worker was stopped or removed, else after the grace of a crash. */
+  readonly workerUnregister: Signal<HandlerOfWorker>;
+  /** A worker must be stopped: it hangs past its deadline, or says itself that it is not well. */
+  readonly workerUnhealthy: Signal<{ readonly name: WorkerName; readonly reason: string }>;
+  /** What became of a message: durable when this is emitted. */
+  readonly dataDispatch: Signal<{ readonly key: MessageKey; readonly outcome: Outcome }>;
+  /** A worker's result is on stable storage. */
+  readonly dataReturn: Signal<MessageKey>;
+
+  readonly #limits: DispatchLimits;
+  readonly #seats = new Map<WorkerName, Seat>();
+  /** Preparations and removals of one worker go one after the other. */
+  readonly #turns = new Map<WorkerName, Promise<unknown>>();
+  #isStopped = false;
+
+  constructor(private readonly options: DispatcherOptions) {
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const failed = (error: unknown, signal: string): void =>
+      options.log.error('dispatcher.handler_failed', `a handler of ${signal} failed`, { error });
+    this.workerRegister = new Signal('worker-register', failed);
+    this.workerUnregister = new Signal('worker-unregister', failed);
+    this.workerUnhealthy = new Signal('worker-unhealthy', failed);
+    this.dataDispatch = new Signal('data-dispatch', failed);
+    this.dataReturn = new Signal('data-return', failed);
+  }
+
+  /** Makes the directory of sockets; throws `runtime.unusable` when it cannot. */
+  async start(scope: AbortSignal): Promise<void> {
+    scope.throwIfAborted();
+    await makeWorkersDirectory(this.options.runtimeDir);
+  }
+
+  /**
+   * Makes the socket of a worker, before it is spawned, and gives the address for YGG_SOCKET_ADDR. The same worker may
+   * be prepared again, with other settings. Throws `runtime.path_too_long`, `runtime.unusable` or `worker.config`.
+   *
+   * @example const { address } = await dispatcher.prepare({ name, settings, uid: 1000, gid: 1000 });
+   */
+  async prepare(preparation: Preparation): Promise<{ readonly address: string }> {
+    const { name, settings, uid, gid } = preparation;
+    const sockets = socketsOf(this.options.runtimeDir, name, settings.socket);
+    const owner = uid === undefined || gid === undefined ? undefined : { uid, gid };
+    return this.#inTurn(name, async () => {
+      if (this.#isStopped) {
+        throw new AgentError('runtime.unusable', `cannot prepare ${name}: the agent is stopping`, { name });
+      }
+      const seat = await this.#seatFor(name, sockets, settings);
+      await seat.open(settings, owner);
+      return { address: `unix:${seat.sockets.dispatcher.announced}` };
+    });
+  }
+
+  /** A message is ready: its worker gets it when its turn comes. Unknown keys and missing workers are no error. */
+  enqueue(key: MessageKey): void {
+    const record = this.options.store.inbound(key);
+    if (record !== undefined) this.#holderOf(record.directiveKey)?.queue.pump();
+  }
+
+  /** A worker's process was started. It makes itself known by registering, so there is nothing to do yet. */
+  processSpawned(spawned: { readonly name: WorkerName }): void {
+    this.options.log.debug('dispatcher.awaits', `waiting for ${spawned.name} to register`);
+  }
+
+  /** A worker's process has ended: what it had in flight is judged, and its handlers go. */
+  processDied(exit: ProcessExit): void {
+    this.#seats.get(exit.name)?.died(exit);
+    if (exit.isRemoved) {
+      this.forget(exit.name).catch((error: unknown) =>
+        this.options.log.error('dispatcher.forget_failed', `the sockets of ${exit.name} could not be removed`, {
+          error,
+        }),
+      );
+    }
+  }
+
+  /** A worker's executable is gone: its socket is removed and its handlers are free for others. */
+  async forget(name: WorkerName): Promise<void> {
+    await this.#inTurn(name, async () => {
+      const seat = this.#seats.get(name);
+      seat?.died({ name, isStopped: true, isRemoved: true });
+      this.#seats.delete(name);
+      await seat?.close();
+      this.options.store.workers.remove(name);
+      await this.options.store.releaseOwner(name);
+    });
+  }
+
+  /** The broker asked for a disconnect. */
+  notifyDisconnectCommand(): void {
+    this.#notifyAll(Event.RECEIVED_DISCONNECT);
+  }
+
+  notifyConnectionLost(): void {
+    this.#notifyAll(Event.UNEXPECTED_DISCONNECT);
+  }
+
+  notifyConnectionRestored(): void {
+    this.#notifyAll(Event.CONNECTION_RESTORED);
+  }
+
+  /** A cancel came too late: the message is with its worker, and a unary worker has no way to be told. */
+  notifyCancel(cancel: {
+    readonly key: MessageKey;
+    readonly directive: DirectiveKey;
+    readonly messageId: string;
+  }): void {
+    const isInFlight = [...this.#seats.values()].some(({ queue }) => queue.has(cancel.key));
+    this.options.log.info(
+      'dispatcher.cancel_too_late',
+      `the message to ${cancel.directive} ${isInFlight ? 'is being handled' : 'was delivered'}: its worker cannot be told to give it up`,
+      { messageId: cancel.messageId },
+    );
+  }
+
+  /** Gives no worker anything more and waits at most `within` for what is in flight. Workers can still send results. */
+  async drain(within: Millis): Promise<void> {
+    const drained = Promise.all([...this.#seats.values()].map((seat) => seat.drain()));
+    if (within <= 0) return;
+    const done = new AbortController();
+    const late = new Promise<void>((resolve) => this.options.clock.after(within, resolve, done.signal));
+    await Promise.race([late, drained]);
+    done.abort();
+  }
+
+  /** Drains, breaks off what is left after `within`, and removes all sockets. Idempotent; works in the middle of a start. */
+  async stop(within: Millis): Promise<void> {
+    this.#isStopped = true;
+    await Promise.allSettled(this.#turns.values());
+    await this.drain(within);
+    const seats = [...this.#seats.values()];
+    this.#seats.clear();
+    await Promise.all(seats.map((seat) => seat.close()));
+  }
+
+  /** The worker's seat; a new one when its file asks for the other kind of socket. */
+  async #seatFor(name: WorkerName, sockets: WorkerSockets, settings: DispatchSettings): Promise<Seat> {
+    const present = this.#seats.get(name);
+    if (present?.sockets.kind === sockets.kind) return present;
+    present?.died({ name, isStopped: true, isRemoved: false });
+    await present?.close();
+    if (sockets.kind === 'abstract') {
+      this.options.log.warn('dispatcher.abstract_socket', `any local user can reach the abstract socket of ${name}`);
+    }
+    const seat = this.#newSeat(name, sockets, settings);
+    this.#seats.set(name, seat);
+    return seat;
+  }
+
+  #newSeat(name: WorkerName, sockets: WorkerSockets, settings: DispatchSettings): Seat {
+    const { store, clock, random, log } = this.options;
+    const own = log.child({ worker: name });
+    const seat: Seat = new Seat(
+      {
+        name,
+        sockets,
+        store,
+        clock,
+        random,
+        log: own,
+        limits: this.#limits,
+        listen: (path) =>
+          serve({
+            path,
+            // Room for the frame around the largest result, so that our own refusal says why.
+            maxReceive: this.#limits.resultSize + this.#limits.metadataSize * 2 + 1024 * 1024,
+            answerWithin: this.#limits.answerWithin,
+            clock,
+            log: own,
+            calls: {
+              register: (request) => seat.register(request),
+              send: (data) => this.#accept(name, seat, data),
+              config: () => ({ ...this.options.agentConfig(), socketAddr: `unix:${sockets.dispatcher.announced}` }),
+            },
+          }),
+        decide: (handler) =>
+          decideRegistration({
+            worker: name,
+            handler,
+            allowed: seat.settings.handlers,
+            holderOf: (directive) => this.#nameWhere((other) => other.holds(directive)),
+            ownerOf: (directive) => store.ownerOf(directive),
+            boundTo: (directive) => this.#nameWhere((other) => other.binds(directive)),
+          }),
+        onRegister: (directive) => this.workerRegister.emit({ name, directive }),
+        onUnregister: (directive) => this.workerUnregister.emit({ name, directive }),
+        onUnhealthy: (reason) => this.workerUnhealthy.emit({ name, reason }),
+        onOutcome: (key, outcome) => this.dataDispatch.emit({ key, outcome }),
+      },
+      settings,
+    );
+    return seat;
+  }
+
+  /** Takes a worker's result: a receipt only when it is on stable storage. */
+  async #accept(name: WorkerName, seat: Seat, data: Data): Promise<void> {
+    const { store, clock } = this.options;
+    const received = resultFromData(data, this.#limits);
+    if (received.kind === 'refused') throw new Refusal(status.INVALID_ARGUMENT, received.reason);
+    const { messageId, responseTo, directive, metadata, content } = received;
+    const accepted = store.acceptResult({
+      worker: name,
+      handlers: seat.handlers,
+      messageId,
+      responseTo,
+      directive,
+      metadata,
+      content,
+      arrivedAt: clock.now(),
+    });
+    if (accepted.kind === 'full') {
+      throw new Refusal(
+        status.RESOURCE_EXHAUSTED,
+        'the agent’s spool is full: keep the result and send it again later',
+      );
+    }
+    await accepted.durable;
+    if (accepted.kind === 'accepted') this.dataReturn.emit(accepted.key);
+  }
+
+  #holderOf(directive: DirectiveKey): Seat | undefined {
+    for (const seat of this.#seats.values()) if (seat.holds(directive)) return seat;
+    return undefined;
+  }
+
+  #nameWhere(holds: (seat: Seat) => boolean): WorkerName | undefined {
+    for (const [name, seat] of this.#seats) if (holds(seat)) return name;
+    return undefined;
+  }
+
+  #notifyAll(event: Event): void {
+    for (const seat of this.#seats.values()) void seat.notify(event);
+  }
+
+  async #inTurn<T>(name: WorkerName, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(name) ?? Promise.resolve()).then(work, work);
+    this.#turns.set(name, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(name) === turn) this.#turns.delete(name);
+    }
+  }
+}

@@ -1,0 +1,15 @@
+export { Dispatcher, type DispatcherOptions, type HandlerOfWorker } from './dispatcher.js';
+export { DEFAULT_LIMITS } from './ports.js';
+export type {
+  AgentConfig,
+  DispatchLimits,
+  DispatchSettings,
+  DispatchStore,
+  Handler,
+  NewResult,
+  Outcome,
+  Preparation,
+  ProcessExit,
+  ResultAcceptance,
+  WorkerEntry,
+} from './ports.js';

@@ -1,0 +1,138 @@
+/**
+ * What the dispatcher needs from the rest, in its own words: the store of messages, the settings of a worker, the news
+ * from its process. agent.ts hands the real ones in; nothing here names a sibling.
+ */
+import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
+import type { Content, Failure, InboundRecord } from '../message/record.js';
+import type { Metadata } from '../message/envelope.js';
+import type { Millis } from '../time.js';
+
+/** A result as a worker handed it over; the store finds out where it goes. */
+export interface NewResult {
+  readonly worker: WorkerName;
+  /** What the worker has registered: the store looks there for the request this answers. */
+  readonly handlers: readonly DirectiveKey[];
+  readonly messageId: string;
+  readonly responseTo: string;
+  readonly directive: string;
+  readonly metadata: Metadata;
+  readonly content: Buffer;
+  readonly arrivedAt: Millis;
+}
+
+export type ResultAcceptance =
+  | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
+  | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
+  | { readonly kind: 'full' };
+
+export interface Handler {
+  readonly directive: Directive;
+  readonly features: Readonly<Record<string, string>>;
+  readonly detachedContent: boolean;
+}
+
+export interface WorkerEntry {
+  readonly id: WorkerName;
+  /** As the worker claims it: shown, never trusted. */
+  readonly pid: number | undefined;
+  readonly handlers: readonly Handler[];
+  readonly state: 'registered' | 'gone';
+}
+
+export interface DispatchStore {
+  inbound(key: MessageKey): InboundRecord | undefined;
+  nextReady(directive: DirectiveKey, options?: { readonly oldest?: boolean }): InboundRecord | undefined;
+  markDispatching(key: MessageKey): void;
+  requeue(key: MessageKey): void;
+  failedAttempt(key: MessageKey, dueAt: Millis): Promise<void>;
+  delivered(key: MessageKey): Promise<boolean>;
+  end(
+    key: MessageKey,
+    end: 'dead',
+    failure: Failure,
+  ): Promise<{ readonly kind: 'ended'; readonly answer: MessageKey | undefined } | { readonly kind: 'already-ended' }>;
+  readContent(content: Content): Promise<Buffer>;
+  acceptResult(result: NewResult): ResultAcceptance;
+  ownerOf(directive: DirectiveKey): WorkerName | undefined;
+  claim(directive: DirectiveKey, worker: WorkerName): Promise<void>;
+  releaseOwner(worker: WorkerName): Promise<void>;
+  readonly workers: {
+    get(id: WorkerName): WorkerEntry | undefined;
+    put(entry: WorkerEntry): void;
+    remove(id: WorkerName): void;
+  };
+}
+
+/** Of a worker's file: what concerns dispatch. */
+export interface DispatchSettings {
+  /** The directives it may register; undefined: any that no other worker owns. */
+  readonly handlers: readonly string[] | undefined;
+  readonly concurrency?: number | undefined;
+  readonly socket: 'path' | 'abstract';
+  /** How long one call may take; undefined: as long as the worker lives. */
+  readonly deadline?: Millis | undefined;
+  /** Bytes of a whole gRPC message. */
+  readonly maxMessageSize?: number | undefined;
+}
+
+export interface Preparation {
+  readonly name: WorkerName;
+  readonly settings: DispatchSettings;
+  /** Who the worker runs as. Used only when the agent is root. */
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+}
+
+/** The end of a worker's process. */
+export interface ProcessExit {
+  readonly name: WorkerName;
+  /** True when the agent ended it: what was in flight is not to blame. */
+  readonly isStopped: boolean;
+  /** True when its executable is gone: its registrations and its socket go with it. */
+  readonly isRemoved: boolean;
+}
+
+/** What GetConfig tells a worker; the address of its socket is added for each. */
+export interface AgentConfig {
+  readonly logLevel: string;
+  readonly clientId: string;
+  readonly server: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caRoot: string;
+}
+
+export type Outcome =
+  | { readonly kind: 'delivered' }
+  | { readonly kind: 'dead'; readonly answer: MessageKey | undefined }
+  | { readonly kind: 'retry'; readonly dueAt: Millis };
+
+/** Bounds and spans of dispatch. All have a default; see DEFAULT_LIMITS. */
+export interface DispatchLimits {
+  /** Attempts that count before a message is dead. */
+  readonly maxAttempts: number;
+  /** Bytes of a whole message to a worker that announced nothing else. */
+  readonly workerMessageSize: number;
+  /** Bytes of a result's content. */
+  readonly resultSize: number;
+  /** Bytes of a result's metadata, or of a registration's features, names and values together. */
+  readonly metadataSize: number;
+  /** How long Register and Send may wait for the journal: workers give up after 1 s. */
+  readonly answerWithin: Millis;
+  /** How long a crashed worker keeps its place in the connection-status. */
+  readonly absenceGrace: Millis;
+  readonly healthInterval: Millis;
+  readonly healthTimeout: Millis;
+}
+
+export const DEFAULT_LIMITS: DispatchLimits = {
+  maxAttempts: 10,
+  // gRPC's own default, which workers written for the original never raised.
+  workerMessageSize: 4 * 1024 * 1024,
+  resultSize: 16 * 1024 * 1024,
+  metadataSize: 64 * 1024,
+  answerWithin: 900,
+  absenceGrace: 5000,
+  healthInterval: 15_000,
+  healthTimeout: 10_000,
+};

@@ -1,0 +1,389 @@
+/**
+ * One worker's queue: takes what is ready from the store while the link is up and there is room, and turns each answer
+ * into the step that plan.ts names. The store holds the messages; here are only the calls in flight. Invariants: a
+ * message is in flight once at most; nothing is called while a death is being judged; every call ends in exactly one of
+ * delivered, failed, dead or requeued.
+ */
+import type { DirectiveKey, MessageKey } from '../message/ids.js';
+import type { InboundRecord } from '../message/record.js';
+import type { Log } from '../log/log.js';
+import { errorText } from '../errors.js';
+import { fullJitter, type Clock, type Millis, type Random } from '../time.js';
+import { dataFromRecord, wireSize } from './codec.js';
+import type { Cancel, WorkerLink } from './link.js';
+import { afterFailure, isOldestTurn, judgeDeath, RETRY, turnOrder, verdictOn, workerLimit } from './plan.js';
+import type { Answer, Load, Verdict } from './plan.js';
+import type { DispatchStore, Outcome } from './ports.js';
+
+/** How long the last bytes of a worker that died may take to be read before its calls count as unanswered. */
+const LAST_WORDS: Millis = 1000;
+
+export interface QueueOptions {
+  readonly store: DispatchStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly maxAttempts: number;
+  /** Bytes of the largest message the worker takes. */
+  readonly maxMessageSize: () => number;
+  readonly deadline: () => Millis | undefined;
+  readonly onOutcome: (key: MessageKey, outcome: Outcome) => void;
+  /** A call passed its deadline: the worker must be stopped before the message may run again. */
+  readonly onOverdue: (messageId: string) => void;
+  readonly scope: AbortSignal;
+}
+
+interface Lane extends Load {
+  inFlight: number;
+  limit: number;
+  isPaused: boolean;
+  turn: number;
+  /** Answers without progress since the last receipt: what the pause grows with. */
+  setbacks: number;
+}
+
+interface Flight {
+  readonly record: InboundRecord;
+  readonly lane: Lane;
+  readonly link: WorkerLink;
+  /** Ends when the call has its answer: the scope of the deadline's timer. Undefined where there is no deadline. */
+  answered: AbortController | undefined;
+  state: 'open' | 'broken';
+  isOverdue: boolean;
+  cancel: Cancel;
+}
+
+export class WorkerQueue {
+  readonly #lanes = new Map<DirectiveKey, Lane>();
+  readonly #flights = new Map<MessageKey, Flight>();
+  readonly #suspects = new Set<MessageKey>();
+  readonly #writes = new Set<Promise<void>>();
+  #link: WorkerLink | undefined;
+  #last: DirectiveKey | undefined;
+  #death: { readonly isBlameless: boolean; readonly link: WorkerLink | undefined } | undefined;
+  #isDraining = false;
+  #whenIdle: (() => void)[] = [];
+
+  constructor(private readonly options: QueueOptions) {}
+
+  /** No call is in flight. */
+  get isIdle(): boolean {
+    return this.#flights.size === 0;
+  }
+
+  has(key: MessageKey): boolean {
+    return this.#flights.has(key);
+  }
+
+  /** Serves a directive with at most `limit` calls at once, from now on. */
+  serve(directive: DirectiveKey, limit: number): void {
+    const lane = this.#lanes.get(directive);
+    if (lane !== undefined) lane.limit = limit;
+    else this.#lanes.set(directive, { directive, limit, inFlight: 0, isPaused: false, turn: 0, setbacks: 0 });
+  }
+
+  /** Serves a directive no more; its calls in flight end by themselves. */
+  forsake(directive: DirectiveKey): void {
+    this.#lanes.delete(directive);
+  }
+
+  /** Uses this link from now on. */
+  attach(link: WorkerLink): void {
+    this.#link = link;
+  }
+
+  /** The link is up, for the first time or again: what broke with the old connection goes back to its place. */
+  linkReady(): void {
+    if (this.#death === undefined) {
+      for (const flight of [...this.#flights.values()].filter(({ state }) => state === 'broken')) {
+        this.#requeue(flight);
+        this.#pause(flight.lane);
+      }
+    }
+    this.pump();
+  }
+
+  /** Gives the worker what it can take now. */
+  pump(): void {
+    while (!this.#isDraining && this.#death === undefined && this.#link?.isReady === true) {
+      const loads = [...this.#lanes.values()];
+      for (const key of this.#suspects) if (this.options.store.inbound(key) === undefined) this.#suspects.delete(key);
+      if (this.#flights.size >= workerLimit(loads, this.#suspects.size > 0)) return;
+      if (!this.#takeNext(turnOrder(loads, this.#last), this.#link)) return;
+    }
+  }
+
+  /**
+   * The worker's process has died. Its last answers may still be on the way; when they are in, what has none is judged.
+   * A link attached from now on belongs to the next incarnation and waits for that.
+   */
+  died(isBlameless: boolean): void {
+    if (this.#death !== undefined) {
+      // The incarnation after it died too, before it was given anything.
+      this.#link?.close();
+      this.#link = undefined;
+      return;
+    }
+    this.#death = { isBlameless, link: this.#link };
+    this.#link = undefined;
+    this.#judge();
+    if (this.#openCalls().length === 0) return;
+    // A child that outlived the worker may hold the connection open.
+    this.options.clock.after(LAST_WORDS, () => this.#breakOff(), this.options.scope);
+  }
+
+  /** Begins nothing more; resolves when no call is in flight and all that ended is written. */
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    while (this.#openCalls().length > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+    await Promise.allSettled([...this.#writes]);
+  }
+
+  /** Breaks off what is still in flight: it stays ready in the store and counts nothing. */
+  halt(): void {
+    this.#isDraining = true;
+    for (const flight of [...this.#flights.values()]) {
+      this.#requeue(flight);
+      flight.cancel();
+    }
+    this.#link = undefined;
+    this.#wakeIdle();
+  }
+
+  #takeNext(lanes: readonly Lane[], link: WorkerLink): boolean {
+    for (const lane of lanes) {
+      const record = this.options.store.nextReady(lane.directive, { oldest: isOldestTurn(lane.turn) });
+      if (record === undefined) continue;
+      lane.turn += 1;
+      this.#last = lane.directive;
+      this.#dispatch(record, lane, link);
+      return true;
+    }
+    return false;
+  }
+
+  #dispatch(record: InboundRecord, lane: Lane, link: WorkerLink): void {
+    const { store, log } = this.options;
+    store.markDispatching(record.key);
+    const size = wireSize(record);
+    const largest = this.options.maxMessageSize();
+    if (size > largest) {
+      const text = `the message has ${size} bytes and the worker of ${record.directive} takes ${largest}`;
+      this.#write(this.#bury(record, { code: 'too-large', text }));
+      return;
+    }
+    const flight: Flight = {
+      record,
+      lane,
+      link,
+      answered: undefined,
+      state: 'open',
+      isOverdue: false,
+      cancel: () => undefined,
+    };
+    this.#flights.set(record.key, flight);
+    lane.inFlight += 1;
+    log.debug('dispatcher.dispatching', 'a message goes to its worker', {
+      key: record.key,
+      messageId: record.messageId,
+    });
+    if (record.content.kind === 'inline') this.#call(flight, record.content.bytes);
+    else this.#write(this.#readAndCall(flight));
+  }
+
+  async #readAndCall(flight: Flight): Promise<void> {
+    const { record } = flight;
+    try {
+      const content = await this.options.store.readContent(record.content);
+      if (this.#flights.get(record.key) !== flight) return;
+      if (this.#link === flight.link && flight.link.isReady) this.#call(flight, content);
+      else this.#requeue(flight);
+    } catch (error) {
+      this.#land(flight);
+      this.#act(
+        flight,
+        afterFailure(record.attempts, this.options.maxAttempts, `its content cannot be read: ${errorText(error)}`),
+      );
+    }
+    this.#settled();
+  }
+
+  #call(flight: Flight, content: Buffer): void {
+    const deadline = this.options.deadline();
+    if (deadline !== undefined) {
+      flight.answered = new AbortController();
+      this.options.clock.after(deadline, () => this.#overdue(flight), flight.answered.signal);
+    }
+    flight.cancel = flight.link.send(dataFromRecord(flight.record, content), (answer) =>
+      this.#answered(flight, answer),
+    );
+  }
+
+  #overdue(flight: Flight): void {
+    flight.isOverdue = true;
+    this.options.onOverdue(flight.record.messageId);
+  }
+
+  #answered(flight: Flight, answer: Answer): void {
+    // Requeued by halt: its cancelled call reports once more.
+    if (this.#flights.get(flight.record.key) !== flight) return;
+    flight.answered?.abort();
+    if (answer.kind === 'receipt' && answer.response.length > 0) {
+      // The second generation may answer with bytes; its results come by Send all the same.
+      this.options.log.debug('dispatcher.response_ignored', 'the bytes in the answer of a worker are not used', {
+        key: flight.record.key,
+        size: answer.response.length,
+      });
+    }
+    const verdict = verdictOn(answer, flight.record.attempts, this.options.maxAttempts);
+    if (verdict.kind === 'broken') flight.state = 'broken';
+    else {
+      this.#land(flight);
+      this.#act(flight, verdict);
+    }
+    this.#settled();
+  }
+
+  /** After anything that ended a call. */
+  #settled(): void {
+    this.#judge();
+    this.#wakeIdle();
+    this.pump();
+  }
+
+  #act(flight: Flight, verdict: Verdict): void {
+    const { record, lane } = flight;
+    switch (verdict.kind) {
+      case 'delivered':
+        lane.setbacks = 0;
+        this.#suspects.delete(record.key);
+        this.#write(this.#deliver(record));
+        return;
+      case 'unavailable':
+        this.options.store.requeue(record.key);
+        this.#pause(lane);
+        return;
+      case 'broken':
+        this.options.store.requeue(record.key);
+        return;
+      case 'retry':
+        this.#suspects.delete(record.key);
+        this.#write(this.#retry(record));
+        return;
+      case 'dead':
+        this.#suspects.delete(record.key);
+        this.#write(this.#bury(record, { code: 'worker-failed', text: verdict.text }));
+        return;
+    }
+  }
+
+  async #deliver(record: InboundRecord): Promise<void> {
+    if (await this.options.store.delivered(record.key)) this.options.onOutcome(record.key, { kind: 'delivered' });
+  }
+
+  async #retry(record: InboundRecord): Promise<void> {
+    const { store, clock, random, log } = this.options;
+    if (store.inbound(record.key) === undefined) return;
+    const dueAt = clock.now() + Math.min(RETRY.cap, RETRY.first + fullJitter(RETRY, record.attempts, random));
+    log.info('dispatcher.retry', 'a message failed and will be tried again', {
+      key: record.key,
+      messageId: record.messageId,
+      attempt: record.attempts + 1,
+      in: dueAt - clock.now(),
+    });
+    await store.failedAttempt(record.key, dueAt);
+    this.options.onOutcome(record.key, { kind: 'retry', dueAt });
+  }
+
+  async #bury(
+    record: InboundRecord,
+    failure: { readonly code: 'too-large' | 'worker-failed'; readonly text: string },
+  ): Promise<void> {
+    const ended = await this.options.store.end(record.key, 'dead', failure);
+    if (ended.kind === 'already-ended') return;
+    this.options.log.warn('dispatcher.dead', `a message was given up: ${failure.text}`, {
+      key: record.key,
+      messageId: record.messageId,
+      code: failure.code,
+    });
+    this.options.onOutcome(record.key, { kind: 'dead', answer: ended.answer });
+  }
+
+  #requeue(flight: Flight): void {
+    this.#land(flight);
+    if (this.options.store.inbound(flight.record.key) !== undefined) this.options.store.requeue(flight.record.key);
+  }
+
+  #land(flight: Flight): void {
+    flight.answered?.abort();
+    if (this.#flights.delete(flight.record.key)) flight.lane.inFlight -= 1;
+  }
+
+  /** Holds a directive back for a while; the others of the worker go on. */
+  #pause(lane: Lane): void {
+    if (lane.isPaused) return;
+    lane.isPaused = true;
+    const { clock, random, scope } = this.options;
+    clock.after(
+      fullJitter(RETRY, lane.setbacks, random),
+      () => {
+        lane.isPaused = false;
+        this.pump();
+      },
+      scope,
+    );
+    lane.setbacks += 1;
+  }
+
+  #openCalls(): Flight[] {
+    return [...this.#flights.values()].filter(({ state }) => state === 'open');
+  }
+
+  #breakOff(): void {
+    if (this.#death === undefined) return;
+    for (const flight of this.#openCalls()) {
+      flight.state = 'broken';
+      flight.cancel();
+    }
+    this.#settled();
+  }
+
+  #judge(): void {
+    const death = this.#death;
+    if (death === undefined || this.#openCalls().length > 0) return;
+    this.#death = undefined;
+    const unanswered = [...this.#flights.values()];
+    const judged = judgeDeath(
+      unanswered.map(({ record, isOverdue }) => ({ key: record.key, isOverdue })),
+      death.isBlameless,
+    );
+    const text = (isOverdue: boolean): string =>
+      isOverdue ? 'the worker did not answer before the deadline' : 'the worker died while it had this message';
+    if (judged.guilty.length > 0) this.#suspects.clear();
+    for (const key of judged.suspects) this.#suspects.add(key);
+    for (const flight of unanswered) {
+      if (judged.guilty.includes(flight.record.key)) {
+        this.#land(flight);
+        this.#act(flight, afterFailure(flight.record.attempts, this.options.maxAttempts, text(flight.isOverdue)));
+      } else this.#requeue(flight);
+    }
+    death.link?.close();
+    this.pump();
+  }
+
+  #wakeIdle(): void {
+    for (const wake of this.#whenIdle.splice(0)) wake();
+  }
+
+  /** Keeps a write until it is done, so that a drain can wait for it. */
+  #write(work: Promise<void>): void {
+    const write = work.catch((error: unknown) => {
+      this.options.log.error(
+        'dispatcher.journal_failed',
+        `what became of a message could not be written, it will be delivered again after a restart: ${errorText(error)}`,
+      );
+    });
+    this.#writes.add(write);
+    void write.then(() => this.#writes.delete(write));
+  }
+}

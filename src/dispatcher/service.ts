@@ -1,0 +1,115 @@
+/**
+ * The gRPC services a worker finds on its socket, and the server that carries them. Workers give a call 1 s: an answer
+ * comes before that, and a receipt only when the result is on stable storage.
+ */
+import { Server, ServerCredentials, status, type handleUnaryCall, type StatusObject } from '@grpc/grpc-js';
+import { DispatcherService, type DispatcherServer } from '../../protocol/generated/yggdrasil.js';
+import type { Config, Data, RegistrationRequest, RegistrationResponse } from '../../protocol/generated/yggdrasil.js';
+import type { Log } from '../log/log.js';
+import { AgentError, errorText } from '../errors.js';
+import type { Clock, Millis } from '../time.js';
+
+/** Calls one worker may have open at us: a flood waits in its own queue, not in our memory. */
+const MAX_OPEN_CALLS = 128;
+
+/** A call that ends with this status and text. */
+export class Refusal extends Error {
+  constructor(
+    readonly code: status,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export interface WorkerCalls {
+  readonly register: (request: RegistrationRequest) => Promise<RegistrationResponse>;
+  /** Resolves when the result is durable; rejects with a Refusal. */
+  readonly send: (data: Data) => Promise<void>;
+  readonly config: () => Config;
+}
+
+export interface ServeOptions {
+  readonly path: string;
+  readonly maxReceive: number;
+  readonly answerWithin: Millis;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly calls: WorkerCalls;
+}
+
+/** A reason of our own spares the stack trace that abort() would make for each call. */
+const ANSWERED = 'answered';
+
+const NO_RESPONSE = Buffer.alloc(0);
+
+/** Listens on a Unix socket for one worker; throws `runtime.unusable` when it cannot. */
+export async function serve(options: ServeOptions): Promise<Server> {
+  const { calls, path } = options;
+  const services: DispatcherServer = {
+    register: answering('Register', options, calls.register),
+    send: answering('Send', options, async (data: Data) => {
+      await calls.send(data);
+      return { response: NO_RESPONSE };
+    }),
+    getConfig: answering('GetConfig', options, () => Promise.resolve(calls.config())),
+  };
+  const server = new Server({
+    'grpc.max_receive_message_length': options.maxReceive,
+    'grpc.max_concurrent_streams': MAX_OPEN_CALLS,
+    'grpc.enable_channelz': 0,
+  });
+  server.addService(DispatcherService, services);
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {
+      if (error === null) resolve();
+      else
+        reject(
+          new AgentError('runtime.unusable', `cannot listen on ${path}: ${error.message}`, { path }, { cause: error }),
+        );
+    });
+  });
+  return server;
+}
+
+/** Ends a server: its calls are broken off and its socket file is removed. */
+export function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    // tryShutdown waits for what forceShutdown then breaks off, so it ends when all is closed.
+    server.tryShutdown(() => resolve());
+    server.forceShutdown();
+  });
+}
+
+/** A method that answers once: with what `work` gives, with its refusal, or in time with UNAVAILABLE. */
+function answering<Q, A>(
+  method: string,
+  options: ServeOptions,
+  work: (request: Q) => Promise<A>,
+): handleUnaryCall<Q, A> {
+  return (call, callback) => {
+    const answered = new AbortController();
+    const answer = (refusal: Partial<StatusObject> | null, value?: A): void => {
+      if (answered.signal.aborted) return;
+      answered.abort(ANSWERED);
+      callback(refusal, value);
+    };
+    const slow = `the journal did not answer within ${options.answerWithin} ms; call ${method} again with the same ids`;
+    options.clock.after(
+      options.answerWithin,
+      () => answer({ code: status.UNAVAILABLE, details: slow }),
+      answered.signal,
+    );
+    work(call.request).then(
+      (value) => answer(null, value),
+      (error: unknown) => {
+        if (error instanceof Refusal) {
+          answer({ code: error.code, details: error.message });
+          return;
+        }
+        options.log.error('dispatcher.call_failed', `${method} of a worker failed: ${errorText(error)}`);
+        answer({ code: status.UNAVAILABLE, details: `the agent could not keep it: ${errorText(error)}` });
+      },
+    );
+  };
+}
