@@ -1,0 +1,14 @@
+export { ProcessManager, type ProcessDie, type ProcessManagerOptions, type ProcessSpawn } from './process-manager.js';
+export { openCgroups, type Cgroups, type CgroupLimits, type WorkerCgroup } from './cgroup.js';
+export { isAllowedVariable } from './environment.js';
+export type {
+  EnvironmentBase,
+  Prepare,
+  PrepareRequest,
+  ProcessCollection,
+  ProcessEntry,
+  ProcessSettings,
+  ReadSettings,
+  SettingsOutcome,
+} from './ports.js';
+export { Users } from './users.js';
