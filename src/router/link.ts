@@ -1,0 +1,95 @@
+/**
+ * One link to the broker, from its `up` to its `down`: what it allows, a scope that ends with it, and a window that
+ * all publications of the agent go through. A link that has ended publishes nothing any more; its counts die with it.
+ */
+import type { ConnectionPort, LinkUp, PublishOptions, PublishOutcome } from './ports.js';
+import { PublishWindow } from './publish-window.js';
+
+/** Control messages that may wait for a place; more of them are dropped: their sender asks again. */
+const MAX_WAITING_CONTROL = 256;
+
+export interface Publication extends PublishOptions {
+  readonly topic: string;
+  readonly payload: Buffer;
+}
+
+/** `cut`: the link ended first; whether the broker has it is unknown. */
+export type SendOutcome = PublishOutcome | { readonly kind: 'cut' };
+
+export interface LinkOptions {
+  readonly connection: ConnectionPort;
+  readonly granted: LinkUp;
+  /** The agent's own bound on unacknowledged publications. */
+  readonly publishWindow: number;
+  readonly controlSlots: number;
+}
+
+export class Link {
+  readonly #connection: ConnectionPort;
+  readonly #window: PublishWindow;
+  readonly #scope = new AbortController();
+  /** A publication failed: the link ends, though its `down` may take a while. */
+  #isBroken = false;
+  /** Called when a place for data may have become free. */
+  onRoom: () => void = () => undefined;
+
+  constructor(options: LinkOptions) {
+    this.#connection = options.connection;
+    const capacity = Math.min(options.granted.receiveMaximum, options.publishWindow);
+    this.#window = new PublishWindow(capacity, options.controlSlots);
+  }
+
+  /** Ends with the link. */
+  get scope(): AbortSignal {
+    return this.#scope.signal;
+  }
+
+  get isUp(): boolean {
+    return !this.#isBroken && !this.#scope.signal.aborted;
+  }
+
+  end(): void {
+    this.#scope.abort();
+    this.#window.close();
+  }
+
+  /** Publishes a control message ahead of all data that is not on its way yet. */
+  control(publication: Publication): Promise<SendOutcome> {
+    if (!this.isUp || this.#window.waiting >= MAX_WAITING_CONTROL) return Promise.resolve({ kind: 'cut' });
+    return new Promise((resolve) => {
+      this.#window.takeForControl(() => {
+        if (this.isUp) void this.publishHeld(publication).then(resolve);
+        else resolve({ kind: 'cut' });
+      });
+    });
+  }
+
+  /** Publishes an empty message that expects no answer. */
+  async prime(topic: string): Promise<void> {
+    // What becomes of it concerns nobody: it is the broker's log that wants it.
+    await this.#connection.publish(topic, Buffer.alloc(0), { qos: 0, retain: false }).catch(() => undefined);
+  }
+
+  /** Takes a place for data; to be given back with `release`, or used by `publishHeld`. */
+  tryTake(): boolean {
+    return this.isUp && this.#window.tryTake();
+  }
+
+  release(): void {
+    this.#window.release();
+    this.onRoom();
+  }
+
+  /** Publishes in a place that is held already, and gives the place back. Never rejects. */
+  async publishHeld({ topic, payload, ...options }: Publication): Promise<SendOutcome> {
+    try {
+      return await this.#connection.publish(topic, payload, options);
+    } catch {
+      // It says that the link has ended, which its `down` tells too, with the reason.
+      this.#isBroken = true;
+      return { kind: 'cut' };
+    } finally {
+      this.release();
+    }
+  }
+}
