@@ -1,0 +1,99 @@
+/**
+ * What a handler sees and what it gives back, and the mapping to and from the wire. Pure. The content's bytes are
+ * never touched: a JSON string keeps its quotes, a number its digits.
+ */
+import type { Data } from '../../protocol/generated/yggdrasil.js';
+import { replyMessageId } from '../message/ids.js';
+
+/** A message as the agent delivered it. */
+export interface WorkerMessage {
+  readonly messageId: string;
+  /** The directive as the sender wrote it; `-` and `_` are one letter in it. */
+  readonly directive: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The bytes of the JSON value as they stood on the wire, or the fetched body for a `detachedContent` worker. */
+  readonly content: Buffer;
+  /** The id of the message that this one answers; `''` when it answers none. */
+  readonly responseTo: string;
+  /** The content, parsed. Throws a {@link Refusal} where it is not JSON: such a message never gets better. */
+  json(): unknown;
+}
+
+/** An answer. */
+export interface Reply {
+  /**
+   * The bytes. Where they are one JSON value they go out as that value, byte for byte; other bytes go out as base64
+   * with the metadata entry `content-encoding: base64`. {@link jsonReply} makes JSON of a value.
+   */
+  readonly content?: Uint8Array | string;
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Default: the request's directive. A URL: the agent POSTs the content there, with the metadata as headers. */
+  readonly directive?: string;
+  /** Default: derived from the request's id and the reply's index, so that a repeated handler repeats its ids. */
+  readonly messageId?: string;
+}
+
+/** What a handler may return: nothing, one answer or several. */
+export type Replies = Reply | readonly Reply[] | undefined;
+
+/**
+ * Thrown by a handler for a message that no repetition can make right (bad content, an unknown request). The agent
+ * learns INVALID_ARGUMENT with this text. A handler that wants the sender to know the reason in its own words
+ * returns a reply instead.
+ */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+}
+
+/** An answer whose content is `value` as JSON. */
+export function jsonReply(value: unknown, metadata?: Readonly<Record<string, string>>): Reply {
+  const content = value === undefined ? 'null' : JSON.stringify(value);
+  return metadata === undefined ? { content } : { content, metadata };
+}
+
+/** The message in the SDK's words. */
+export function messageFromData(data: Data): WorkerMessage {
+  return {
+    messageId: data.messageId,
+    directive: data.directive,
+    metadata: data.metadata,
+    content: data.content,
+    responseTo: data.responseTo,
+    json: () => parseJson(data),
+  };
+}
+
+/** Reply number `index` to `request`, ready for the agent. */
+export function dataFromReply(reply: Reply, request: WorkerMessage, index: number): Data {
+  return {
+    messageId: reply.messageId ?? replyMessageId(request.messageId, index),
+    metadata: { ...reply.metadata },
+    content: bufferOf(reply.content ?? ''),
+    responseTo: request.messageId,
+    directive: reply.directive ?? request.directive,
+  };
+}
+
+/** What a handler returned, as a list. */
+export function listOfReplies(replies: Replies): readonly Reply[] {
+  if (replies === undefined) return [];
+  return isList(replies) ? replies : [replies];
+}
+
+function isList(replies: Reply | readonly Reply[]): replies is readonly Reply[] {
+  return Array.isArray(replies);
+}
+
+function bufferOf(content: Uint8Array | string): Buffer {
+  if (typeof content === 'string') return Buffer.from(content);
+  return Buffer.from(content.buffer, content.byteOffset, content.byteLength);
+}
+
+function parseJson(data: Data): unknown {
+  try {
+    const value: unknown = JSON.parse(data.content.toString('utf8'));
+    return value;
+  } catch (cause) {
+    throw new Refusal(`the content of message ${data.messageId} is not JSON`, { cause });
+  }
+}
