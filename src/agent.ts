@@ -2,6 +2,7 @@
  * The composition root: the whole program can be read here. It builds the parts, connects their signals as in the
  * table of DESIGN section 2, starts them in order and stops them in reverse. It decides nothing.
  */
+import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import {
   configForWorkers,
@@ -47,7 +48,8 @@ export interface AgentOptions {
 /** What may change while the agent runs. */
 export interface AgentReload {
   readonly settings: Settings;
-  readonly credentials: Credentials;
+  /** Undefined: those in use stay. */
+  readonly credentials: Credentials | undefined;
 }
 
 export class Agent {
@@ -141,6 +143,8 @@ export class Agent {
       cgroups: options.cgroups,
       log: log.child({ part: 'process' }),
     });
+    // One listener for each connected signal, and one for each timer that waits.
+    setMaxListeners(0, this.#scope.signal);
     this.#connect(this.#scope.signal);
   }
 
@@ -221,9 +225,8 @@ export class Agent {
    * made anew, its session kept), tags, workers' files; a connection that was told to stay down comes back.
    */
   async reload({ settings, credentials }: AgentReload): Promise<void> {
-    const isRenewed = credentials !== this.#credentials;
     this.#settings = { ...this.#settings, logLevel: settings.logLevel, drainTimeout: settings.drainTimeout };
-    if (isRenewed) await this.renewCredentials(credentials);
+    if (credentials !== undefined) await this.renewCredentials(credentials);
     await this.tags.refresh();
     await this.processes.reload();
     await this.router.linkUp();

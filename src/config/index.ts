@@ -17,3 +17,4 @@ export {
   type WorkerSettingsOptions,
   type WorkerSettingsResult,
 } from './worker-settings.js';
+export { CredentialWatch, type CredentialWatchOptions } from './credential-watch.js';

@@ -33,7 +33,6 @@ export interface LoadOptions {
   readonly argv?: readonly string[];
   readonly env?: Environment;
   readonly uid?: number;
-  readonly pid?: number;
   readonly homedir?: string;
   readonly cwd?: string;
   readonly readText?: ReadText;
@@ -103,7 +102,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<LoadResul
   return {
     kind: 'ok',
     settings,
-    surroundings: surroundingsOf(env, options.pid ?? process.pid),
+    surroundings: surroundingsOf(env),
     warnings: findings.warnings,
     file: read.kind === 'ok' ? file : undefined,
     isCheckOnly: flags.isCheckOnly,

@@ -3,7 +3,6 @@
  * follow from it. Nothing else in the program reads the environment.
  */
 import { join } from 'node:path';
-import type { Millis } from '../time.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -62,17 +61,13 @@ export interface Surroundings {
   readonly journalStream: string | undefined;
   /** Colours are not wanted (no-color.org). */
   readonly isColourless: boolean;
-  /** Where systemd wants notifications, and how often it wants a sign of life. */
-  readonly notifySocket: string | undefined;
-  readonly watchdogInterval: Millis | undefined;
+  /** Where programs are looked for: workers get it too. */
+  readonly path: string;
   /** The proxy variables as workers get them. */
   readonly proxyVariables: Readonly<Record<string, string>>;
 }
 
-/** `pid` is this process: a watchdog meant for another one is not ours (sd_watchdog_enabled(3)). */
-export function surroundingsOf(environment: Environment, pid: number): Surroundings {
-  const micros = Number(environment.WATCHDOG_USEC);
-  const isOurs = environment.WATCHDOG_PID === undefined || environment.WATCHDOG_PID === String(pid);
+export function surroundingsOf(environment: Environment): Surroundings {
   const proxies = PROXY_VARIABLES.flatMap((name) => {
     const value = proxyVariable(environment, name);
     return value === undefined ? [] : [[name, value] as const];
@@ -80,8 +75,7 @@ export function surroundingsOf(environment: Environment, pid: number): Surroundi
   return {
     journalStream: environment.JOURNAL_STREAM || undefined,
     isColourless: Boolean(environment.NO_COLOR),
-    notifySocket: environment.NOTIFY_SOCKET || undefined,
-    watchdogInterval: isOurs && micros > 0 ? micros / 1000 : undefined,
+    path: environment.PATH || '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
     proxyVariables: Object.fromEntries(proxies),
   };
 }

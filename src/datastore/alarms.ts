@@ -29,10 +29,14 @@ export class Alarms {
     this.#look();
   }
 
-  /** The change that sets an alarm; the timer is set at once. */
+  /** The change that sets an alarm. Whoever has committed it calls `arm`. */
   set(at: number, key: MessageKey, recordKey: string): Change {
-    if (at < this.#nextAt) this.#wait(at);
     return { table: 'alarms', key: alarmKey(at, key), value: Buffer.from(recordKey) };
+  }
+
+  /** An alarm at `at` is in the journal now: not before that, since a look that comes too early finds nothing. */
+  arm(at: number): void {
+    if (at < this.#nextAt) this.#wait(at);
   }
 
   clear(at: number, key: MessageKey): Change {

@@ -16,7 +16,7 @@ export interface WorkerEntry {
   readonly id: WorkerName;
   readonly pid: number | undefined;
   readonly handlers: readonly Handler[];
-  /** `gone`: its process has ended, and it is still given time to come back before the fleet is told. */
+  /** `gone`: its process has ended and did not come back within the grace of a crash. */
   readonly state: 'registered' | 'gone';
 }
 

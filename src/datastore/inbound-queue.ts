@@ -125,7 +125,7 @@ export class InboundQueue {
     return this.#committing.has(key) ? undefined : asInbound(this.parts.live.get(key));
   }
 
-  /** Live records of a directive that nobody has made ready yet, in order within each priority. */
+  /** Live records of a directive that nobody has made ready yet. */
   waiting(directive: DirectiveKey): readonly MessageKey[] {
     return PRIORITIES.flatMap((priority) => this.#lanes.keys(inboundPrefix(directive, priority))).filter(
       (key) => this.get(key)?.state === 'accepted',
@@ -285,9 +285,8 @@ export class InboundQueue {
   }
 
   #duplicate(known: IdState): Acceptance {
-    if (known.kind === 'ended') return { kind: 'duplicate', durable: Promise.resolve() };
-    const underWay = this.#committing.get(known.key);
-    if (underWay === undefined) this.#wake(known.recordKey);
+    const underWay = known.kind === 'pending' ? this.#committing.get(known.key) : undefined;
+    if (known.kind === 'pending' && underWay === undefined) this.#wake(known.recordKey);
     return { kind: 'duplicate', durable: underWay ?? Promise.resolve() };
   }
 
@@ -295,8 +294,7 @@ export class InboundQueue {
   #wake(key: string): void {
     const { ledger, live, alarms } = this.parts;
     const { key: number, prefix } = splitRecordKey(key);
-    if (live.get(number) !== undefined) return;
-    const record = asInbound(ledger.read(key));
+    const record = live.get(number) === undefined ? asInbound(ledger.read(key)) : undefined;
     if (record === undefined || record.dueAt <= ledger.clock.now()) return;
     const due: InboundRecord = { ...record, dueAt: 0 };
     if (!this.#lanes.insert(prefix, number)) return;
@@ -336,6 +334,7 @@ export class InboundQueue {
         return prepared(stored);
       });
     });
+    if (expiresAt !== undefined) alarms.arm(expiresAt);
     this.#lifetimes.expect(record);
   }
 
@@ -356,6 +355,7 @@ export class InboundQueue {
     live.remove(key);
     this.#lanes.take(prefix, key);
     await ledger.commit([put(later), alarms.set(later.dueAt, key, recordKey(prefix, key))]);
+    alarms.arm(later.dueAt);
   }
 
   #comeBack(record: InboundRecord): void {

@@ -222,9 +222,15 @@ export class OutboundQueue {
     return true;
   }
 
+  /** A timer may fire early and the wall clock may be stepped back: then it waits once more. */
   #callWhenDue(record: OutboundRecord): void {
     const delay = record.dueAt - this.ledger.clock.now();
-    if (delay > 0) this.ledger.clock.after(delay, () => this.laneDue.emit(laneOf(record)), this.#scope);
+    if (delay <= 0) return;
+    const call = (): void => {
+      if (record.dueAt > this.ledger.clock.now()) this.#callWhenDue(record);
+      else this.laneDue.emit(laneOf(record));
+    };
+    this.ledger.clock.after(delay, call, this.#scope);
   }
 
   #add(record: OutboundRecord, keyChanges: readonly Change[]): Promise<void> {

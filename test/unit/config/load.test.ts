@@ -177,26 +177,18 @@ test('the proxy comes from the environment unless the setting says none', async 
   });
 });
 
-test('what systemd says stands in the surroundings, a watchdog only if it is ours', async () => {
-  const env = {
-    JOURNAL_STREAM: '8:1',
-    NOTIFY_SOCKET: '/n',
-    WATCHDOG_USEC: '30000000',
-    WATCHDOG_PID: '7',
-    NO_COLOR: '1',
-  };
-  const of = async (pid: number) => {
-    const result = await load({ env, pid, argv: ['--broker=mqtt://b'] });
+test('what the environment says of log, colours and programs stands in the surroundings', async () => {
+  const of = async (env: Record<string, string>) => {
+    const result = await load({ env, argv: ['--broker=mqtt://b'] });
     return result.kind === 'ok' ? result.surroundings : undefined;
   };
-  assert.deepEqual(await of(7), {
+  assert.deepEqual(await of({ JOURNAL_STREAM: '8:1', NO_COLOR: '1', PATH: '/opt/bin' }), {
     journalStream: '8:1',
     isColourless: true,
-    notifySocket: '/n',
-    watchdogInterval: 30_000,
+    path: '/opt/bin',
     proxyVariables: {},
   });
-  assert.equal((await of(8))?.watchdogInterval, undefined);
+  assert.match((await of({}))?.path ?? '', /\/usr\/bin/);
 });
 
 test('help lists every setting in its group, version is version, and --check-config is passed on', async () => {

@@ -1,0 +1,211 @@
+/**
+ * The daemon around an agent: its log, its identity, an embedded broker where one is wanted, the signals of the
+ * process, and word to the service manager. Runs until SIGTERM or SIGINT; a second one ends it at once.
+ */
+import { Agent } from '../agent.js';
+import {
+  checkCredentials,
+  CredentialWatch,
+  describeProblem,
+  diffSettings,
+  loadSettings,
+  resolveClientId,
+  Secret,
+  type Credentials,
+  type Settings,
+  type Surroundings,
+} from '../config/index.js';
+import { createLog, type Log, type ProgramLog } from '../log/index.js';
+import { openCgroups } from '../process/index.js';
+import { systemClock } from '../time.js';
+import { VERSION } from '../version.js';
+import { createNotifier, type Notifier } from './notify.js';
+import type { EmbeddedBroker } from '../broker/index.js';
+
+export interface DaemonOptions {
+  readonly settings: Settings;
+  readonly surroundings: Surroundings;
+  readonly credentials: Credentials;
+}
+
+/** Exit code of a daemon that was told twice to end (128 + SIGTERM). */
+const EXIT_KILLED = 143;
+
+/** Runs until a signal ends it; the exit code. Throws AgentError when the agent cannot start. */
+export async function runDaemon(options: DaemonOptions): Promise<number> {
+  const { settings, surroundings } = options;
+  const { journalStream, isColourless } = surroundings;
+  const log = createLog({ level: settings.logLevel, format: settings.logFormat, journalStream, isColourless });
+  const daemon = new Daemon(options, log);
+  try {
+    return await daemon.run();
+  } finally {
+    log.flush();
+  }
+}
+
+class Daemon {
+  readonly #scope = new AbortController();
+  /** Keeps the event loop alive: all other timers let it end. */
+  readonly #alive = setInterval(() => undefined, 2 ** 30);
+  #broker: EmbeddedBroker | undefined;
+  #settings: Settings;
+  #reloading: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly options: DaemonOptions,
+    private readonly log: ProgramLog,
+  ) {
+    this.#settings = options.settings;
+  }
+
+  async run(): Promise<number> {
+    const { log } = this;
+    const notifier = await createNotifier(process.env, { clock: systemClock, log, pid: process.pid });
+    // From here on a signal is an orderly end, also in the middle of the start.
+    const ended = this.#untilSignal();
+    try {
+      const { agent, watch } = await this.#start(notifier);
+      const onHangUp = (): void => this.#reload(agent, notifier);
+      process.on('SIGHUP', onHangUp);
+      await ended;
+      process.off('SIGHUP', onHangUp);
+      notifier.stopping();
+      watch.stop();
+      log.info('agent.stopping', 'told to stop: work in hand is brought to its end');
+      await agent.stop(this.#settings.drainTimeout);
+      log.info('agent.stopped', 'stopped');
+      return 0;
+    } finally {
+      await this.#broker?.stop();
+      this.#scope.abort();
+      notifier.close();
+      clearInterval(this.#alive);
+    }
+  }
+
+  async #start(notifier: Notifier): Promise<{ agent: Agent; watch: CredentialWatch }> {
+    const { log } = this;
+    const { surroundings } = this.options;
+    const { settings, credentials } = await this.#withBroker(this.options);
+    this.#settings = settings;
+    const clientId = await resolveClientId({
+      configured: settings.clientId,
+      commonName: credentials.commonName,
+      stateDir: settings.stateDir,
+    });
+    const agent = new Agent({
+      settings,
+      credentials,
+      clientId,
+      version: VERSION,
+      workerEnvironment: { path: surroundings.path, proxy: surroundings.proxyVariables },
+      agentUser: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+      cgroups: await openCgroups({ log }),
+      log,
+    });
+    log.info('agent.starting', `yggd ${VERSION} starts`, { clientId, stateDir: settings.stateDir });
+    this.#tellStatus(agent, notifier);
+    await agent.start();
+    log.info('agent.ready', 'ready: the journal and the sockets are open, the worker directory was read', { clientId });
+    notifier.ready();
+    notifier.watchdog(async () => {
+      await agent.checkHealth();
+      return true;
+    }, this.#scope.signal);
+    const watch = new CredentialWatch({ settings, clock: systemClock, log });
+    watch.changed.connect((fresh) => agent.renewCredentials(fresh), this.#scope.signal);
+    await watch.start(this.#scope.signal);
+    return { agent, watch };
+  }
+
+  /** Starts the embedded broker where it is wanted; the agent then connects to it with its password. */
+  async #withBroker({
+    settings,
+    credentials,
+  }: DaemonOptions): Promise<{ settings: Settings; credentials: Credentials }> {
+    if (settings.embeddedBroker === undefined) return { settings, credentials };
+    const { EmbeddedBroker } = await import('../broker/index.js');
+    this.#broker = new EmbeddedBroker({ stateDir: settings.stateDir, port: settings.embeddedBroker, log: this.log });
+    const address = await this.#broker.start(this.#scope.signal);
+    return {
+      settings: { ...settings, broker: [address.url], username: address.username },
+      credentials: { ...credentials, password: new Secret(address.password) },
+    };
+  }
+
+  #tellStatus(agent: Agent, notifier: Notifier): void {
+    agent.connection.up.connect(({ broker }) => notifier.status(`connected to ${broker}`), this.#scope.signal);
+    agent.connection.down.connect(({ reason }) => notifier.status(reason), this.#scope.signal);
+  }
+
+  #untilSignal(): Promise<void> {
+    return new Promise((resolve) => {
+      let isAsked = false;
+      const onSignal = (): void => {
+        if (isAsked) {
+          this.log.warn(
+            'agent.killed',
+            'told to stop again: ending now; what was not done goes on after the next start',
+          );
+          this.log.flush();
+          process.exit(EXIT_KILLED);
+        }
+        isAsked = true;
+        resolve();
+      };
+      const off = (): void => {
+        process.off('SIGTERM', onSignal);
+        process.off('SIGINT', onSignal);
+      };
+      process.on('SIGTERM', onSignal);
+      process.on('SIGINT', onSignal);
+      this.#scope.signal.addEventListener('abort', off, { once: true });
+    });
+  }
+
+  /** SIGHUP: one reload after the other. */
+  #reload(agent: Agent, notifier: Notifier): void {
+    this.#reloading = this.#reloading.then(async () => {
+      notifier.reloading();
+      try {
+        await this.#readAgain(agent, this.log);
+      } catch (error) {
+        this.log.error('config.reload_failed', 'the reload failed; what was running goes on as it was', { error });
+      }
+      notifier.ready();
+    });
+  }
+
+  async #readAgain(agent: Agent, log: Log): Promise<void> {
+    const loaded = await loadSettings();
+    if (loaded.kind === 'invalid') {
+      log.error('config.invalid', 'the new settings are wrong: nothing was reloaded', {
+        problems: loaded.problems.map(describeProblem),
+      });
+      return;
+    }
+    if (loaded.kind !== 'ok') return;
+    const settings = this.#broker === undefined ? loaded.settings : withBrokerOf(this.#settings, loaded.settings);
+    const checked = await checkCredentials(settings);
+    if (checked.kind === 'invalid') {
+      log.error('config.credentials', 'the new credentials are wrong: nothing was reloaded', {
+        problems: checked.problems.map(describeProblem),
+      });
+      return;
+    }
+    const { reloadable, needRestart } = diffSettings(this.#settings, settings);
+    this.log.setLevel(settings.logLevel);
+    const credentials = this.#broker === undefined ? checked.credentials : undefined;
+    await agent.reload({ settings, credentials });
+    this.#settings = { ...this.#settings, logLevel: settings.logLevel, drainTimeout: settings.drainTimeout };
+    log.info('config.reloaded', 'reloaded', { changed: reloadable });
+    if (needRestart.length > 0)
+      log.warn('config.needs_restart', 'these settings need a restart', { settings: needRestart });
+  }
+}
+
+/** The embedded broker's address is not in the file: it stays what it is. */
+function withBrokerOf(running: Settings, loaded: Settings): Settings {
+  return { ...loaded, broker: running.broker, username: running.username };
+}

@@ -1,0 +1,24 @@
+/**
+ * The program `ygg`: the operator's and the worker author's command line. Each command has a file of its own.
+ */
+import { Command } from 'commander';
+import { AgentError, errorText } from '../errors.js';
+import { VERSION } from '../version.js';
+import { addWorkerCommand } from './worker-run.js';
+
+const EX_SOFTWARE = 70;
+
+const program = new Command('ygg')
+  .description('the command line of the Yggdrasil agent')
+  .version(VERSION, '-V, --version')
+  .showSuggestionAfterError()
+  .showHelpAfterError('(ygg --help tells the commands)')
+  .enablePositionalOptions();
+addWorkerCommand(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`ygg: ${errorText(error)}\n`);
+  process.exitCode = error instanceof AgentError ? error.exitCode : EX_SOFTWARE;
+}
