@@ -30,9 +30,9 @@ try {
 }
 
 async function main(): Promise<void> {
-  const ended = new Promise<void>((resolve) => {
-    process.once('SIGINT', () => resolve());
-    process.once('SIGTERM', () => resolve());
+  const ended = new Promise<undefined>((resolve) => {
+    process.once('SIGINT', () => resolve(undefined));
+    process.once('SIGTERM', () => resolve(undefined));
   });
   // Nothing else keeps the event loop alive: the agent's own timers let it end.
   const alive = setInterval(() => undefined, 2 ** 30);
@@ -48,7 +48,9 @@ async function main(): Promise<void> {
     agent = await startAgent(base, address, clientId, log);
     say(`A broker listens on ${address.url}. An agent runs the workers in ${workers}.`);
     say(`Sending ${CONTENT} to the directive "echo" …`);
-    say(`The answer: ${await Promise.race([echo(address, clientId, log), ended])}`);
+    const answer = await Promise.race([echo(address, clientId, log), ended]);
+    if (answer === undefined) return;
+    say(`The answer: ${answer}`);
     say(nextSteps(address, clientId, workers));
     await ended;
   } finally {
@@ -108,7 +110,10 @@ async function startAgent(base: string, address: BrokerAddress, clientId: Client
     agentUser: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
     log,
   });
+  // A broker keeps messages only for a session it knows: the first one has to be there before the first message.
+  const up = agent.connection.up.next(AbortSignal.timeout(PATIENCE_MS));
   await agent.start();
+  await up;
   return agent;
 }
 

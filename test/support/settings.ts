@@ -12,7 +12,6 @@ export function load({ files = {}, ...options }: TestLoad = {}): Promise<LoadRes
     argv: [],
     env: {},
     uid: 0,
-    pid: 1,
     homedir: '/home/ann',
     cwd: '/cwd',
     ...options,

@@ -1,0 +1,160 @@
+/** The built daemon as a process of its own, in directories of its own, with its log read line by line. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { chmod, copyFile, mkdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { Signal } from '../../src/signal/index.js';
+import { tempDir, type TempDir } from './temp.js';
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+export interface LogEntry {
+  readonly event?: string;
+  readonly text?: string;
+  readonly [field: string]: unknown;
+}
+
+const PATIENCE_MS = 30_000;
+
+/** The directories of one agent; they outlive its process, so that it can be started again. */
+export class Home implements AsyncDisposable {
+  private constructor(private readonly dir: TempDir) {}
+
+  static async make(): Promise<Home> {
+    const home = new Home(await tempDir());
+    for (const name of ['config', 'config/workers', 'workers', 'draft'])
+      await mkdir(home.path(name), { recursive: true });
+    return home;
+  }
+
+  path(...names: string[]): string {
+    return join(this.dir.path, ...names);
+  }
+
+  /** Puts a shipped worker into the worker directory in one step, under another name where one is given. */
+  async addWorker(
+    shipped: 'echo-worker' | 'command-worker' | 'python-echo-worker',
+    as: string = shipped,
+  ): Promise<void> {
+    await copyFile(join(ROOT, 'dist/workers', shipped), this.path('draft', as));
+    await chmod(this.path('draft', as), 0o755);
+    await rename(this.path('draft', as), this.path('workers', as));
+  }
+
+  /** Puts a program of the test's own there in one step. */
+  async addProgram(name: string, text: string): Promise<void> {
+    await writeFile(this.path('draft', name), text, { mode: 0o755 });
+    await rename(this.path('draft', name), this.path('workers', name));
+  }
+
+  async writeWorkerFile(name: string, toml: string): Promise<void> {
+    await writeFile(this.path('config/workers', `${name}.toml`), toml);
+  }
+
+  get flags(): readonly string[] {
+    return [
+      `--config-dir=${this.path('config')}`,
+      `--state-dir=${this.path('state')}`,
+      `--runtime-dir=${this.path('run')}`,
+      `--worker-dir=${this.path('workers')}`,
+      '--log-format=json',
+    ];
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve(this.dir[Symbol.asyncDispose]());
+  }
+}
+
+export interface YggdOptions {
+  readonly home: Home;
+  /** After the flags of the home. */
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** The Node to run it with; default: YGG_TEST_NODE, else this one. */
+  readonly node?: string;
+}
+
+export class Yggd implements AsyncDisposable {
+  readonly log: LogEntry[] = [];
+  /** Lines that are no JSON. */
+  readonly other: string[] = [];
+  readonly #logged = new Signal<LogEntry>('logged');
+  /** Resolves when the process has ended. */
+  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+
+  private constructor(readonly child: ChildProcess) {
+    for (const stream of [child.stdout, child.stderr]) {
+      if (stream === null) continue;
+      createInterface({ input: stream }).on('line', (line) => this.#read(line));
+    }
+    this.ended = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal })));
+  }
+
+  /** Starts the process and waits for nothing. */
+  static spawn({ home, args, env = {}, node = process.env['YGG_TEST_NODE'] ?? process.execPath }: YggdOptions): Yggd {
+    const child = spawn(node, [join(ROOT, 'dist/yggd.js'), ...home.flags, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { PATH: process.env['PATH'], ...env },
+    });
+    return new Yggd(child);
+  }
+
+  /** Starts it and waits until it is ready. */
+  static async start(options: YggdOptions): Promise<Yggd> {
+    const yggd = Yggd.spawn(options);
+    await yggd.line('agent.ready');
+    return yggd;
+  }
+
+  get pid(): number {
+    return this.child.pid ?? -1;
+  }
+
+  /** The first log line, past or to come, of this event (for which `accept` holds). */
+  async line(event: string, accept: (entry: LogEntry) => boolean = () => true): Promise<LogEntry> {
+    const isIt = (entry: LogEntry): boolean => entry.event === event && accept(entry);
+    const past = this.log.find(isIt);
+    if (past !== undefined) return past;
+    try {
+      const scope = AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), this.#endSignal()]);
+      return await this.#logged.next(scope, isIt);
+    } catch (cause) {
+      const lines = [...this.log.map((entry) => JSON.stringify(entry)), ...this.other];
+      throw new Error(`yggd logged no ${event}:\n${lines.slice(-60).join('\n')}`, { cause });
+    }
+  }
+
+  /** SIGTERM, and waits for the end; its exit code. */
+  async stop(): Promise<number | null> {
+    this.child.kill('SIGTERM');
+    return (await this.ended).code;
+  }
+
+  /** kill -9, and waits for the end. Its workers stay behind, as after any such death. */
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.child.exitCode === null && this.child.signalCode === null) await this.stop();
+  }
+
+  #endSignal(): AbortSignal {
+    const scope = new AbortController();
+    void this.ended.then(() => scope.abort(new Error('the process has ended')));
+    return scope.signal;
+  }
+
+  #read(line: string): void {
+    if (!line.startsWith('{')) {
+      this.other.push(line);
+      return;
+    }
+    const entry = JSON.parse(line) as LogEntry;
+    this.log.push(entry);
+    this.#logged.emit(entry);
+  }
+}
