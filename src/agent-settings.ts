@@ -2,6 +2,7 @@
  * From the settings of the whole program to the options of each part: pure mappings, so that agent.ts can be read as
  * the picture of the house and nothing but.
  */
+import { rootCertificates } from 'node:tls';
 import type { Credentials, Settings } from './config/index.js';
 import type { ConnectionOptions } from './connection/index.js';
 import type { DatastoreOptions } from './datastore/index.js';
@@ -33,7 +34,7 @@ export function connectionSettings(
   return {
     brokers: settings.broker,
     credentials: () => ({ username: settings.username, password: credentials().password?.reveal() }),
-    tls: () => tlsOf(credentials()),
+    tls: () => withRoots(tlsOf(credentials())),
     proxy: (broker) => {
       const proxy = proxyFor(new URL(broker));
       return proxy === undefined ? undefined : withUser(proxy.url, credentials()).href;
@@ -86,6 +87,11 @@ export function urlSettings(settings: Settings): UrlSettings {
 
 export function tlsOf(credentials: Credentials): TlsMaterial {
   return { ca: credentials.ca, cert: credentials.cert, key: credentials.key?.reveal() };
+}
+
+/** `ca-root` is trusted besides the well-known authorities, which Node's `ca` would otherwise replace. */
+function withRoots(material: TlsMaterial): TlsMaterial {
+  return material.ca.length === 0 ? material : { ...material, ca: [...rootCertificates, ...material.ca] };
 }
 
 /** What GetConfig tells a worker. Paths and addresses; no secret. */

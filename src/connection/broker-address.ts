@@ -1,0 +1,68 @@
+/** A broker's address, taken apart: scheme, host, port, and the user that may stand in it (never shown). */
+import { AgentError } from '../errors.js';
+
+export interface BrokerAddress {
+  /** As it is shown and remembered: without user and password. */
+  readonly text: string;
+  readonly host: string;
+  readonly port: number;
+  readonly isTls: boolean;
+  readonly isWebSocket: boolean;
+  /** Path and query of a websocket. */
+  readonly path: string;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+}
+
+interface Scheme {
+  readonly port: number;
+  readonly isTls: boolean;
+  readonly isWebSocket: boolean;
+}
+
+const SCHEMES = new Map<string, Scheme>([
+  ['mqtt:', { port: 1883, isTls: false, isWebSocket: false }],
+  ['tcp:', { port: 1883, isTls: false, isWebSocket: false }],
+  ['mqtts:', { port: 8883, isTls: true, isWebSocket: false }],
+  ['ssl:', { port: 8883, isTls: true, isWebSocket: false }],
+  ['ws:', { port: 80, isTls: false, isWebSocket: true }],
+  ['wss:', { port: 443, isTls: true, isWebSocket: true }],
+]);
+
+/** Reads a broker's URL. Throws `config.invalid` for one that is none, or has another scheme. */
+export function parseBrokerAddress(url: string): BrokerAddress {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  const scheme = parsed === undefined ? undefined : SCHEMES.get(parsed.protocol);
+  if (parsed === undefined || scheme === undefined || parsed.hostname === '')
+    throw new AgentError(
+      'config.invalid',
+      `the broker ${JSON.stringify(withoutUser(url))} is not an address; write it as mqtt://host:port (or mqtts, ws, wss, tcp, ssl)`,
+    );
+  const host = parsed.hostname.replace(/^\[(.*)\]$/, '$1');
+  const port = parsed.port === '' ? scheme.port : Number(parsed.port);
+  const path = `${parsed.pathname === '' ? '/' : parsed.pathname}${parsed.search}`;
+  return {
+    ...scheme,
+    text: `${parsed.protocol}//${parsed.hostname}:${port}${scheme.isWebSocket ? parsed.pathname : ''}`,
+    host,
+    port,
+    path,
+    username: decoded(parsed.username),
+    password: decoded(parsed.password),
+  };
+}
+
+/** The text of a URL without what stands before the last @ of its authority. */
+export function withoutUser(url: string): string {
+  return url.replace(/^([^/]*\/\/)?[^/]*@/, '$1');
+}
+
+function decoded(part: string): string | undefined {
+  if (part === '') return undefined;
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    // A lone % that encodes nothing: it was meant as it stands.
+    return part;
+  }
+}

@@ -1,0 +1,307 @@
+/**
+ * One connection to one broker, from CONNECT to its end; never reused. It stands on the mqtt package's MqttClient,
+ * which gets a stream that is open already, no reconnecting, no keepalive timer and no store: those are ours.
+ */
+import type { Duplex } from 'node:stream';
+import {
+  type IClientOptions,
+  type IConnackPacket,
+  type IPublishPacket,
+  MqttClient,
+  UniqueMessageIdProvider,
+} from 'mqtt';
+import { AgentError } from '../errors.js';
+import type { Clock, Millis } from '../time.js';
+import { AckQueue } from './ack-queue.js';
+import type { BrokerAddress } from './broker-address.js';
+import { closedFailure, type Failure, failure } from './failure.js';
+import { keepAlive } from './keepalive.js';
+import { MqttStream } from './mqtt-stream.js';
+import { NoStore } from './no-store.js';
+import type { Delivery, PublishOptions, PublishOutcome, Session, Will } from './ports.js';
+import { LARGEST_PACKET, publishProperties, publishSize, sessionFrom } from './packets.js';
+import { connectRefusal, serverEnd, subscribeRefusal } from './refusal.js';
+import { Scope } from './scope.js';
+import type { ProtocolVersion } from './version-memory.js';
+
+/** How long a clean end waits for the broker to close. */
+const GOODBYE_TIMEOUT: Millis = 1_000;
+const WILL_DELAY_S = 3;
+const LONGEST_TIMER = 2 ** 31 - 1;
+/** PINGREQ and DISCONNECT (normal; MQTT 5 lets the reason 0 be left out [MQTT5-3.14.2.1]). */
+const PINGREQ = Buffer.of(0xc0, 0);
+const DISCONNECT = Buffer.of(0xe0, 0);
+/** Given to the callback of handleMessage: the mqtt package then sends no PUBACK and goes on (a test holds it to that). */
+const DEFERRED = new Error('the acknowledgement is deferred');
+
+export interface LinkOptions {
+  readonly transport: Duplex;
+  readonly broker: BrokerAddress;
+  readonly protocolVersion: ProtocolVersion;
+  readonly clientId: string;
+  readonly username: string | undefined;
+  readonly password: string | Buffer | undefined;
+  readonly will: Will | undefined;
+  readonly subscriptions: readonly string[];
+  readonly keepalive: Millis;
+  readonly sessionExpiry: Millis;
+  readonly maxMessageSize: number;
+  readonly receiveMaximum: number;
+  readonly clock: Clock;
+  readonly onMessage: (delivery: Delivery) => void;
+}
+
+export class Link {
+  /** Settles with the session once the broker granted the subscriptions, or with the reason why it never did. */
+  readonly opened: Promise<{ kind: 'open'; session: Session } | { kind: 'failed'; failure: Failure }>;
+  /** Resolves when the connection has ended and all is released; never rejects. */
+  readonly ended: Promise<Failure>;
+  readonly #options: LinkOptions;
+  readonly #stream: MqttStream;
+  readonly #client: MqttClient;
+  readonly #acks: AckQueue;
+  readonly #scope = new Scope();
+  readonly #pending = new Set<(error: Error) => void>();
+  #session: Session | undefined;
+  #hasAnswered = false;
+  #isEnding = false;
+  #failure: Failure | undefined;
+  #error: Error | undefined;
+  #publishOrdinal = -1;
+  #pubackReason = 0;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#stream = new MqttStream({
+      transport: options.transport,
+      maxMessageSize: options.maxMessageSize,
+      hasProperties: options.protocolVersion === '5',
+      monotonic: () => options.clock.monotonic(),
+    });
+    this.#acks = new AckQueue((pubacks) => this.#stream.write(pubacks));
+    this.#client = new MqttClient(() => this.#stream, clientOptions(options));
+    this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
+    this.ended = this.#listen();
+    this.opened = this.#open();
+    this.#client.connect();
+  }
+
+  /** Publishes on an open link. Rejects with connection.closed when it ends before the broker's answer. */
+  publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome> {
+    const session = this.#session;
+    if (session === undefined || this.#isEnding) return Promise.reject(this.#closedError(topic));
+    const { protocolVersion } = session;
+    const qos = options.qos ?? 1;
+    const properties = protocolVersion === '5' ? publishProperties(options) : undefined;
+    const size = publishSize(topic, payload, qos, properties, protocolVersion);
+    const limit = Math.min(session.maximumPacketSize ?? LARGEST_PACKET, LARGEST_PACKET);
+    if (size > limit) return Promise.resolve({ kind: 'too-large', size, limit });
+    return new Promise((resolve, reject) => {
+      this.#pending.add(reject);
+      const retain = options.retain === true && session.retainAvailable;
+      this.#client.publish(topic, payload, { qos, retain, ...(properties && { properties }) }, (error) => {
+        if (!this.#pending.delete(reject)) return;
+        const reasonCode = reasonOf(error, qos === 0 ? 0 : this.#pubackReason);
+        if (reasonCode === undefined) reject(this.#closedError(topic, error));
+        else resolve({ kind: 'acknowledged', reasonCode });
+      });
+    });
+  }
+
+  /** Writes the PUBACKs that are due. */
+  flushAcks(): void {
+    this.#acks.flush();
+  }
+
+  /** Messages received on this link and not acknowledged to the broker. */
+  get unacknowledged(): number {
+    return this.#acks.depth;
+  }
+
+  /** Says goodbye (no will is published) and resolves when all is released. Idempotent. */
+  async close(): Promise<void> {
+    if (!this.#isEnding) {
+      this.#isEnding = true;
+      this.#acks.flush();
+      this.#options.clock.after(GOODBYE_TIMEOUT, () => this.#stream.destroy(), this.#scope.signal);
+      this.#stream.end(DISCONNECT);
+    }
+    await this.ended;
+  }
+
+  /** Ends it without a goodbye. */
+  destroy(reason: Failure): void {
+    this.#failure ??= reason;
+    this.#isEnding = true;
+    this.#stream.destroy();
+  }
+
+  /** Collects why it ends; resolves with that once the stream is closed. */
+  #listen(): Promise<Failure> {
+    this.#stream.on('error', (error) => {
+      this.#error ??= error;
+    });
+    this.#client.on('error', (error) => this.#onClientError(error));
+    this.#client.on('disconnect', (packet) => {
+      this.#failure ??= serverEnd(packet.reasonCode ?? 0, this.#options.broker);
+    });
+    this.#client.on('packetreceive', (packet) => {
+      if (packet.cmd === 'publish') this.#publishOrdinal += 1;
+      else if (packet.cmd === 'puback') this.#pubackReason = packet.reasonCode ?? 0;
+      else if (packet.cmd === 'connack') this.#onConnack(packet.reasonCode ?? packet.returnCode ?? 0);
+    });
+    return new Promise((resolve) => {
+      this.#client.once('close', () => resolve(this.#release()));
+    });
+  }
+
+  #onConnack(code: number): void {
+    this.#hasAnswered = true;
+    if (code !== 0) this.#failure ??= connectRefusal(code, this.#options.broker);
+  }
+
+  #onClientError(error: Error): void {
+    this.#error ??= error;
+    // An errno is the socket's and told with the close; all else is a packet that the client could not take.
+    if (!('code' in error && typeof error.code === 'string')) {
+      const { broker } = this.#options;
+      const text = `what ${broker.text} sent could not be read as MQTT: ${error.message}. Check that the address is a broker’s.`;
+      this.#failure ??= failure('protocol', broker, text, error);
+    }
+    this.#stream.destroy();
+  }
+
+  #release(): Failure {
+    this.#isEnding = true;
+    this.#scope.end();
+    this.#acks.close();
+    this.#failure ??= closedFailure(this.#error, this.#options.broker, this.#hasAnswered);
+    const pending = [...this.#pending];
+    this.#pending.clear();
+    for (const reject of pending) reject(this.#closedError());
+    this.#client.removeAllListeners();
+    // A parser may still speak of bytes that were on the way; an 'error' nobody hears would end the process.
+    this.#client.on('error', () => undefined);
+    return this.#failure;
+  }
+
+  async #open(): Promise<{ kind: 'open'; session: Session } | { kind: 'failed'; failure: Failure }> {
+    const connack = await this.#untilEnd<IConnackPacket>((resolve) => this.#client.once('connect', resolve));
+    if (connack === undefined) return { kind: 'failed', failure: await this.ended };
+    const session = sessionFrom(connack, { ...this.#options, broker: this.#options.broker.text });
+    const serverKeepalive = connack.properties?.serverKeepAlive;
+    keepAlive(
+      {
+        interval: serverKeepalive === undefined ? this.#options.keepalive : serverKeepalive * 1000,
+        clock: this.#options.clock,
+        lastReceived: () => this.#stream.lastReceived,
+        lastSent: () => this.#stream.lastSent,
+        ping: () => this.#stream.write(PINGREQ),
+        onDead: () => this.#onSilence(),
+      },
+      this.#scope.signal,
+    );
+    const refused = await this.#subscribe();
+    if (refused !== undefined) {
+      this.#failure ??= refused;
+      await this.close();
+      return { kind: 'failed', failure: refused };
+    }
+    if (this.#isEnding) return { kind: 'failed', failure: await this.ended };
+    this.#session = session;
+    return { kind: 'open', session };
+  }
+
+  /** Undefined when all subscriptions were granted or the link has ended. */
+  async #subscribe(): Promise<Failure | undefined> {
+    const topics = this.#options.subscriptions;
+    if (topics.length === 0) return undefined;
+    // rh 1: retained messages only when the subscription is new, not at each reconnect (MQTT 5).
+    const wanted = Object.fromEntries(topics.map((topic) => [topic, { qos: 1 as const, rh: 1 }]));
+    const answer = await this.#untilEnd<{ error: Error | null }>((resolve) =>
+      this.#client.subscribe(wanted, (error) => resolve({ error })),
+    );
+    if (answer === undefined || answer.error === null || this.#stream.destroyed) return undefined;
+    return subscribeRefusal(topics, this.#options.broker, answer.error);
+  }
+
+  /** What `begin` resolves with, or undefined when the link ends before. */
+  #untilEnd<T>(begin: (resolve: (value: T) => void) => void): Promise<T | undefined> {
+    return Promise.race([new Promise<T>(begin), this.ended.then(() => undefined)]);
+  }
+
+  #onSilence(): void {
+    const { broker, keepalive } = this.#options;
+    const text = `${broker.text} was silent for ${Math.round((keepalive * 1.5) / 1000)} s: the connection is taken for dead.`;
+    this.destroy(failure('keepalive', broker, text));
+  }
+
+  #receive(packet: IPublishPacket, done: (error?: Error) => void): void {
+    const size = this.#stream.publishFilter.sizeBeforeCut(this.#publishOrdinal);
+    const { properties, messageId } = packet;
+    const pending = packet.qos === 1 && messageId !== undefined ? this.#acks.arrived(messageId) : undefined;
+    // We subscribe at QoS 1, so nothing comes with 2; if it does, the package completes it by itself.
+    done(packet.qos === 2 ? undefined : DEFERRED);
+    this.#options.onMessage({
+      topic: packet.topic,
+      payload: typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload,
+      qos: packet.qos,
+      retain: packet.retain,
+      dup: packet.dup,
+      ...(properties?.responseTopic !== undefined && { responseTopic: properties.responseTopic }),
+      ...(properties?.correlationData !== undefined && { correlationData: properties.correlationData }),
+      ...(properties?.messageExpiryInterval !== undefined && { messageExpiry: properties.messageExpiryInterval }),
+      ...(size !== undefined && { truncatedFrom: size }),
+      ack: () => {
+        if (pending !== undefined) this.#acks.acknowledge(pending);
+      },
+    });
+  }
+
+  #closedError(topic?: string, cause?: unknown): AgentError {
+    const what = topic === undefined ? 'a publication' : `the publication to ${topic}`;
+    const why = this.#failure?.reason ?? 'the connection ends.';
+    const details = { broker: this.#options.broker.text };
+    return new AgentError('connection.closed', `${what} was not acknowledged: ${why}`, details, { cause });
+  }
+}
+
+/** The reason code an answered publication ended with; undefined when it ended without an answer. */
+function reasonOf(error: unknown, answered: number): number | undefined {
+  if (!(error instanceof Error)) return answered;
+  return 'code' in error && typeof error.code === 'number' ? error.code : undefined;
+}
+
+function clientOptions(options: LinkOptions): IClientOptions {
+  const isV5 = options.protocolVersion === '5';
+  const sessionExpiry = Math.min(Math.ceil(options.sessionExpiry / 1000), 0xffffffff);
+  const { will, username, password } = options;
+  return {
+    manualConnect: true,
+    reconnectPeriod: 0,
+    resubscribe: false,
+    queueQoSZero: false,
+    protocolVersion: isV5 ? 5 : 4,
+    clientId: options.clientId,
+    clean: options.sessionExpiry === 0,
+    keepalive: Math.min(Math.ceil(options.keepalive / 1000), 0xffff),
+    // Both timers are ours: the attempt's deadline and the keepalive.
+    connectTimeout: LONGEST_TIMER,
+    timerVariant: { set: () => 1, clear: () => undefined },
+    messageIdProvider: new UniqueMessageIdProvider(),
+    outgoingStore: new NoStore(),
+    log: () => undefined,
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(isV5 && { properties: { receiveMaximum: options.receiveMaximum, sessionExpiryInterval: sessionExpiry } }),
+    ...(will !== undefined && {
+      will: {
+        topic: will.topic,
+        payload: will.payload,
+        qos: 1,
+        retain: will.retain,
+        ...(isV5 && { properties: { willDelayInterval: WILL_DELAY_S } }),
+      },
+    }),
+  };
+}

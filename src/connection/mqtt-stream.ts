@@ -1,0 +1,91 @@
+/**
+ * The stream that the mqtt package sees: the transport with the publish filter before its parser, and a record of when
+ * the last byte came and went (for the keepalive). Fragments written in one turn leave as one write. It closes when
+ * the transport does, after what had arrived was read.
+ */
+import { Duplex } from 'node:stream';
+import type { Millis } from '../time.js';
+import { PublishFilter } from './publish-filter.js';
+
+/** Above this, fragments are not copied together: the copy would cost more than the system call. */
+const JOIN_BELOW = 64 * 1024;
+
+export interface MqttStreamOptions {
+  readonly transport: Duplex;
+  readonly maxMessageSize: number;
+  readonly hasProperties: boolean;
+  readonly monotonic: () => Millis;
+}
+
+export class MqttStream extends Duplex {
+  readonly publishFilter: PublishFilter;
+  /** Monotonic times of the last byte in each direction. */
+  lastReceived: Millis;
+  lastSent: Millis;
+  readonly #transport: Duplex;
+  readonly #monotonic: () => Millis;
+
+  constructor(options: MqttStreamOptions) {
+    super({ allowHalfOpen: false });
+    this.#transport = options.transport;
+    this.#monotonic = options.monotonic;
+    this.lastReceived = this.lastSent = options.monotonic();
+    this.publishFilter = new PublishFilter({
+      maxMessageSize: options.maxMessageSize,
+      hasProperties: options.hasProperties,
+      output: (bytes) => {
+        if (!this.push(bytes)) this.#transport.pause();
+      },
+    });
+    this.#transport.on('data', (chunk: Buffer) => {
+      this.lastReceived = this.#monotonic();
+      this.publishFilter.push(chunk);
+    });
+    this.#transport.once('end', () => this.push(null));
+    this.#transport.once('error', (error) => this.destroy(error));
+    // Closed without an end: what was read before still goes on.
+    this.#transport.once('close', () => {
+      if (!this.readableEnded && !this.destroyed) this.push(null);
+    });
+  }
+
+  override _read(): void {
+    this.#transport.resume();
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.lastSent = this.#monotonic();
+    this.#transport.write(chunk, done);
+  }
+
+  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.lastSent = this.#monotonic();
+    const pieces = chunks.map(({ chunk }) => chunk);
+    const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (size <= JOIN_BELOW) {
+      this.#transport.write(Buffer.concat(pieces, size), done);
+      return;
+    }
+    this.#transport.cork();
+    const last = pieces.pop();
+    for (const piece of pieces) this.#transport.write(piece);
+    this.#transport.write(last ?? Buffer.alloc(0), done);
+    this.#transport.uncork();
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.#transport.end();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    // An error of the transport after this has no one to tell.
+    this.#transport.on('error', () => undefined);
+    if (this.#transport.destroyed) done(error);
+    else {
+      // Closed means closed: whoever waits for that may count on the socket being released.
+      this.#transport.once('close', () => done(error));
+      this.#transport.destroy();
+    }
+  }
+}

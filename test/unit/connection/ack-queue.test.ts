@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { AckQueue } from '../../../src/connection/ack-queue.js';
+import { settle } from '../../support/clock.js';
+
+function idsOf(writes: readonly Buffer[]): number[] {
+  return writes.flatMap((bytes) => {
+    const ids: number[] = [];
+    for (let at = 0; at < bytes.length; at += 4) {
+      assert.deepEqual([bytes[at], bytes[at + 1]], [0x40, 2]);
+      ids.push(bytes.readUInt16BE(at + 2));
+    }
+    return ids;
+  });
+}
+
+test('what becomes due in one turn goes out in one write, in the order of arrival', async () => {
+  const writes: Buffer[] = [];
+  const queue = new AckQueue((bytes) => writes.push(bytes));
+  const entries = [300, 2, 65_535].map((id) => queue.arrived(id));
+  for (const entry of entries.toReversed()) queue.acknowledge(entry);
+  assert.equal(queue.depth, 3);
+  await settle();
+  assert.equal(writes.length, 1);
+  assert.deepEqual(idsOf(writes), [300, 2, 65_535]);
+  assert.equal(queue.depth, 0);
+});
+
+test('for any order of acknowledgement, what is written is the head run', () => {
+  fc.assert(
+    fc.property(fc.shuffledSubarray(Array.from({ length: 40 }, (_, i) => i + 1)), (order) => {
+      const writes: Buffer[] = [];
+      const queue = new AckQueue((bytes) => writes.push(bytes));
+      const entries = Array.from({ length: 40 }, (_, i) => queue.arrived(i + 1));
+      const acked = new Set<number>();
+      for (const id of order) {
+        queue.acknowledge(entries[id - 1]!);
+        acked.add(id);
+        queue.flush();
+        let head = 0;
+        while (acked.has(head + 1)) head += 1;
+        assert.deepEqual(
+          idsOf(writes),
+          Array.from({ length: head }, (_, i) => i + 1),
+        );
+      }
+      queue.close();
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('it holds its order over thousands, and forgets what is done', () => {
+  const writes: Buffer[] = [];
+  const queue = new AckQueue((bytes) => writes.push(bytes));
+  const entries = Array.from({ length: 5_000 }, (_, i) => queue.arrived(i + 1));
+  for (const entry of entries) {
+    queue.acknowledge(entry);
+    if (entry.packetId % 100 === 0) queue.flush();
+  }
+  assert.deepEqual(
+    idsOf(writes),
+    entries.map((entry) => entry.packetId),
+  );
+  queue.close();
+});
+
+test('a closed queue writes nothing, and an acknowledgement that comes late does nothing', async () => {
+  const writes: Buffer[] = [];
+  const queue = new AckQueue((bytes) => writes.push(bytes));
+  const [first, second] = [queue.arrived(1), queue.arrived(2)];
+  queue.acknowledge(first);
+  queue.close();
+  queue.acknowledge(second);
+  await settle();
+  queue.flush();
+  assert.equal(writes.length, 0);
+  assert.equal(queue.depth, 0);
+});
