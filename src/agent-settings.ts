@@ -90,8 +90,8 @@ export function tlsOf(credentials: Credentials): TlsMaterial {
 }
 
 /** `ca-root` is trusted besides the well-known authorities, which Node's `ca` would otherwise replace. */
-function withRoots(material: TlsMaterial): TlsMaterial {
-  return material.ca.length === 0 ? material : { ...material, ca: [...rootCertificates, ...material.ca] };
+function withRoots({ ca, cert, key }: TlsMaterial): ReturnType<NonNullable<ConnectionOptions['tls']>> {
+  return ca.length === 0 ? { cert, key } : { cert, key, ca: [...rootCertificates, ...ca] };
 }
 
 /** What GetConfig tells a worker. Paths and addresses; no secret. */
