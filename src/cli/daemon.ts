@@ -20,12 +20,20 @@ import { openCgroups } from '../process/index.js';
 import { systemClock } from '../time.js';
 import { VERSION } from '../version.js';
 import { createNotifier, type Notifier } from './notify.js';
-import type { EmbeddedBroker } from '../broker/index.js';
+import type { BrokerAddress, EmbeddedBroker } from '../broker/index.js';
+import { exampleCommands } from './examples.js';
 
 export interface DaemonOptions {
   readonly settings: Settings;
   readonly surroundings: Surroundings;
   readonly credentials: Credentials;
+}
+
+/** What the agent runs with, and where the embedded broker is, if there is one. */
+interface Placed {
+  readonly settings: Settings;
+  readonly credentials: Credentials;
+  readonly address: BrokerAddress | undefined;
 }
 
 /** Exit code of a daemon that was told twice to end (128 + SIGTERM). */
@@ -87,7 +95,7 @@ class Daemon {
   async #start(notifier: Notifier): Promise<{ agent: Agent; watch: CredentialWatch }> {
     const { log } = this;
     const { surroundings } = this.options;
-    const { settings, credentials } = await this.#withBroker(this.options);
+    const { settings, credentials, address } = await this.#withBroker(this.options);
     this.#settings = settings;
     const clientId = await resolveClientId({
       configured: settings.clientId,
@@ -109,6 +117,11 @@ class Daemon {
     await agent.start();
     log.info('agent.ready', 'ready: the journal and the sockets are open, the worker directory was read', { clientId });
     notifier.ready();
+    // The password is in them: never into a log.
+    if (address !== undefined && process.stdout.isTTY) {
+      const { topicPrefix, workerDir } = settings;
+      process.stdout.write(exampleCommands({ address, topicPrefix, clientId, workerDir, ygg: 'ygg' }));
+    }
     notifier.watchdog(async () => {
       await agent.checkHealth();
       return true;
@@ -120,17 +133,15 @@ class Daemon {
   }
 
   /** Starts the embedded broker where it is wanted; the agent then connects to it with its password. */
-  async #withBroker({
-    settings,
-    credentials,
-  }: DaemonOptions): Promise<{ settings: Settings; credentials: Credentials }> {
-    if (settings.embeddedBroker === undefined) return { settings, credentials };
+  async #withBroker({ settings, credentials }: DaemonOptions): Promise<Placed> {
+    if (settings.embeddedBroker === undefined) return { settings, credentials, address: undefined };
     const { EmbeddedBroker } = await import('../broker/index.js');
     this.#broker = new EmbeddedBroker({ stateDir: settings.stateDir, port: settings.embeddedBroker, log: this.log });
     const address = await this.#broker.start(this.#scope.signal);
     return {
       settings: { ...settings, broker: [address.url], username: address.username },
       credentials: { ...credentials, password: new Secret(address.password) },
+      address,
     };
   }
 

@@ -16,6 +16,7 @@ import { errorText } from '../errors.js';
 import { createLog, type ProgramLog } from '../log/index.js';
 import { decodeData, encodeData, metadataFrom, parseClientId, type ClientId } from '../message/index.js';
 import { VERSION } from '../version.js';
+import { exampleCommands } from './examples.js';
 
 const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
 const CONTENT = '{"hello":"world","big":12345678901234567890}';
@@ -51,7 +52,8 @@ async function main(): Promise<void> {
     const answer = await Promise.race([echo(address, clientId, log), ended]);
     if (answer === undefined) return;
     say(`The answer: ${answer}`);
-    say(nextSteps(address, clientId, workers));
+    const ygg = join(PACKAGE, 'dist/ygg.js');
+    say(exampleCommands({ address, topicPrefix: 'yggdrasil', clientId, workerDir: workers, ygg }));
     await ended;
   } finally {
     await agent?.stop(1_000);
@@ -137,9 +139,9 @@ async function echo(address: BrokerAddress, clientId: ClientId, log: ProgramLog)
   const messageId = randomUUID();
   try {
     const answer = new Promise<string>((resolve) => {
-      operator.message.connect(({ payload, ack }) => {
-        ack();
-        const decoded = decodeData(payload);
+      operator.message.connect((delivery) => {
+        delivery.ack();
+        const decoded = decodeData(delivery.payload);
         if (decoded.kind === 'data' && decoded.envelope.responseTo === messageId) {
           resolve(decoded.envelope.content.toString('utf8'));
         }
@@ -173,26 +175,6 @@ function noAnswer(): Promise<never> {
       PATIENCE_MS,
     ).unref();
   });
-}
-
-function nextSteps({ host, port, username, password }: BrokerAddress, clientId: ClientId, workers: string): string {
-  const access = `-h ${host} -p ${port} -u ${username} -P ${password}`;
-  const message = `{"type":"data","message_id":"'$(cat /proc/sys/kernel/random/uuid)'","version":1,"sent":"'$(date -Is)'","directive":"echo","metadata":{},"content":"hello"}`;
-  const ping = `{"type":"command","message_id":"'$(cat /proc/sys/kernel/random/uuid)'","version":1,"sent":"'$(date -Is)'","content":{"command":"ping"}}`;
-  return `
-It stays up until Ctrl-C. In another terminal (mosquitto_sub and mosquitto_pub: Debian package mosquitto-clients):
-
-  see all that the agent says:
-    mosquitto_sub ${access} -v -t 'yggdrasil/${clientId}/+/out'
-  send a message to the echo worker:
-    mosquitto_pub ${access} -t yggdrasil/${clientId}/data/in -m '${message}'
-  is it there?
-    mosquitto_pub ${access} -t yggdrasil/${clientId}/control/in -m '${ping}'
-
-A worker of your own: put an executable whose name ends in "worker" into ${workers}, for example:
-    #!/bin/sh
-    exec ${join(PACKAGE, 'dist/ygg.js')} worker run --handler shout --text -- /usr/bin/tr a-z A-Z
-`;
 }
 
 function say(line: string): void {
