@@ -62,6 +62,8 @@ export class Agent {
   readonly tags: TagsFile;
   readonly #log: Log;
   readonly #scope = new AbortController();
+  /** Ends when the agent begins to stop: that its workers go one by one is no news for the fleet. */
+  readonly #serving = new AbortController();
   #settings: Settings;
   #credentials: Credentials;
   #stopping: Promise<void> | undefined;
@@ -170,7 +172,7 @@ export class Agent {
       processor.workerRegistered(directive);
       router.workersChanged();
     }, scope);
-    dispatcher.workerUnregister.connect(() => router.workersChanged(), scope);
+    dispatcher.workerUnregister.connect(() => router.workersChanged(), this.#serving.signal);
 
     router.dataCancel.connect((cancel) => dispatcher.notifyCancel(cancel), scope);
     router.connectionLost.connect(() => dispatcher.notifyConnectionLost(), scope);
@@ -210,6 +212,7 @@ export class Agent {
   }
 
   async #stop(drain: Millis): Promise<void> {
+    this.#serving.abort();
     await this.dispatcher.drain(drain);
     await this.processes.stop(drain);
     await this.dispatcher.stop(0);
