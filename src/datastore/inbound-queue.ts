@@ -16,8 +16,6 @@ import {
   type ReplyTopic,
 } from '../message/index.js';
 import { Signal } from '../signal/index.js';
-import type { Alarms } from './alarms.js';
-import type { DeadLetters } from './dead-letters.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, inboundPrefix, recordKey, splitRecordKey } from './keys.js';
 import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
@@ -26,28 +24,13 @@ import type {
   Acceptance,
   Cancellation,
   Ending,
-  Lifetimes,
+  InboundParts,
   NewInbound,
   NextOptions,
 } from './inbound-types.js';
-import { Lanes, type LiveMessages, type Prepared } from './lanes.js';
-import type { Ledger } from './ledger.js';
+import { Lanes, type Prepared } from './lanes.js';
 import { LifetimeSweep } from './lifetime-sweep.js';
-import type { OutboundQueue } from './outbound-queue.js';
-import type { IdState, RecentIds } from './recent-ids.js';
-import type { SmallFacts } from './small-facts.js';
-
-export interface InboundParts {
-  readonly ledger: Ledger;
-  readonly live: LiveMessages;
-  readonly ids: RecentIds;
-  readonly dead: DeadLetters;
-  readonly facts: SmallFacts;
-  readonly outbound: OutboundQueue;
-  /** Made by the façade, which also routes what rings to `rang`. */
-  readonly alarms: Alarms;
-  readonly lifetimes: Lifetimes;
-}
+import type { IdState } from './recent-ids.js';
 
 const ROOT = 'i/';
 const PRIORITIES = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0] as const;
@@ -193,7 +176,7 @@ export class InboundQueue {
     this.#lanes.take(prefixOf(record), key);
   }
 
-  /** The call came to nothing and counts for nothing: back to its old place. */
+  /** The call came to nothing: back to its old place. */
   requeue(key: MessageKey): void {
     const record = this.get(key);
     if (record?.state !== 'dispatching') return;
@@ -256,8 +239,8 @@ export class InboundQueue {
     const { ledger, live } = this.parts;
     const { key: number, prefix } = splitRecordKey(key);
     const present = asInbound(live.get(number));
-    const record = present ?? asInbound(ledger.read(key));
-    if (record === undefined || this.#committing.has(number)) return;
+    const record = this.#committing.has(number) ? undefined : (present ?? asInbound(ledger.read(key)));
+    if (record === undefined) return;
     if (record.expiresAt !== undefined && record.expiresAt <= ledger.clock.now()) {
       if (present === undefined) live.put(record);
       this.lapsed.emit(number);
@@ -285,9 +268,9 @@ export class InboundQueue {
   }
 
   #duplicate(known: IdState): Acceptance {
-    const underWay = known.kind === 'pending' ? this.#committing.get(known.key) : undefined;
-    if (known.kind === 'pending' && underWay === undefined) this.#wake(known.recordKey);
-    return { kind: 'duplicate', durable: underWay ?? Promise.resolve() };
+    if (known.kind === 'ended') return { kind: 'duplicate', durable: Promise.resolve() };
+    const underWay = this.#committing.get(known.key);
+    return { kind: 'duplicate', durable: underWay ?? Promise.resolve(this.#wake(known.recordKey)) };
   }
 
   /** The broker sent it again: a back-off it waits in ends now (CONTRACT 1.3). */
@@ -386,7 +369,7 @@ export class InboundQueue {
       ...kept,
     ];
     const size = -spoolSize(record);
-    if (answer === undefined) await ledger.commit(changes, size);
+    if (answer === undefined) await ledger.commitSoon(changes, size);
     else await outbound.addAnswer(answer.record, [...changes, ...answer.changes], size + answer.growth);
     if (end !== 'dead') ledger.release(record.content);
   }

@@ -2,6 +2,13 @@
  * What the inbound queue is given and what it answers.
  */
 import type { InboundRecord, MessageKey } from '../message/index.js';
+import type { Alarms } from './alarms.js';
+import type { DeadLetters } from './dead-letters.js';
+import type { LiveMessages } from './lanes.js';
+import type { Ledger } from './ledger.js';
+import type { OutboundQueue } from './outbound-queue.js';
+import type { RecentIds } from './recent-ids.js';
+import type { SmallFacts } from './small-facts.js';
 
 /** A message as it arrives. */
 export type NewInbound = Pick<
@@ -43,4 +50,17 @@ export interface Lifetimes {
   readonly message: number;
   /** For a directive that nobody ever registered. */
   readonly unknownDirective: number;
+}
+
+/** What the queue works with. */
+export interface InboundParts {
+  readonly ledger: Ledger;
+  readonly live: LiveMessages;
+  readonly ids: RecentIds;
+  readonly dead: DeadLetters;
+  readonly facts: SmallFacts;
+  readonly outbound: OutboundQueue;
+  /** Made by the façade, which also routes what rings to `rang`. */
+  readonly alarms: Alarms;
+  readonly lifetimes: Lifetimes;
 }

@@ -217,7 +217,7 @@ export class OutboundQueue {
         ),
       );
     }
-    await this.ledger.commit(changes, -spoolSize(record));
+    await this.ledger.commitSoon(changes, -spoolSize(record));
     if (end !== 'dead') this.ledger.release(record.content);
     return true;
   }
