@@ -270,7 +270,8 @@ export class InboundQueue {
   #duplicate(known: IdState): Acceptance {
     if (known.kind === 'ended') return { kind: 'duplicate', durable: Promise.resolve() };
     const underWay = this.#committing.get(known.key);
-    return { kind: 'duplicate', durable: underWay ?? Promise.resolve(this.#wake(known.recordKey)) };
+    if (underWay === undefined) this.#wake(known.recordKey);
+    return { kind: 'duplicate', durable: underWay ?? Promise.resolve() };
   }
 
   /** The broker sent it again: a back-off it waits in ends now (CONTRACT 1.3). */
