@@ -35,7 +35,8 @@ const needs = [
 ];
 
 // What no package can bring: a facility of the kernel, or another Node, which .ci/run brings along in a run of its own.
-const EXCUSED = /\bcgroup\b|\bNode\b/u;
+// And Go, whose compiler is too much to install for two workers.
+const EXCUSED = /\bcgroup\b|\bNode\b|\bGo\b/u;
 
 // What the runner prints last: held back, so that it also stands last here.
 const CLOSING = /^(?:ℹ|#) ((?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) .*)$/u;

@@ -212,7 +212,7 @@ export const RegistrationRequest: MessageFns<RegistrationRequest> = {
 
             const entry4 = RegistrationRequest_FeaturesEntry.decode(reader, reader.uint32());
             if (entry4.value !== undefined) {
-              message.features[entry4.key] = entry4.value;
+              globalThis.Object.defineProperty(message.features, entry4.key, { value: entry4.value, configurable: true, enumerable: true, writable: true });
             }
             continue;
           }
@@ -395,7 +395,7 @@ export const Data: MessageFns<Data> = {
 
             const entry2 = Data_MetadataEntry.decode(reader, reader.uint32());
             if (entry2.value !== undefined) {
-              message.metadata[entry2.key] = entry2.value;
+              globalThis.Object.defineProperty(message.metadata, entry2.key, { value: entry2.value, configurable: true, enumerable: true, writable: true });
             }
             continue;
           }
@@ -740,7 +740,7 @@ export const EventNotification: MessageFns<EventNotification> = {
 
             const entry3 = EventNotification_MetadataEntry.decode(reader, reader.uint32());
             if (entry3.value !== undefined) {
-              message.metadata[entry3.key] = entry3.value;
+              globalThis.Object.defineProperty(message.metadata, entry3.key, { value: entry3.value, configurable: true, enumerable: true, writable: true });
             }
             continue;
           }

@@ -17,7 +17,7 @@ export interface ClientIdOptions {
   readonly makeId?: () => string;
 }
 
-/** Throws `config.invalid` for an id that cannot be one, `state.unwritable` when a new one cannot be kept. */
+/** Throws `config.invalid` for an id that cannot be one, `state.unwritable` when none can be read or kept. */
 export async function resolveClientId(options: ClientIdOptions): Promise<ClientId> {
   const { configured, commonName, stateDir } = options;
   if (configured !== undefined) return clientId(configured, '`client-id`');
@@ -50,8 +50,8 @@ async function readKept(file: string): Promise<string | undefined> {
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw new AgentError(
-      'config.unreadable',
-      `cannot read the client id in ${file}: ${errorText(error)}`,
+      'state.unwritable',
+      `cannot read the client id in ${file}: ${errorText(error)}; give this user a \`state-dir\` that is a directory of its own`,
       { file },
       { cause: error },
     );
@@ -60,10 +60,11 @@ async function readKept(file: string): Promise<string | undefined> {
 
 /** Written beside, synced, renamed: after a power cut there is the whole id or none. */
 async function keep(file: string, id: string): Promise<void> {
-  const draft = `${file}.${process.pid}.tmp`;
+  const draft = `${file}.${randomUUID()}.tmp`;
   try {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    const handle = await open(draft, 'w', 0o600);
+    // Exclusive, so that no link laid out by somebody else is followed.
+    const handle = await open(draft, 'wx', 0o600);
     try {
       await handle.writeFile(`${id}\n`);
       await handle.sync();

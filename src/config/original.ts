@@ -118,8 +118,8 @@ export function originalSetting(name: string): OriginalSetting | undefined {
 
 /** Keys of the original's worker files, which had other ways to find and start a worker. */
 export const ORIGINAL_WORKER_KEYS: Readonly<Record<string, string>> = {
-  exec: 'Executables are found in `worker-dir`; arguments go to `args`.',
-  protocol: 'Workers are always spoken to over gRPC.',
+  exec: 'Executables are found in `worker-dir`; where this names one of them, its arguments are taken, and nothing is warned of.',
+  protocol: 'Workers are always spoken to over gRPC: `grpc` needs no warning.',
   remote_content: 'A worker says itself whether it wants detached content when it registers.',
   features: 'A worker announces its features itself when it registers.',
 };
@@ -151,7 +151,8 @@ ${rows.join('\n')}
 
 ## Files of workers
 
-The original’s files are named by directive, ours by executable (\`workers/<executable>.toml\`).
+The original’s files are named by directive, ours by executable (\`workers/<executable>.toml\`). Where a worker has no file
+of that name, the first file whose \`exec\` names its executable is taken.
 
 | key | ours | note |
 | --- | --- | --- |

@@ -2,7 +2,7 @@
  * A worker's own file, `workers/<executable>.toml` below config-dir: read each time the worker is started. A wrong
  * file keeps that worker waiting and no other.
  */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { WorkerName } from '../message/ids.js';
 import { isName, NAME_RULE } from '../message/ids.js';
@@ -10,7 +10,8 @@ import type { Millis } from '../time.js';
 import { choice, duration, integer, list, size, text, type Kind } from './kinds.js';
 import { ORIGINAL_WORKER_KEYS } from './original.js';
 import { describeProblem, didYouMean, type Problem } from './problem.js';
-import { describeToml, readTomlFile, type ReadText, type TomlEntry, type TomlFile } from './toml-file.js';
+import { describeToml, type ReadText, type TomlEntry, type TomlFile } from './toml-file.js';
+import { execOf, findWorkerFile, type ListNames } from './worker-file.js';
 
 export interface WorkerSettings {
   /** The names it may register; undefined: the first to register a name owns it. */
@@ -43,6 +44,7 @@ export interface WorkerSettingsOptions {
   readonly configDir: string;
   readonly name: WorkerName;
   readonly readText?: ReadText;
+  readonly listNames?: ListNames;
   /** Of Node, such as 20.19.0. */
   readonly nodeVersion?: string;
 }
@@ -77,10 +79,14 @@ const FORBIDDEN_VARIABLES = /^(PATH|NODE_OPTIONS|YGG_.*|LD_.*)$/;
 
 /** The settings of one worker. Without a file all are the defaults; problems are lines for a person. */
 export async function loadWorkerSettings(options: WorkerSettingsOptions): Promise<WorkerSettingsResult> {
-  const file = join(options.configDir, 'workers', `${options.name}.toml`);
-  const read = await readTomlFile(file, options.readText ?? ((path) => readFile(path, 'utf8')));
-  if (read.kind === 'invalid') return { kind: 'invalid', problems: [describeProblem(read.problem)] };
-  const reader = new WorkerFile(file, read);
+  const { file, parsed } = await findWorkerFile(
+    join(options.configDir, 'workers'),
+    options.name,
+    options.readText ?? ((path) => readFile(path, 'utf8')),
+    options.listNames ?? ((directory) => readdir(directory)),
+  );
+  if (parsed.kind === 'invalid') return { kind: 'invalid', problems: [describeProblem(parsed.problem)] };
+  const reader = new WorkerFile(file, parsed, options.name);
   const settings = reader.settings();
   if (settings.socket === 'abstract' && Number.parseInt(options.nodeVersion ?? process.versions.node, 10) < 22) {
     reader.problem('`socket = "abstract"` needs Node 22 or newer: run the agent with it, or remove the line', [
@@ -100,6 +106,7 @@ class WorkerFile {
   constructor(
     readonly file: string,
     readonly parsed: Exclude<TomlFile, { kind: 'invalid' }>,
+    readonly name: WorkerName,
   ) {
     this.#entries = new Map(parsed.kind === 'ok' ? parsed.entries.map((entry) => [entry.key, entry]) : []);
   }
@@ -109,7 +116,7 @@ class WorkerFile {
     return {
       handlers: this.#value('handlers'),
       env: this.#environment(),
-      args: this.#value('args') ?? [],
+      args: this.#value('args') ?? this.#execArgs(),
       socket: this.#value('socket') ?? 'path',
       startTimeout: this.#value('start-timeout') ?? 30_000,
       stopTimeout: this.#value('stop-timeout') ?? 10_000,
@@ -129,7 +136,9 @@ class WorkerFile {
   }
 
   #at(text: string, path: readonly string[]): Problem {
-    const line = this.parsed.kind === 'ok' ? this.parsed.lineOf(...path) : undefined;
+    const { parsed } = this;
+    // An entry of a list has no line of its own: then that of the list.
+    const line = parsed.kind === 'ok' ? (parsed.lineOf(...path) ?? parsed.lineOf(...path.slice(0, 1))) : undefined;
     return { code: 'worker.config', text, source: this.file, ...(line === undefined ? {} : { line }) };
   }
 
@@ -137,12 +146,24 @@ class WorkerFile {
     if (key === 'env' || Object.hasOwn(WORKER_KEYS, key)) return;
     const original = Object.hasOwn(ORIGINAL_WORKER_KEYS, key) ? ORIGINAL_WORKER_KEYS[key] : undefined;
     if (original !== undefined) {
+      if (this.#isServed(key)) return;
       this.warnings.push(
         describeProblem(this.#at(`\`${key}\` of the original has no effect here. ${original}`, [key])),
       );
     } else {
       this.problem(`unknown setting \`${key}\`${didYouMean(key, ['env', ...Object.keys(WORKER_KEYS)])}`, [key]);
     }
+  }
+
+  /** Keys of the original that ask for nothing we do not do anyway. */
+  #isServed(key: string): boolean {
+    if (key === 'exec') return execOf(this.parsed)?.program === this.name;
+    return key === 'protocol' && this.#entries.get(key)?.value === 'grpc';
+  }
+
+  #execArgs(): readonly string[] {
+    const exec = execOf(this.parsed);
+    return exec?.program === this.name ? exec.args : [];
   }
 
   #value<K extends KeyName>(key: K): ValueOf<K> | undefined {

@@ -29,6 +29,8 @@ import { makeWorkersDirectory, socketsOf, type WorkerSockets } from './socket.js
 export interface DispatcherOptions {
   /** Sockets live under `w/` in it. */
   readonly runtimeDir: string;
+  /** What is wrong with the way to a directory, if others could change it. Default: nothing. */
+  readonly wayProblem?: (directory: string) => Promise<string | undefined>;
   readonly store: DispatchStore;
   readonly clock: Clock;
   readonly random: Random;
@@ -72,10 +74,10 @@ export class Dispatcher {
     this.dataReturn = new Signal('data-return', failed);
   }
 
-  /** Makes the directory of sockets; throws `runtime.unusable` when it cannot. */
+  /** Makes the directory of sockets; throws `runtime.unusable` or `runtime.path_too_long` when it cannot. */
   async start(scope: AbortSignal): Promise<void> {
     scope.throwIfAborted();
-    await makeWorkersDirectory(this.options.runtimeDir);
+    await makeWorkersDirectory(this.options.runtimeDir, this.options.wayProblem);
   }
 
   /**
@@ -217,7 +219,8 @@ export class Dispatcher {
             calls: {
               register: (request) => seat.register(request),
               send: (data) => this.#accept(name, seat, data),
-              config: () => ({ ...this.options.agentConfig(), socketAddr: `unix:${sockets.dispatcher.announced}` }),
+              // Without `unix:`, unlike YGG_SOCKET_ADDR: as the original has it.
+              config: () => ({ ...this.options.agentConfig(), socketAddr: sockets.dispatcher.announced }),
             },
           }),
         decide: (handler) =>

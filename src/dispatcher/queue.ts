@@ -380,7 +380,7 @@ export class WorkerQueue {
     const write = work.catch((error: unknown) => {
       this.options.log.error(
         'dispatcher.journal_failed',
-        `what became of a message could not be written, it will be delivered again after a restart: ${errorText(error)}`,
+        `what became of a message could not be written yet, the store tries again: ${errorText(error)}`,
       );
     });
     this.#writes.add(write);

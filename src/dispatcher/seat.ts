@@ -46,6 +46,9 @@ interface Registration {
 /** An event that a worker cannot take in this time is not told twice. */
 const NOTIFY_TIMEOUT: Millis = 5000;
 
+/** Of one incarnation. */
+const MOST_REFUSALS_TOLD = 20;
+
 const REFUSED: RegistrationResponse = { registered: false, address: '' };
 
 export class Seat {
@@ -58,6 +61,8 @@ export class Seat {
   /** Ends with the present incarnation of the worker. */
   #incarnation = new AbortController();
   #isUnhealthy = false;
+  /** Why the present incarnation was refused, as far as that was told: a worker asks again and again. */
+  readonly #refusals = new Set<string>();
 
   constructor(
     private readonly options: SeatOptions,
@@ -123,8 +128,7 @@ export class Seat {
         : this.options.decide(request.handler);
     const pid = claimedPid(request);
     if (decision.kind === 'refused' || features === undefined) {
-      const reason = decision.kind === 'refused' ? decision.reason : '';
-      log.warn('dispatcher.registration_refused', `the worker ${name} may not register: ${reason}`, { pid });
+      this.#tellRefused(decision.kind === 'refused' ? decision.reason : '', pid);
       return REFUSED;
     }
     const { directive, directiveKey } = decision;
@@ -155,10 +159,20 @@ export class Seat {
     return { registered: true, address: sockets.worker.announced };
   }
 
+  /** One line for each reason, however often the worker asks. */
+  #tellRefused(reason: string, pid: number | undefined): void {
+    const { name, log } = this.options;
+    const isNews = !this.#refusals.has(reason) && this.#refusals.size < MOST_REFUSALS_TOLD;
+    if (isNews) this.#refusals.add(reason);
+    const level = isNews ? 'warn' : 'debug';
+    log[level]('dispatcher.registration_refused', `the worker ${name} may not register: ${reason}`, { pid });
+  }
+
   /** The worker's process has ended. */
   died(exit: ProcessExit): void {
     this.#incarnation.abort();
     this.#incarnation = new AbortController();
+    this.#refusals.clear();
     // A worker stopped for its own fault died of what it was doing.
     const isBlameless = exit.isStopped && !this.#isUnhealthy;
     this.#isUnhealthy = false;

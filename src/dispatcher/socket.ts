@@ -45,15 +45,18 @@ export function socketsOf(runtimeDir: string, name: WorkerName, kind: 'path' | '
     return { kind, directory, dispatcher: abstractEndpoint(`${stem}-d`), worker: abstractEndpoint(`${stem}-w`) };
   }
   const path = join(directory, 'd.sock');
-  const bytes = Buffer.byteLength(path);
-  if (bytes > MAX_SOCKET_PATH) {
-    throw new AgentError(
-      'runtime.path_too_long',
-      `cannot listen for the worker ${name} at ${path}: the path has ${bytes} bytes and a socket may have ${MAX_SOCKET_PATH}; set a shorter "runtime-dir"`,
-      { path, bytes },
-    );
-  }
+  checkLength(path, `the worker ${name}`);
   return { kind, directory, dispatcher: fileEndpoint(path), worker: fileEndpoint(join(directory, 'w.sock')) };
+}
+
+function checkLength(path: string, whom: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= MAX_SOCKET_PATH) return;
+  throw new AgentError(
+    'runtime.path_too_long',
+    `cannot listen for ${whom} at ${path}: the path has ${bytes} bytes and a socket may have ${MAX_SOCKET_PATH}; set a shorter "runtime-dir"`,
+    { path, bytes },
+  );
 }
 
 /** Node before 22 pads an abstract name to the full length of an address, where no other language finds it. */
@@ -81,11 +84,27 @@ function workersDirectory(runtimeDir: string): string {
   return join(runtimeDir, 'w');
 }
 
-/** Makes the directory above those of the workers: anyone may pass, nobody may look around. */
-export async function makeWorkersDirectory(runtimeDir: string): Promise<void> {
+/** The shortest name of a worker: what its directory is called at least. */
+const SHORTEST_NAME = 'worker';
+
+/**
+ * Makes the directory above those of the workers: anyone may pass, nobody may look around. Throws
+ * `runtime.path_too_long` when no worker's socket would fit below it, and `runtime.unusable`, also where `wayProblem`
+ * finds that others could put another directory in its place.
+ */
+export async function makeWorkersDirectory(
+  runtimeDir: string,
+  wayProblem: (directory: string) => Promise<string | undefined> = () => Promise.resolve(undefined),
+): Promise<void> {
   const path = workersDirectory(runtimeDir);
+  checkLength(join(path, SHORTEST_NAME, 'd.sock'), 'workers');
   await usable(path, async () => {
+    const isMade = (await mkdir(runtimeDir, { recursive: true, mode: 0o711 })) !== undefined;
     await mkdir(path, { recursive: true, mode: 0o711 });
+    const problem = await wayProblem(path);
+    if (problem !== undefined) throw new Error(problem);
+    // Whatever the umask is; a directory that somebody else made keeps its mode.
+    if (isMade) await chmod(runtimeDir, 0o711);
     await chmod(path, 0o711);
   });
 }

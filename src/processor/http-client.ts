@@ -136,9 +136,10 @@ export async function discardBody(response: HttpResponse): Promise<void> {
 }
 
 async function startEngine(options: HttpClientOptions): Promise<Engine> {
-  const { Agent } = await import('undici');
+  // By the default export, the one that a bundle of this CommonJS package keeps.
+  const { default: undici } = await import('undici');
   const connector = new Connector(options);
-  const agent = new Agent({
+  const agent = new undici.Agent({
     headersTimeout: 0,
     bodyTimeout: 0,
     allowH2: false,

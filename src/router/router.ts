@@ -56,7 +56,7 @@ export class MessageRouter {
   readonly malformed: Signal<MalformedMessage>;
   /** The connection was cut. */
   readonly connectionLost: Signal<{ readonly reason: string }>;
-  /** It is up again. */
+  /** It is up again, after it was cut or the broker's side had told this agent to disconnect. */
   readonly connectionRestored: Signal<LinkUp>;
   /** The broker's side told this agent to disconnect. */
   readonly disconnectCommand: Signal<{ readonly messageId: string }>;
@@ -70,6 +70,7 @@ export class MessageRouter {
   readonly #outbox: Outbox;
   readonly #scope = new AbortController();
   #link: Link | undefined;
+  /** The workers were told that the link is gone, and not yet that it is back. */
   #isLost = false;
   #isStarted = false;
   #stopping: Promise<void> | undefined;
@@ -111,7 +112,10 @@ export class MessageRouter {
       disconnectCommand: this.disconnectCommand,
       tell: (payload) => void this.#link?.control({ topic: topics.controlOut, payload, qos: 1, retain: false }),
       flushAcks: () => options.connection().flushAcks(),
-      disconnect: () => this.linkDown(),
+      disconnect: () => {
+        this.#isLost = true;
+        return this.linkDown();
+      },
       reconnect: (delay) => this.#reconnect(delay),
     });
   }

@@ -52,10 +52,9 @@ test('a state directory that cannot be used is told with what to do', async () =
   await using dir = await tempDir();
   const file = join(dir.path, 'file');
   await writeFile(file, '');
-  await assert.rejects(resolveClientId({ ...nothing, stateDir: join(file, 'state') }), { code: 'config.unreadable' });
-  // The draft cannot be written where a directory stands.
-  await mkdir(join(dir.path, `client-id.${process.pid}.tmp`));
-  await assert.rejects(resolveClientId({ ...nothing, stateDir: dir.path }), {
+  await assert.rejects(resolveClientId({ ...nothing, stateDir: join(file, 'state') }), { code: 'state.unwritable' });
+  // Nobody, not even root, can make a directory there.
+  await assert.rejects(resolveClientId({ ...nothing, stateDir: '/sys/yggdrasil' }), {
     code: 'state.unwritable',
     message: /writable `state-dir`/,
   });

@@ -11,6 +11,7 @@ function read(text?: string, nodeVersion = '22.1.0') {
     configDir: '/etc/yggdrasil',
     name: NAME,
     nodeVersion,
+    listNames: () => Promise.resolve([]),
     readText: (path) => {
       assert.equal(path, FILE);
       return text === undefined
@@ -81,7 +82,7 @@ COLOR = "blue"
 
 test('a file of the original is taken, with warnings for what has no effect', async () => {
   const result = await read(
-    'exec = "/usr/libexec/yggdrasil/echo"\nprotocol = "grpc"\nenv = ["A=b=c", "EMPTY="]\n[features]\nversion = "1"\n',
+    'exec = "/usr/libexec/yggdrasil/echo"\nprotocol = "dbus"\nenv = ["A=b=c", "EMPTY="]\n[features]\nversion = "1"\n',
   );
   assert.ok(result.kind === 'ok');
   assert.deepEqual(result.settings.env, { A: 'b=c', EMPTY: '' });
@@ -89,6 +90,47 @@ test('a file of the original is taken, with warnings for what has no effect', as
     result.warnings.map((line) => line.split(' of the original')[0]),
     [`${FILE}:1: \`exec\``, `${FILE}:2: \`protocol\``, `${FILE}:4: \`features\``],
   );
+});
+
+/** With these files in `workers/`, the settings of `name`. */
+function among(files: Readonly<Record<string, string>>, name: string) {
+  return loadWorkerSettings({
+    configDir: '/etc/yggdrasil',
+    name: parseWorkerName(name) ?? assert.fail(),
+    listNames: () => Promise.resolve(Object.keys(files)),
+    readText: (path) => {
+      const text = files[path.slice('/etc/yggdrasil/workers/'.length)];
+      return text === undefined
+        ? Promise.reject(Object.assign(new Error('none'), { code: 'ENOENT' }))
+        : Promise.resolve(text);
+    },
+  });
+}
+
+test('a file of the original, named by directive, is found by the executable in its exec', async () => {
+  const files = {
+    'broken.toml': 'not TOML',
+    'notes.txt': 'exec = "/usr/libexec/yggdrasil/foreman_ygg_worker"',
+    'foreman.toml':
+      'exec = "/usr/libexec/yggdrasil/foreman_ygg_worker --fast  -v"\nprotocol = "grpc"\nenv = ["FOREMAN_YGG_WORKER_WORKDIR=/var/tmp"]\n',
+  };
+  assert.deepEqual(await among(files, 'foreman_ygg_worker'), {
+    kind: 'ok',
+    settings: { ...DEFAULTS, args: ['--fast', '-v'], env: { FOREMAN_YGG_WORKER_WORKDIR: '/var/tmp' } },
+    warnings: [],
+  });
+  assert.deepEqual(await among(files, 'echo-worker'), { kind: 'ok', settings: DEFAULTS, warnings: [] });
+  const own = { ...files, 'foreman_ygg_worker.toml': 'args = ["-q"]' };
+  const result = await among(own, 'foreman_ygg_worker');
+  assert.ok(result.kind === 'ok');
+  assert.deepEqual([result.settings.args, result.settings.env], [['-q'], {}], 'a file of our own name comes first');
+});
+
+test('a wrong file of the original keeps its worker waiting, with the line', async () => {
+  const files = { 'foreman.toml': 'exec = "/x/foreman_ygg_worker"\nenv = ["PATH=/tmp"]\n' };
+  const result = await among(files, 'foreman_ygg_worker');
+  assert.ok(result.kind === 'invalid');
+  assert.match(result.problems.join(), /workers\/foreman\.toml:2: `env` may not set PATH/);
 });
 
 test('all problems of a file are told with their lines', async () => {

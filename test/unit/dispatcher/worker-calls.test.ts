@@ -217,7 +217,7 @@ test('GetConfig tells a worker of the newer generation where it is', async () =>
   assert.deepEqual(await worker.config(), {
     logLevel: 'INFO',
     clientId: 'edge-7',
-    socketAddr: `unix:${harness.directory.path}/w/echo-worker/d.sock`,
+    socketAddr: `${harness.directory.path}/w/echo-worker/d.sock`,
     server: 'mqtts://broker',
     certFile: '',
     keyFile: '',

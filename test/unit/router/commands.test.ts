@@ -127,8 +127,12 @@ describe('disconnect', () => {
     assert.equal(told, 1);
     assert.equal(t.store.isCommandRecorded('c1'), true);
 
+    let restored = 0;
+    t.router.connectionRestored.connect(() => (restored += 1), forever);
     await t.router.linkUp();
     assert.equal(t.connection.calls.at(-1), 'connect');
+    await t.connection.open();
+    assert.equal(restored, 1, 'who was told of the disconnect is told of the return');
   });
 });
 
