@@ -53,6 +53,12 @@ export const ERRORS = {
     'The state directory cannot be written.',
     'Give the daemon’s user a writable `state-dir`.',
   ),
+  'state.untrusted': entry(
+    73,
+    false,
+    'Others could change the state directory.',
+    'Let only the daemon’s user or root own and write it and the directories above it.',
+  ),
   'state.in_use': entry(
     73,
     false,

@@ -31,8 +31,10 @@ export class ContentFiles {
   /** Bytes as a content: small ones as they are, many in a synced file. */
   async store(bytes: Buffer): Promise<Content> {
     if (!this.isLarge(bytes)) return { kind: 'inline', bytes };
+    let begun: string | undefined;
     try {
       const { path, handle } = await this.create();
+      begun = path;
       try {
         await handle.writeFile(bytes);
         await handle.sync();
@@ -42,6 +44,8 @@ export class ContentFiles {
       await this.syncDirectory();
       return { kind: 'file', path, size: bytes.length };
     } catch (error) {
+      // Half a file on a full disk would stay in the way of what frees it. What cannot be deleted goes at the start.
+      if (begun !== undefined) await rm(begun, { force: true }).catch(() => undefined);
       throw new AgentError(
         'journal.write_failed',
         `a content file in ${this.directory} cannot be written: ${errorText(error)}. See to the disk`,

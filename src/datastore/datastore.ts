@@ -3,6 +3,7 @@
  * in memory, bounded; the journal on disk is the only thing that survives. This is the face of the module: each call
  * goes to the queue or the collection that knows about it.
  */
+import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import type { FileHandle } from 'node:fs/promises';
 import { AgentError } from '../errors.js';
@@ -40,17 +41,20 @@ import type {
 import type { Journal } from './journal.js';
 import { Ledger, type SpoolLimits } from './ledger.js';
 import { LiveCollection, liveDatabase } from './live-collection.js';
-import { makePrivateDirectory } from './lmdb-journal.js';
+import { makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
 import type { LiveRecord } from './lanes.js';
 import { OutboundQueue, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
 import { RecentIds, type DedupeWindow } from './recent-ids.js';
 import { SmallFacts } from './small-facts.js';
 import { StateLock } from './state-lock.js';
+import type { WindowLimits } from './window.js';
 
 export interface DatastoreOptions {
   /** Holds content/ and lock; the journal's own directory is the journal's affair. */
   readonly stateDir: string;
   readonly journal: Journal;
+  /** Asked about the state directory before anything in it is trusted. Default: it is. */
+  readonly wayProblem?: WayCheck;
   readonly clock: Clock;
   readonly log: Log;
   readonly spool: SpoolLimits;
@@ -60,6 +64,8 @@ export interface DatastoreOptions {
     /** How long a result may wait for its destination. */
     readonly result: number;
   };
+  /** How much of each lane is in memory. Default: WINDOW_LIMITS. */
+  readonly window?: WindowLimits;
 }
 
 /** What the layout of the journal is called; a newer one is refused, an older one would be upgraded at the start. */
@@ -89,7 +95,14 @@ export class Datastore {
     this.#dead = new DeadLetters(this.#ledger, options.dead, log);
     this.#alarms = new Alarms(this.#ledger, (recordKey) => this.#inbound.rang(recordKey));
     const ids = new RecentIds(this.#ledger, options.dedupe);
-    this.#outbound = new OutboundQueue(this.#ledger, this.#messages, ids, this.#dead, options.lifetimes.result);
+    this.#outbound = new OutboundQueue(
+      this.#ledger,
+      this.#messages,
+      ids,
+      this.#dead,
+      options.lifetimes.result,
+      options.window,
+    );
     this.#inbound = new InboundQueue({
       ledger: this.#ledger,
       live: this.#messages,
@@ -99,20 +112,23 @@ export class Datastore {
       outbound: this.#outbound,
       alarms: this.#alarms,
       lifetimes: options.lifetimes,
+      ...(options.window && { limits: options.window }),
     });
   }
 
   /**
    * Takes the state directory, opens the journal and makes the head of each queue live; `resume` then tells of them.
-   * Throws AgentError state.in_use, state.unwritable, state.corrupt or state.version.
+   * Throws AgentError state.in_use, state.unwritable, state.untrusted, state.corrupt or state.version.
    */
   async open(): Promise<void> {
     if (this.#scope !== undefined) return;
     const scope = new AbortController();
+    // One listener for each lane that waits to be sent again.
+    setMaxListeners(0, scope.signal);
     this.#scope = scope;
     const { journal, stateDir } = this.options;
     try {
-      await makePrivateDirectory(stateDir);
+      await makePrivateDirectory(stateDir, this.options.wayProblem);
       await this.#lock.acquire();
       await journal.open();
       await this.#checkFormat();
@@ -139,6 +155,7 @@ export class Datastore {
   async close(): Promise<void> {
     this.#scope?.abort();
     this.#scope = undefined;
+    await this.#ledger.flush();
     await this.options.journal.close();
     await this.#lock.release();
     this.#messages.clear();

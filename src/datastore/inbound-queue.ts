@@ -12,11 +12,11 @@ import {
   type InboundEnd,
   type InboundRecord,
   type MessageKey,
-  type OutboundRecord,
   type ReplyTopic,
 } from '../message/index.js';
 import { Signal } from '../signal/index.js';
 import type { Change } from './journal.js';
+import { InboundEnds } from './inbound-ends.js';
 import { inboundIdKey, inboundPrefix, recordKey, splitRecordKey } from './keys.js';
 import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
 import type {
@@ -28,9 +28,10 @@ import type {
   NewInbound,
   NextOptions,
 } from './inbound-types.js';
-import { Lanes, type Prepared } from './lanes.js';
+import { Lanes } from './lanes.js';
 import { LifetimeSweep } from './lifetime-sweep.js';
 import type { IdState } from './recent-ids.js';
+import { Unrecorded } from './unrecorded.js';
 
 const ROOT = 'i/';
 const PRIORITIES = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0] as const;
@@ -43,6 +44,8 @@ export class InboundQueue {
   #scope: AbortSignal = AbortSignal.abort();
   #isResumed = false;
   readonly #lifetimes: LifetimeSweep;
+  readonly #unrecorded: Unrecorded;
+  readonly #ends: InboundEnds;
   /** Messages whose commit is under way, by id: a second copy waits for the first. */
   readonly #arriving = new Map<string, IdState>();
 
@@ -52,7 +55,9 @@ export class InboundQueue {
       ledger,
       live,
       accepts: asInbound,
-      mayEnter: (record) => record.dueAt <= ledger.clock.now(),
+      mayEnter: (record) => this.#mayEnter(record),
+      unblocked: (prefix) => this.#nudge(prefix),
+      ...(parts.limits && { limits: parts.limits }),
       entered: (record) => {
         this.#lifetimes.expect(record);
         this.#feed(record.key);
@@ -63,13 +68,19 @@ export class InboundQueue {
       lanes: () => this.#lanes.prefixes.map((prefix) => this.#liveOf(prefix)),
       lapsed: (key) => this.lapsed.emit(key),
     });
+    this.#unrecorded = new Unrecorded(ledger.clock, () => {
+      for (const prefix of this.#lanes.prefixes) this.#nudge(prefix);
+      parts.outbound.nudge();
+    });
+    this.#ends = new InboundEnds({ ...parts, lanes: this.#lanes, unrecorded: this.#unrecorded });
   }
 
   open(scope: AbortSignal): void {
     this.#scope = scope;
     this.#lifetimes.start(scope);
     this.#isResumed = false;
-    this.#lanes.open(ROOT);
+    this.#unrecorded.start(scope);
+    this.#lanes.open(ROOT, scope);
   }
 
   /** Announces what the journal held, now that somebody listens. */
@@ -94,13 +105,21 @@ export class InboundQueue {
     const { key, changes } = ledger.nextKey();
     const record = newRecord(message, directive, key);
     const path = recordKey(prefixOf(record), key);
-    this.#arriving.set(idKey, { kind: 'pending', recordKey: path, key });
-    const durable = this.#add(record, [...changes, ids.pending(idKey, path, key)]).finally(() => {
-      this.#arriving.delete(idKey);
-      this.#committing.delete(key);
-    });
-    this.#committing.set(key, durable);
+    const durable = this.#arrives(idKey, { kind: 'pending', recordKey: path, key }, () =>
+      this.#add(record, [...changes, ids.pending(idKey, path, key)]),
+    );
     return { kind: 'accepted', key, durable };
+  }
+
+  /** Notes that a message is being committed, so that a second copy waits for the first. */
+  #arrives(idKey: string, state: IdState & { kind: 'pending' }, commit: () => Promise<void>): Promise<void> {
+    this.#arriving.set(idKey, state);
+    const durable = commit().finally(() => {
+      this.#arriving.delete(idKey);
+      this.#committing.delete(state.key);
+    });
+    this.#committing.set(state.key, durable);
+    return durable;
   }
 
   /** A live record that is on stable storage and has not ended. */
@@ -131,14 +150,20 @@ export class InboundQueue {
 
   /** The detached content is complete and on disk: from now on it is the message's content. */
   async fetched(key: MessageKey, content: Content): Promise<void> {
-    const record = this.get(key);
-    if (record === undefined) return;
     const { ledger, live } = this.parts;
     if (content.kind === 'file') await ledger.files.syncDirectory();
+    // Looked up behind the sync: a record that ended during it must not be put into the journal again.
+    const record = this.get(key);
+    if (record === undefined) {
+      ledger.release(content);
+      return;
+    }
     const fetched: InboundRecord = { ...record, content, isFetched: true };
-    await ledger.commit([put(fetched)], spoolSize(fetched) - spoolSize(record));
+    const growth = spoolSize(fetched) - spoolSize(record);
+    await ledger.commit([put(fetched)], growth);
     if (this.get(key) === undefined) {
-      // Ended while the body was being written: the end has removed the record, or does so behind this commit.
+      // Ended during the commit: the end removes the record behind it, and knew nothing of this content.
+      ledger.shrink(growth);
       ledger.release(content);
       return;
     }
@@ -146,19 +171,25 @@ export class InboundQueue {
     live.put({ ...fetched, state: 'ready' });
   }
 
-  fetchFailed(key: MessageKey, dueAt: number): Promise<void> {
-    return this.#setAside(key, (record) => ({ ...record, state: 'accepted', fetches: record.fetches + 1, dueAt }));
+  async fetchFailed(key: MessageKey, dueAt: number): Promise<void> {
+    const record = this.get(key);
+    if (record === undefined) return;
+    await this.#ends.setAside({ ...record, state: 'accepted', fetches: record.fetches + 1, dueAt });
   }
 
-  failedAttempt(key: MessageKey, dueAt: number): Promise<void> {
-    return this.#setAside(key, (record) => ({ ...record, state: 'accepted', attempts: record.attempts + 1, dueAt }));
+  async failedAttempt(key: MessageKey, dueAt: number): Promise<void> {
+    const record = this.get(key);
+    if (record === undefined) return;
+    await this.#ends.setAside({ ...record, state: 'accepted', attempts: record.attempts + 1, dueAt });
   }
 
   /**
    * What to give to the worker of `directive` next. Nothing overtakes a message of its own lane whose commit is under
-   * way; one that is being fetched, or waits for its worker, is passed by.
+   * way; one that is being fetched, or waits for its worker, is passed by. Nothing at all while the journal still owes
+   * what became of another.
    */
   next(directive: DirectiveKey, options: NextOptions = {}): InboundRecord | undefined {
+    if (this.#unrecorded.isLate) return undefined;
     let oldest: InboundRecord | undefined;
     for (const priority of PRIORITIES) {
       const head = this.#head(inboundPrefix(directive, priority), options.only);
@@ -187,7 +218,7 @@ export class InboundQueue {
   async delivered(key: MessageKey): Promise<boolean> {
     const record = this.get(key);
     if (record === undefined) return false;
-    await this.#finish(record, 'delivered', []);
+    await this.#ends.delivered(record);
     return true;
   }
 
@@ -196,11 +227,7 @@ export class InboundQueue {
     if (record === undefined) return { kind: 'already-ended' };
     // A call under way is not broken off (CONTRACT 1.8); when it comes back the time is looked at again.
     if (end === 'expired' && record.state === 'dispatching') return { kind: 'already-ended' };
-    const { outbound, dead } = this.parts;
-    const answer = outbound.answerTo(record, failure);
-    const kept = end === 'dead' ? dead.keepRecord(record, failure) : [];
-    await this.#finish(record, end, kept, answer);
-    return { kind: 'ended', answer: answer.record.key };
+    return { kind: 'ended', answer: await this.#ends.givenUp(record, end, failure) };
   }
 
   async cancel(directive: DirectiveKey, messageId: string): Promise<Cancellation> {
@@ -213,15 +240,20 @@ export class InboundQueue {
     }
     if (known.kind === 'ended') return { kind: 'already-ended' };
     const { key } = known;
-    await this.#committing.get(key);
+    try {
+      await this.#committing.get(key);
+    } catch {
+      // It never was: the broker sends it again, and then the cancel is there.
+      await facts.keepCancel(directive, messageId);
+      return { kind: 'kept' };
+    }
+    if (this.#unrecorded.isEnding(key)) return { kind: 'already-ended' };
     const record = this.get(key) ?? asInbound(ledger.read(known.recordKey));
     if (record === undefined) return { kind: 'already-ended' };
     if (record.state === 'dispatching') return { kind: 'in-flight', key };
     if (live.get(key) === undefined) live.put(record);
-    const ending = await this.end(key, 'cancelled', {
-      code: 'cancelled',
-      text: 'the message was cancelled before it was delivered',
-    });
+    const text = 'the message was cancelled before it was delivered';
+    const ending = await this.end(key, 'cancelled', { code: 'cancelled', text });
     return ending.kind === 'ended' ? { kind: 'cancelled', key, answer: ending.answer } : ending;
   }
 
@@ -234,13 +266,14 @@ export class InboundQueue {
     return asInbound(record)?.replyTopic;
   }
 
-  /** An alarm of the journal: the record behind it is due, or its time is over. */
-  rang(key: string): void {
+  /** An alarm of the journal: the record behind it is due, or its time is over. False when it has to ring again. */
+  rang(key: string): boolean {
     const { ledger, live } = this.parts;
     const { key: number, prefix } = splitRecordKey(key);
     const present = asInbound(live.get(number));
-    const record = this.#committing.has(number) ? undefined : (present ?? asInbound(ledger.read(key)));
-    if (record === undefined) return;
+    if (this.#committing.has(number) || this.#unrecorded.has(number)) return false;
+    const record = present ?? asInbound(ledger.read(key));
+    if (record === undefined) return true;
     if (record.expiresAt !== undefined && record.expiresAt <= ledger.clock.now()) {
       if (present === undefined) live.put(record);
       this.lapsed.emit(number);
@@ -249,6 +282,7 @@ export class InboundQueue {
       this.#lifetimes.expect(record);
       this.#feed(number);
     }
+    return true;
   }
 
   #liveOf(prefix: string): readonly InboundRecord[] {
@@ -278,13 +312,17 @@ export class InboundQueue {
   #wake(key: string): void {
     const { ledger, live, alarms } = this.parts;
     const { key: number, prefix } = splitRecordKey(key);
-    const record = live.get(number) === undefined ? asInbound(ledger.read(key)) : undefined;
+    if (live.get(number) !== undefined || this.#unrecorded.isEnding(number)) return;
+    const record = asInbound(ledger.read(key));
     if (record === undefined || record.dueAt <= ledger.clock.now()) return;
     const due: InboundRecord = { ...record, dueAt: 0 };
-    if (!this.#lanes.insert(prefix, number)) return;
-    live.put(due);
-    this.#feed(number);
-    ledger.commit([put(due), alarms.clear(record.dueAt, number)]).catch((error: unknown) => {
+    if (this.#lanes.insert(prefix, number)) {
+      live.put(due);
+      this.#lifetimes.expect(due);
+      this.#feed(number);
+    }
+    const alarm = record.dueAt === record.expiresAt ? [] : [alarms.clear(record.dueAt, number)];
+    ledger.commit([put(due), ...alarm]).catch((error: unknown) => {
       ledger.log.warn('journal.write_failed', 'a message was woken, but the journal does not know it', { error });
     });
   }
@@ -294,32 +332,37 @@ export class InboundQueue {
     const { key, changes } = ledger.nextKey();
     const failure: Failure = { code: 'cancelled', text: 'the message was cancelled before it arrived' };
     const answer = outbound.answerTo(message, failure);
+    const path = recordKey(inboundPrefix(directiveKey(message.directive), message.priority), key);
     const all = [...changes, cancel, ...ids.ended(idKey, 'cancelled', key, message.replyTopic), ...answer.changes];
     return {
       kind: 'cancelled',
       answer: answer.record.key,
-      durable: outbound.addAnswer(answer.record, all, answer.growth),
+      durable: this.#arrives(idKey, { kind: 'pending', recordKey: path, key }, () =>
+        outbound.addAnswer(answer.record, all, answer.growth),
+      ),
     };
   }
 
   async #add(record: InboundRecord, changes: readonly Change[]): Promise<void> {
-    const { ledger, alarms, live } = this.parts;
+    const { alarms } = this.parts;
     const prefix = prefixOf(record);
     const { key, expiresAt } = record;
-    const prepared = (stored: InboundRecord): Prepared => {
+    await this.#lanes.add(prefix, record, (stored) => {
       const alarm = expiresAt === undefined ? [] : [alarms.set(expiresAt, key, recordKey(prefix, key))];
       return { changes: [...changes, put(stored), ...alarm], growth: spoolSize(stored) };
-    };
-    await this.#lanes.add(prefix, record, () => {
-      if (record.content.kind === 'file' || !ledger.files.isLarge(record.content.bytes)) return prepared(record);
-      return ledger.files.store(record.content.bytes).then((content) => {
-        const stored = { ...record, content };
-        if (live.get(key) !== undefined) live.put(stored);
-        return prepared(stored);
-      });
     });
     if (expiresAt !== undefined) alarms.arm(expiresAt);
     this.#lifetimes.expect(record);
+  }
+
+  /** One that is set aside comes by its alarm, which is gone if it rang before the wall clock was set back. */
+  #mayEnter(record: InboundRecord): boolean {
+    const { ledger, alarms } = this.parts;
+    const { key, dueAt } = record;
+    if (this.#unrecorded.has(key)) return false;
+    if (dueAt <= ledger.clock.now()) return true;
+    alarms.renew(dueAt, key, recordKey(prefixOf(record), key));
+    return false;
   }
 
   #move(key: MessageKey, from: InboundRecord['state'], to: InboundRecord['state']): boolean {
@@ -329,50 +372,21 @@ export class InboundQueue {
     return true;
   }
 
-  /** Takes a record out of its place until it is due. */
-  async #setAside(key: MessageKey, change: (record: InboundRecord) => InboundRecord): Promise<void> {
-    const record = this.get(key);
-    if (record === undefined) return;
-    const { ledger, live, alarms } = this.parts;
-    const later = change(record);
-    const prefix = prefixOf(record);
-    live.remove(key);
-    this.#lanes.take(prefix, key);
-    await ledger.commit([put(later), alarms.set(later.dueAt, key, recordKey(prefix, key))]);
-    alarms.arm(later.dueAt);
-  }
-
   #comeBack(record: InboundRecord): void {
     const { key, expiresAt } = record;
     if (expiresAt !== undefined && expiresAt <= this.parts.ledger.clock.now()) {
       queueMicrotask(() => this.lapsed.emit(key));
     }
-    if (this.#lanes.insert(prefixOf(record), record.key)) this.parts.live.put(record);
-    else this.parts.live.remove(record.key);
+    if (this.#lanes.insert(prefixOf(record), key)) {
+      this.parts.live.put(record);
+      this.#lifetimes.expect(record);
+    } else this.parts.live.remove(key);
   }
 
-  async #finish(
-    record: InboundRecord,
-    end: InboundEnd,
-    kept: readonly Change[],
-    answer?: { readonly record: OutboundRecord; readonly changes: readonly Change[]; readonly growth: number },
-  ): Promise<void> {
-    const { ledger, live, ids, alarms, outbound } = this.parts;
-    const { key } = record;
-    const prefix = prefixOf(record);
-    const idKey = inboundIdKey(record.directiveKey, record.messageId);
-    live.remove(key);
-    this.#lanes.take(prefix, key);
-    const changes: Change[] = [
-      { table: 'records', key: recordKey(prefix, key), value: undefined },
-      ...ids.ended(idKey, end, key, record.replyTopic),
-      ...(record.expiresAt === undefined ? [] : [alarms.clear(record.expiresAt, key)]),
-      ...kept,
-    ];
-    const size = -spoolSize(record);
-    if (answer === undefined) await ledger.commitSoon(changes, size);
-    else await outbound.addAnswer(answer.record, [...changes, ...answer.changes], size + answer.growth);
-    if (end !== 'dead') ledger.release(record.content);
+  /** The first of a lane is looked at again: whoever waits for it may have asked too early. */
+  #nudge(prefix: string): void {
+    const [first] = this.#lanes.keys(prefix);
+    if (first !== undefined) this.#feed(first);
   }
 
   /** Announces in a later turn: whoever reads the lane must not be called back in the middle of it. */

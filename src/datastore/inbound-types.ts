@@ -9,6 +9,7 @@ import type { Ledger } from './ledger.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';
 import type { SmallFacts } from './small-facts.js';
+import type { WindowLimits } from './window.js';
 
 /** A message as it arrives. */
 export type NewInbound = Pick<
@@ -63,4 +64,5 @@ export interface InboundParts {
   /** Made by the façade, which also routes what rings to `rang`. */
   readonly alarms: Alarms;
   readonly lifetimes: Lifetimes;
+  readonly limits?: WindowLimits;
 }

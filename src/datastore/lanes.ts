@@ -25,18 +25,30 @@ export interface LanesOptions<R extends LiveRecord> {
   readonly accepts: (record: unknown) => R | undefined;
   /** Whether a record read from disk may become live now; one that is set aside comes by its alarm. */
   readonly mayEnter: (record: R) => boolean;
+  /** Told of each lane that a commit which failed may have held up. */
+  readonly unblocked: (prefix: string) => void;
   /** Told of each record that became live from disk. */
   readonly entered: (record: R) => void;
   readonly limits?: WindowLimits;
 }
 
+const READ_AGAIN_MS = 1_000;
+
+/** Nobody has it in hand: nothing is lost when it leaves memory for a while. */
+function isAtRest(record: LiveRecord | undefined): boolean {
+  return record === undefined || record.state === 'accepted' || record.state === 'ready' || record.state === 'queued';
+}
+
 export class Lanes<R extends LiveRecord> {
   readonly #windows = new Map<string, LaneWindow>();
+  #scope: AbortSignal = AbortSignal.abort();
 
   constructor(private readonly options: LanesOptions<R>) {}
 
   /** Finds the lanes that have a backlog below `root` (`i/` or `o/`) and reads the first records of each. */
-  open(root: string): void {
+  open(root: string, scope: AbortSignal): void {
+    this.#scope = scope;
+    this.#windows.clear();
     const { before: end } = under(root);
     let after = root;
     for (;;) {
@@ -64,18 +76,27 @@ export class Lanes<R extends LiveRecord> {
   }
 
   /** Puts a new record into its lane and commits it; resolves when it is on stable storage. */
-  async add(prefix: string, record: R, prepare: () => Prepared | Promise<Prepared>): Promise<void> {
+  async add(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
+    const { ledger, live, unblocked } = this.options;
     const window = this.#windows.get(prefix) ?? this.#window(false);
     this.#windows.set(prefix, window);
-    if (window.add(record.key)) this.options.live.put(record);
+    if (window.add(record.key)) live.put(record);
+    let stored = record;
     try {
-      const prepared = prepare();
+      const { content } = record;
       // In the caller's turn where that is possible, so that commits keep the order of arrival.
-      const { changes, growth } = prepared instanceof Promise ? await prepared : prepared;
-      await this.options.ledger.commit(changes, growth);
+      if (content.kind === 'inline' && ledger.files.isLarge(content.bytes)) {
+        stored = { ...record, content: await ledger.store(content.bytes) };
+        if (live.get(record.key) !== undefined) live.put(stored);
+      }
+      const { changes, growth } = prepare(stored);
+      await ledger.commit(changes, growth);
     } catch (error) {
       window.forget(record.key);
-      this.options.live.remove(record.key);
+      live.remove(record.key);
+      if (stored !== record) ledger.release(stored.content);
+      this.refill(prefix);
+      unblocked(prefix);
       throw error;
     }
     window.committed(record.key);
@@ -90,20 +111,42 @@ export class Lanes<R extends LiveRecord> {
     this.refill(prefix);
   }
 
-  /** A record comes back to its place. False when it will be read from disk in its turn. */
+  /**
+   * A record comes back to its place. False when it will be read from disk in its turn. However many come back, the
+   * lane stays within its limit: the newest go back to the disk.
+   */
   insert(prefix: string, key: MessageKey): boolean {
+    const { live } = this.options;
     const window = this.#windows.get(prefix) ?? this.#window(false);
     this.#windows.set(prefix, window);
-    return window.insert(key);
+    if (!window.insert(key)) return false;
+    for (;;) {
+      const gone = window.evict((last) => last === key || isAtRest(live.get(last)));
+      if (gone === undefined) return true;
+      if (gone === key) return false;
+      live.remove(gone);
+    }
   }
 
   /** Reads more of a lane when there is more and its window runs low; drops the window of an empty lane. */
   refill(prefix: string): void {
+    try {
+      while (this.#readMore(prefix));
+    } catch (error) {
+      if (this.#scope.aborted) return;
+      const { log, clock } = this.options.ledger;
+      log.error('journal.read_failed', 'a queue cannot be read from the journal; it is tried again', { prefix, error });
+      clock.after(READ_AGAIN_MS, () => this.refill(prefix), this.#scope);
+    }
+  }
+
+  /** True when what was read is of no use now and there may be more. */
+  #readMore(prefix: string): boolean {
     const window = this.#windows.get(prefix);
     const wanted = window?.refill();
     if (window === undefined || wanted === undefined) {
       if (window?.isEmpty === true) this.#windows.delete(prefix);
-      return;
+      return false;
     }
     const { ledger, live, accepts, mayEnter, entered } = this.options;
     const bounds = under(prefix);
@@ -118,9 +161,9 @@ export class Lanes<R extends LiveRecord> {
     for (const [key, bytes] of ledger.journal.range('records', range)) {
       read += 1;
       last = splitRecordKey(key).key;
-      // Ended by a commit that is still under way.
-      if (ledger.get('records', key) === undefined) continue;
-      const record = accepts(ledger.decode(key, bytes));
+      // A commit that is still under way may have changed or ended it.
+      const current = ledger.latest('records', key, bytes);
+      const record = current && accepts(ledger.decode(key, current));
       if (record === undefined || live.get(record.key) !== undefined || !mayEnter(record)) continue;
       fresh.push(record);
     }
@@ -131,8 +174,9 @@ export class Lanes<R extends LiveRecord> {
     );
     for (const record of fresh) live.put(record);
     for (const record of fresh) entered(record);
-    if (read === wanted.limit && fresh.length === 0) this.refill(prefix);
-    else if (window.isEmpty) this.#windows.delete(prefix);
+    if (read === wanted.limit && fresh.length === 0) return true;
+    if (window.isEmpty) this.#windows.delete(prefix);
+    return false;
   }
 
   #window(hasBacklog: boolean): LaneWindow {

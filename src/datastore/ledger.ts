@@ -9,6 +9,7 @@ import { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { END, type Change, type Journal, type Table } from './journal.js';
+import { splitRecordKey } from './keys.js';
 import { decodeRecord, type AnyRecord } from './record-codec.js';
 
 export interface SpoolLimits {
@@ -46,8 +47,11 @@ export class Ledger {
   readonly #uncommitted = new Map<string, Mark>();
   #waiting: Waiting | undefined;
   #next = 1;
+  /** Keys below this one are never given out by a later run: so much is on stable storage. */
   #reserved = 1;
   #bytes = 0;
+  /** Bytes on their way to a content file, whose commit is still to come. */
+  #held = 0;
   #isDiskLow = false;
   #wasFull = false;
 
@@ -62,10 +66,12 @@ export class Ledger {
   /** Reads the sequence and the space taken, and deletes content files that no record names. */
   async open(scope: AbortSignal): Promise<void> {
     const reserved = Number(this.journal.get('facts', SEQUENCE)?.toString() ?? '1');
-    this.#next = reserved;
-    this.#reserved = reserved;
+    this.#next = Number.isSafeInteger(reserved) && reserved > 0 ? reserved : 1;
+    this.#bytes = 0;
     const named = new Set<string>();
     for (const [key, bytes] of this.journal.range('records', { after: '', before: END })) {
+      // A sequence that was torn must not make new messages take the places of those that are there.
+      this.#next = Math.max(this.#next, splitRecordKey(key).key + 1);
       const record = this.decode(key, bytes);
       if (record === undefined) continue;
       if (record.kind !== 'dead') this.#bytes += spoolSize(record);
@@ -75,6 +81,7 @@ export class Ledger {
       const content = this.decode(key, bytes)?.content;
       if (content?.kind === 'file') named.add(content.path);
     }
+    this.#reserved = this.#next;
     await this.files.sweep(named);
     await this.#watchDisk(scope);
   }
@@ -86,20 +93,38 @@ export class Ledger {
 
   /** Whether the intake has to wait (CONTRACT 1.13). */
   get isIntakeFull(): boolean {
-    return (this.#wasFull = this.#isDiskLow || this.#bytes >= this.spool.limit * INTAKE_SHARE);
+    return (this.#wasFull = this.#isDiskLow || this.#bytes + this.#held >= this.spool.limit * INTAKE_SHARE);
   }
 
   /** Whether even results have no room. */
   get isFull(): boolean {
-    return this.#isDiskLow || this.#bytes >= this.spool.limit;
+    return this.#isDiskLow || this.#bytes + this.#held >= this.spool.limit;
   }
 
-  /** The next key; the change, where there is one, belongs to the commit that first uses it. */
+  /** Stores a content that is too large for a record; its bytes count from the start. */
+  async store(bytes: Buffer): Promise<Content> {
+    this.#held += bytes.length;
+    try {
+      return await this.files.store(bytes);
+    } finally {
+      this.#held -= bytes.length;
+    }
+  }
+
+  /** What a commit added is gone with a record that ended meanwhile. */
+  shrink(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+
+  /**
+   * The next key; the changes, where there are any, belong to the commit that first uses it. Each commit carries the
+   * reservation until one of them is through: were it lost with a commit that failed, keys would be given out twice.
+   */
   nextKey(): { key: MessageKey; changes: readonly Change[] } {
     const key = messageKey(this.#next++);
     if (key < this.#reserved) return { key, changes: [] };
-    this.#reserved = key + KEYS_PER_RESERVATION;
-    return { key, changes: [{ table: 'facts', key: SEQUENCE, value: Buffer.from(String(this.#reserved)) }] };
+    const value = Buffer.from(String(key + KEYS_PER_RESERVATION));
+    return { key, changes: [{ table: 'facts', key: SEQUENCE, value }] };
   }
 
   /**
@@ -118,6 +143,9 @@ export class Ledger {
       throw error;
     } finally {
       this.#unmark(marks);
+    }
+    for (const { key, value } of changes) {
+      if (key === SEQUENCE && value !== undefined) this.#reserved = Math.max(this.#reserved, Number(value.toString()));
     }
     this.#announceRoom(growth);
   }
@@ -192,6 +220,12 @@ export class Ledger {
   get(table: Table, key: string): Buffer | undefined {
     const mark = this.#uncommitted.get(`${table} ${key}`);
     return mark === undefined ? this.journal.get(table, key) : mark.value;
+  }
+
+  /** `committed`, or what a commit under way has made of it. */
+  latest(table: Table, key: string, committed: Buffer): Buffer | undefined {
+    const mark = this.#uncommitted.get(`${table} ${key}`);
+    return mark === undefined ? committed : mark.value;
   }
 
   /** The record behind a key of the tables `records` and `dead`; one that is torn is named in the log and skipped. */

@@ -32,6 +32,8 @@ export class LifetimeSweep {
 
   start(scope: AbortSignal): void {
     this.#scope = scope;
+    // Not AbortSignal.any for each timer: Node 20 keeps something of each as long as the scope lives.
+    scope.addEventListener('abort', () => this.#timer?.abort(), { once: true });
     this.#at = Infinity;
   }
 
@@ -51,7 +53,7 @@ export class LifetimeSweep {
     this.#timer = new AbortController();
     this.#at = at;
     const delay = Math.min(Math.max(0, at - this.clock.now()), LONGEST_WAIT_MS);
-    this.clock.after(delay, () => this.#look(), AbortSignal.any([this.#scope, this.#timer.signal]));
+    this.clock.after(delay, () => this.#look(), this.#timer.signal);
   }
 
   #look(): void {

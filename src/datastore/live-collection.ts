@@ -17,6 +17,7 @@ export class LiveCollection<Id extends string | number, E extends object> {
   /** The id of an entry that was put or removed. */
   readonly changed: Signal<Id>;
 
+  /** @internal */
   constructor(
     database: Loki,
     name: string,
@@ -73,7 +74,10 @@ export class LiveCollection<Id extends string | number, E extends object> {
   }
 }
 
-/** A database in memory; nothing of it is ever saved by Loki. */
+/**
+ * A database in memory; nothing of it is ever saved by Loki.
+ * @internal
+ */
 export function liveDatabase(): Loki {
   return new Loki('live', { adapter: new Loki.LokiMemoryAdapter(), autosave: false, autoload: false });
 }

@@ -2,7 +2,8 @@
  * The journal on LMDB. Commits of one turn of the event loop share a transaction and one fdatasync; the promise of a
  * commit resolves behind that fdatasync (seen with strace on lmdb 3.5.6 with its default `overlappingSync`).
  */
-import { mkdir } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { END, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
@@ -30,6 +31,8 @@ export class LmdbJournal implements Journal {
         facts: table('facts'),
       };
       this.#root = root;
+      // LMDB makes its files readable for all; the directory keeps others out, but a copy of them would not.
+      for (const file of ['data.mdb', 'lock.mdb']) await chmod(join(this.path, file), 0o600);
     } catch (error) {
       throw new AgentError(
         errnoOf(error) === 'EACCES' || /permission|read-only/i.test(errorText(error))
@@ -96,11 +99,22 @@ export class LmdbJournal implements Journal {
   }
 }
 
-/** Makes `path` a directory of mode 0700 that can be written; throws AgentError state.unwritable with what to do. */
-export async function makePrivateDirectory(path: string): Promise<void> {
+/** Tells what is wrong with the way to a directory: who else could change it. Undefined when it is safe. */
+export type WayCheck = (directory: string) => Promise<string | undefined>;
+
+/**
+ * Makes `path` a directory of mode 0700 that can be written; throws AgentError `state.unwritable` with what to do, or
+ * `state.untrusted` where `wayProblem` finds something: then nothing in it was touched.
+ */
+export async function makePrivateDirectory(path: string, wayProblem?: WayCheck): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
+    const problem = await wayProblem?.(path);
+    if (problem !== undefined)
+      throw new AgentError('state.untrusted', `cannot keep messages in ${path}: ${problem}`, { path });
+    await chmod(path, 0o700);
   } catch (error) {
+    if (error instanceof AgentError) throw error;
     throw new AgentError(
       'state.unwritable',
       `the directory ${path} cannot be made: ${errorText(error)}. Give the daemon's user a state-dir it can write`,

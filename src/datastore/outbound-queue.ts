@@ -27,6 +27,8 @@ import { Lanes, type LiveMessages, type Prepared } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import type { RecentIds } from './recent-ids.js';
 import { encodeRecord } from './record-codec.js';
+import { Unrecorded } from './unrecorded.js';
+import type { WindowLimits } from './window.js';
 
 /** A result as a worker hands it in. */
 export interface NewOutbound {
@@ -50,12 +52,15 @@ export type ResultAcceptance =
 export const MQTT_LANE = 'mqtt';
 
 const ROOT = 'o/';
+/** Results whose time was over while nobody could take them, ended in one turn. */
+const MAX_ENDS_AT_ONCE = 256;
 const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
 const EMPTY: Content = { kind: 'inline', bytes: Buffer.alloc(0) };
 
 export class OutboundQueue {
   readonly laneDue = new Signal<string>('lane-due');
   readonly #lanes: Lanes<OutboundRecord>;
+  readonly #unrecorded: Unrecorded;
   /** Commits under way by dedupe key, so that a second copy waits for the first. */
   readonly #pending = new Map<string, Promise<void>>();
   #scope: AbortSignal = AbortSignal.abort();
@@ -66,20 +71,31 @@ export class OutboundQueue {
     private readonly ids: RecentIds,
     private readonly dead: DeadLetters,
     private readonly lifetime: Millis,
+    limits?: WindowLimits,
   ) {
     this.#lanes = new Lanes<OutboundRecord>({
       ledger,
       live,
       accepts: asOutbound,
-      mayEnter: () => true,
+      mayEnter: ({ key }) => !this.#unrecorded.has(key),
+      // Nobody may be looking: whoever added to the lane was told that it failed.
+      ...(limits && { limits }),
+      unblocked: (prefix) => queueMicrotask(() => this.#call(prefix)),
       // Whoever drains a lane asks for its next; only one that waits has to call.
       entered: (record) => this.#callWhenDue(record),
     });
+    this.#unrecorded = new Unrecorded(ledger.clock, () => this.nudge());
   }
 
   open(scope: AbortSignal): void {
     this.#scope = scope;
-    this.#lanes.open(ROOT);
+    this.#unrecorded.start(scope);
+    this.#lanes.open(ROOT, scope);
+  }
+
+  /** Every lane is looked at again. */
+  nudge(): void {
+    for (const lane of this.backlogLanes()) this.laneDue.emit(lane);
   }
 
   accept(result: NewOutbound, replyTopicOf: (idKey: string) => ReplyTopic | undefined): ResultAcceptance {
@@ -155,13 +171,22 @@ export class OutboundQueue {
   }
 
   backlogLanes(): readonly string[] {
-    return this.#lanes.prefixes.map((prefix) => prefix.slice(ROOT.length, -1));
+    return this.#lanes.prefixes.map(laneUnder);
   }
 
-  /** The head of a lane, or undefined when it is empty, not yet durable, or not yet due. */
+  /**
+   * The head of a lane, or undefined when it is empty, not yet durable, or not yet due; and while the journal still owes
+   * what became of another.
+   */
   next(lane: string): OutboundRecord | undefined {
     const prefix = outboundPrefix(lane);
+    const ends: Promise<boolean>[] = [];
     for (;;) {
+      if (this.#unrecorded.isLate) return undefined;
+      if (ends.length === MAX_ENDS_AT_ONCE) {
+        void Promise.allSettled(ends).then(() => this.#call(prefix));
+        return undefined;
+      }
       const key = this.#lanes.keys(prefix)[0];
       if (key === undefined || this.#lanes.isCommitting(prefix, key)) return undefined;
       const record = this.get(key);
@@ -170,9 +195,11 @@ export class OutboundQueue {
         return record !== undefined && record.dueAt <= now ? record : undefined;
       }
       const failure: Failure = { code: 'expired', text: 'the result could not be delivered within result-lifetime' };
-      this.end(key, 'dead', failure).catch((error: unknown) => {
-        this.ledger.log.error('journal.write_failed', 'the end of a result could not be recorded', { error });
+      const ended = this.end(key, 'dead', failure);
+      ended.catch((error: unknown) => {
+        this.ledger.log.error('journal.write_failed', 'the end of a result could not be recorded yet', { error });
       });
+      ends.push(ended);
     }
   }
 
@@ -205,8 +232,6 @@ export class OutboundQueue {
     const record = this.get(key);
     if (record === undefined) return false;
     const prefix = prefixOf(record);
-    this.live.remove(key);
-    this.#lanes.take(prefix, key);
     const changes: Change[] = [{ table: 'records', key: recordKey(prefix, key), value: undefined }];
     if (record.idKey !== undefined) changes.push(...this.ids.ended(record.idKey, 'result', key, undefined));
     if (end === 'dead') {
@@ -217,9 +242,19 @@ export class OutboundQueue {
         ),
       );
     }
-    await this.ledger.commitSoon(changes, -spoolSize(record));
-    if (end !== 'dead') this.ledger.release(record.content);
+    this.live.remove(key);
+    const recorded = this.#unrecorded.record(key, 'end', async () => {
+      await this.ledger.commitSoon(changes, -spoolSize(record));
+      if (end !== 'dead') this.ledger.release(record.content);
+    });
+    // Behind the commit: whatever is read to fill its place must not be this record as it was.
+    this.#lanes.take(prefix, key);
+    await recorded;
     return true;
+  }
+
+  #call(prefix: string): void {
+    if (!this.#scope.aborted) this.laneDue.emit(laneUnder(prefix));
   }
 
   /** A timer may fire early and the wall clock may be stepped back: then it waits once more. */
@@ -240,15 +275,12 @@ export class OutboundQueue {
       const id = idKey === undefined ? [] : [this.ids.pending(idKey, recordKey(prefix, record.key), record.key)];
       return { changes: [...keyChanges, put(stored), ...id], growth: spoolSize(stored) };
     };
-    return this.#lanes.add(prefix, record, () => {
-      if (record.content.kind === 'file' || !this.ledger.files.isLarge(record.content.bytes)) return prepared(record);
-      return this.ledger.files.store(record.content.bytes).then((content) => {
-        const stored = { ...record, content };
-        if (this.live.get(record.key) !== undefined) this.live.put(stored);
-        return prepared(stored);
-      });
-    });
+    return this.#lanes.add(prefix, record, prepared);
   }
+}
+
+function laneUnder(prefix: string): string {
+  return prefix.slice(ROOT.length, -1);
 }
 
 function asOutbound(record: unknown): OutboundRecord | undefined {

@@ -40,9 +40,18 @@ export class SmallFacts {
   }
 
   async claim(directive: DirectiveKey, worker: WorkerName): Promise<void> {
-    if (this.#owners.get(directive) === worker) return;
+    const before = this.#owners.get(directive);
+    const wasKnown = this.#owners.has(directive);
+    if (before === worker) return;
     this.#owners.set(directive, worker);
-    await this.ledger.commit([{ table: 'facts', key: ownerKey(directive), value: Buffer.from(worker) }]);
+    try {
+      await this.ledger.commit([{ table: 'facts', key: ownerKey(directive), value: Buffer.from(worker) }]);
+    } catch (error) {
+      // Else a second try would find it owned and be content, and the next start would know nothing of it.
+      if (wasKnown) this.#owners.set(directive, before);
+      else this.#owners.delete(directive);
+      throw error;
+    }
   }
 
   /** Frees what `worker` owns; the directives stay known. */
@@ -56,11 +65,18 @@ export class SmallFacts {
     if (changes.length > 0) await this.ledger.commit(changes);
   }
 
-  /** The wall time to publish as `sent`: max(now, last + 1), durable before it is used (PROTOCOL, Presence). */
+  /**
+   * The wall time to publish as `sent`: max(now, last + 1), durable before it is used (PROTOCOL, Presence). A disk that
+   * cannot be written must not keep the agent off line: then it only stays true while this process runs.
+   */
   async reserveSent(now: number): Promise<number> {
     this.#lastSent = Math.max(now, this.#lastSent + 1);
     const sent = this.#lastSent;
-    await this.ledger.commit([{ table: 'facts', key: SENT, value: Buffer.from(String(sent)) }]);
+    try {
+      await this.ledger.commit([{ table: 'facts', key: SENT, value: Buffer.from(String(sent)) }]);
+    } catch (error) {
+      this.ledger.log.error('journal.write_failed', 'the time of a status could not be recorded', { error });
+    }
     return sent;
   }
 

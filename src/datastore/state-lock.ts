@@ -3,7 +3,7 @@
  * refused connection means that its owner is gone, however it went.
  */
 import { randomBytes } from 'node:crypto';
-import { link, open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { chmod, link, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { AgentError, errnoOf } from '../errors.js';
 
@@ -23,6 +23,7 @@ export class StateLock {
     const own = `${NAME}.${randomBytes(6).toString('hex')}`;
     try {
       this.#server = await listen(at(own));
+      await chmod(at(own), 0o600);
       while (!(await linkNew(at(own), at(NAME)))) {
         if (await answers(at(NAME))) {
           throw new AgentError(

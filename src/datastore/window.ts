@@ -92,6 +92,20 @@ export class LaneWindow {
     return true;
   }
 
+  /**
+   * Gives the newest record back to the disk while there are more than the limit; it is read again in its turn.
+   * Undefined when there are not, or when `mayGo` says that it is needed.
+   */
+  evict(mayGo: (key: MessageKey) => boolean): MessageKey | undefined {
+    const last = this.#keys.at(-1);
+    if (last === undefined || this.#keys.length <= this.limits.records || !mayGo(last)) return undefined;
+    this.#keys.pop();
+    // What lies between it and the one before is in flight or set aside, and comes back by itself.
+    this.#seen = last - 1;
+    this.#hasMore = true;
+    return last;
+  }
+
   /** Takes a record out: it is in flight, set aside for a while, or ended. */
   take(key: MessageKey): void {
     // Almost always the head.

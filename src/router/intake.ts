@@ -9,7 +9,7 @@ import type { Failure, MessageKey } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import { Gate } from './admission.js';
-import type { Burial, Delivery, NewInbound, StorePort } from './ports.js';
+import type { Acceptance, Burial, Delivery, NewInbound, StorePort } from './ports.js';
 import type { RouterSettings } from './settings.js';
 import type { Topics } from './topics.js';
 
@@ -108,38 +108,36 @@ export class Intake {
     }
   }
 
-  /** Offers a message to the store; false when it is full. */
+  /** Offers a message to the store; false when it is full. One that fails waits to be offered again. */
   #accept(message: NewInbound, delivery: Delivery): boolean {
-    const acceptance = this.#options.store.accept(message, { isRetained: delivery.retain });
-    if (acceptance.kind === 'full') return false;
     const { messageId, directive } = message;
-    acceptance.durable.then(
-      () => {
-        delivery.ack();
-        if (acceptance.kind === 'accepted') {
-          this.#counts.accepted += 1;
-          this.#options.dataRecv.emit(acceptance.key);
-          return;
-        }
-        this.#counts.duplicates += 1;
-        this.#options.log.debug('data.not_taken', `a message is not taken anew: ${acceptance.kind}`, {
-          messageId,
-          directive,
-        });
-        if (acceptance.kind === 'cancelled') this.#options.answered();
-      },
-      (error: unknown) => {
-        this.#options.log.error(
-          'data.not_recorded',
-          `cannot record a message: ${errorText(error)}; it is tried again`,
-          {
-            messageId,
-            directive,
-          },
-        );
-        this.#hold({ message, delivery });
-      },
-    );
+    const failed = (error: unknown): void => {
+      const text = `cannot record a message: ${errorText(error)}; it is tried again`;
+      this.#options.log.error('data.not_recorded', text, { messageId, directive });
+      this.#hold({ message, delivery });
+    };
+    let acceptance: Acceptance;
+    try {
+      acceptance = this.#options.store.accept(message, { isRetained: delivery.retain });
+    } catch (error) {
+      failed(error);
+      return true;
+    }
+    if (acceptance.kind === 'full') return false;
+    acceptance.durable.then(() => {
+      delivery.ack();
+      if (acceptance.kind === 'accepted') {
+        this.#counts.accepted += 1;
+        this.#options.dataRecv.emit(acceptance.key);
+        return;
+      }
+      this.#counts.duplicates += 1;
+      this.#options.log.debug('data.not_taken', `a message is not taken anew: ${acceptance.kind}`, {
+        messageId,
+        directive,
+      });
+      if (acceptance.kind === 'cancelled') this.#options.answered();
+    }, failed);
     return true;
   }
 

@@ -41,6 +41,7 @@ export class Outbox {
   #isDraining = false;
   /** One of the results in flight has to be there by itself. */
   #isAlone = false;
+  #scope: AbortSignal = AbortSignal.abort();
 
   constructor(options: OutboxOptions) {
     this.#options = options;
@@ -53,6 +54,7 @@ export class Outbox {
 
   /** Begins to listen for results that are due again. */
   start(scope: AbortSignal): void {
+    this.#scope = scope;
     this.#options.store.laneDue.connect((lane) => {
       if (lane === MQTT_LANE) this.nudge();
     }, scope);
@@ -91,6 +93,10 @@ export class Outbox {
         if (record === undefined) return;
         await this.#send(record, link);
       }
+    } catch (error) {
+      const { log, clock, settings } = this.#options;
+      log.error('result.not_read', `cannot read the results that wait: ${errorText(error)}; it is tried again`);
+      clock.after(settings.roomInterval, () => this.nudge(), this.#scope);
     } finally {
       this.#isDraining = false;
     }
@@ -164,7 +170,7 @@ export class Outbox {
     try {
       await (failure === undefined ? store.endOutbound(key, 'sent') : store.endOutbound(key, 'dead', failure));
     } catch (error) {
-      // It stays as it is in the journal and is published once more after the next start: at least once.
+      // The store records it when it can; a crash before that publishes it once more: at least once.
       log.error('result.not_recorded', `cannot record the end of a result: ${errorText(error)}`, { key });
     }
   }

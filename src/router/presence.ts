@@ -148,8 +148,16 @@ export class Presence {
     if (this.#link !== link) return;
     const outcome = await link.control(publication);
     if (outcome.kind === 'acknowledged' && outcome.reasonCode < 0x80) return;
-    const why = outcome.kind === 'acknowledged' ? `reason code ${outcome.reasonCode}` : outcome.kind;
-    this.#options.log.warn('presence.not_told', 'the broker did not take the connection-status', { reason: why });
+    const { log, topics } = this.#options;
+    const reason = outcome.kind === 'acknowledged' ? `reason code ${outcome.reasonCode}` : outcome.kind;
+    const todo: Record<typeof outcome.kind, string> = {
+      acknowledged: `allow this client to write to ${topics.controlOut} in the broker’s rules`,
+      'too-large': 'make tags and facts smaller, or let the broker take larger packets',
+      cut: 'it is told again with the next connection',
+    };
+    log.warn('presence.not_told', `the broker did not take the connection-status (${reason}): ${todo[outcome.kind]}`, {
+      reason,
+    });
   }
 
   /** A status as it stands when it is made: what can change is read last, in one turn. */

@@ -10,7 +10,7 @@ export interface TestStore extends AsyncDisposable {
   readonly stateDir: string;
 }
 
-export type StoreSettings = Partial<Omit<DatastoreOptions, 'stateDir' | 'journal'>> & {
+export type StoreSettings = Partial<Omit<DatastoreOptions, 'stateDir'>> & {
   readonly stateDir?: string;
   readonly isOnDisk?: boolean;
   /** The test calls `resume` itself, once it listens. */

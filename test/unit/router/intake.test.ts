@@ -286,6 +286,30 @@ describe('when the store takes no more', () => {
     assert.equal(t.router.counts.held, 1);
   });
 
+  test('a message that the store cannot look up is tried again, before those behind it', async () => {
+    let faults = 1;
+    await using t = await openTestRouter({
+      wrapStore: (store) =>
+        withFault(store, {
+          accept: (message) => {
+            if (faults-- > 0) throw new Error('EIO');
+            return store.accept(message);
+          },
+        }),
+    });
+    await up(t);
+    const first = t.connection.deliver(DATA_IN, dataMessage('m1'));
+    const second = t.connection.deliver(DATA_IN, dataMessage('m2'));
+    await settle();
+    assert.equal(first.isAcknowledged || second.isAcknowledged, false);
+    await t.clock.advance(1000);
+    assert.equal(first.isAcknowledged && second.isAcknowledged, true);
+    assert.deepEqual(
+      t.received.map((key) => t.store.inbound(key)?.messageId),
+      ['m1', 'm2'],
+    );
+  });
+
   test('a message that could not be written is tried again', async () => {
     let faults = 1;
     await using t = await openTestRouter({

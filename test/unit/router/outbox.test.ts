@@ -326,6 +326,29 @@ describe('when the store fails', () => {
     assert.match([...t.store.deadLetters()][0]?.failure.text ?? '', /cannot be read: EIO/);
   });
 
+  test('a lane that cannot be read is read again', async () => {
+    let faults = 1;
+    await using t = await openUp({
+      wrapStore: (store) =>
+        new Proxy<StorePort>(store, {
+          get: (target, name) => {
+            if (name === 'nextOutbound' && store.backlogLanes().length > 0 && faults-- > 0) {
+              return () => {
+                throw new Error('EIO');
+              };
+            }
+            const value: unknown = Reflect.get(target, name);
+            return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+          },
+        }),
+    });
+    await t.result('1');
+    assert.deepEqual(contents(t), []);
+    assert.match((await t.log.line('result.not_read')).text, /EIO/);
+    await t.clock.advance(1000);
+    assert.deepEqual(contents(t), [1]);
+  });
+
   test('an end that cannot be recorded is logged, and the next result goes out', async () => {
     await using t = await openUp({ wrapStore: failing('endOutbound') });
     await t.result('1');

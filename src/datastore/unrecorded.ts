@@ -1,0 +1,98 @@
+/**
+ * What became of a message, while the journal does not know it yet. The message has left memory; should the commit
+ * fail, it is tried again until it is through, lest the message vanish until the next start. Whoever hands messages out
+ * stops while anything is late, so no more is kept here than was in flight when the disk failed.
+ */
+import type { MessageKey } from '../message/index.js';
+import type { Clock, Millis } from '../time.js';
+
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 30_000;
+
+interface Entry {
+  /** `end`: its first end was asked for, and there is no other. `wait`: an end may still take its place. */
+  readonly kind: 'end' | 'wait';
+  readonly commit: () => Promise<void>;
+}
+
+export class Unrecorded {
+  readonly #entries = new Map<MessageKey, Entry>();
+  /** Those whose commit has failed, in the order they failed. */
+  readonly #late = new Map<MessageKey, Entry>();
+  #delay: Millis = FIRST_RETRY_MS;
+  /** One try at a time: a change that is committed twice would be counted twice. */
+  #isRetrySet = false;
+  #scope: AbortSignal = AbortSignal.abort();
+
+  /** `caughtUp` is called when the last one that was late is through. */
+  constructor(
+    private readonly clock: Clock,
+    private readonly caughtUp: () => void,
+  ) {}
+
+  start(scope: AbortSignal): void {
+    this.#scope = scope;
+    this.#isRetrySet = false;
+    this.#entries.clear();
+    this.#late.clear();
+  }
+
+  /** Whether the journal could not be written and still owes something. */
+  get isLate(): boolean {
+    return this.#late.size > 0;
+  }
+
+  has(key: MessageKey): boolean {
+    return this.#entries.has(key);
+  }
+
+  isEnding(key: MessageKey): boolean {
+    return this.#entries.get(key)?.kind === 'end';
+  }
+
+  /** Runs `commit`, in this turn. Rejects when it fails; it is then tried again all the same. */
+  async record(key: MessageKey, kind: Entry['kind'], commit: () => Promise<void>): Promise<void> {
+    const entry: Entry = { kind, commit };
+    this.#entries.set(key, entry);
+    this.#late.delete(key);
+    try {
+      await commit();
+    } catch (error) {
+      if (this.#entries.get(key) === entry) {
+        this.#late.set(key, entry);
+        this.#retryLater();
+      }
+      throw error;
+    }
+    this.#done(key, entry);
+  }
+
+  #done(key: MessageKey, entry: Entry): void {
+    if (this.#entries.get(key) === entry) this.#entries.delete(key);
+    if (this.#late.get(key) === entry) this.#late.delete(key);
+  }
+
+  #retryLater(): void {
+    if (this.#isRetrySet) return;
+    this.#isRetrySet = true;
+    this.clock.after(this.#delay, () => void this.#retry(), this.#scope);
+  }
+
+  async #retry(): Promise<void> {
+    for (const [key, entry] of this.#late) {
+      try {
+        await entry.commit();
+      } catch {
+        // Told when it failed first; a disk that is still full is no news.
+        this.#delay = Math.min(LONGEST_RETRY_MS, this.#delay * 2);
+        this.#isRetrySet = false;
+        this.#retryLater();
+        return;
+      }
+      this.#done(key, entry);
+    }
+    this.#delay = FIRST_RETRY_MS;
+    this.#isRetrySet = false;
+    this.caughtUp();
+  }
+}

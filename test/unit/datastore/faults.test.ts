@@ -1,0 +1,276 @@
+// What the datastore does when its disk fails: nothing is lost, nothing comes twice, and it goes on by itself.
+import assert from 'node:assert/strict';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import type { Acceptance, Datastore } from '../../../src/datastore/index.js';
+import { directiveKey, type MessageKey } from '../../../src/message/index.js';
+import { FakeClock, settle } from '../../support/clock.js';
+import { FaultyJournal } from '../../support/faulty-journal.js';
+import { directive, inbound, result, workerName } from '../../support/messages.js';
+import { openTestStore, type StoreSettings } from '../../support/store.js';
+
+const ECHO = directiveKey(directive('echo'));
+const LARGE = Buffer.alloc(70_000, 1);
+
+interface Faulty extends AsyncDisposable {
+  readonly store: Datastore;
+  readonly stateDir: string;
+  readonly journal: FaultyJournal;
+  readonly clock: FakeClock;
+  readonly fed: string[];
+}
+
+async function open(settings: StoreSettings = {}): Promise<Faulty> {
+  const journal = new FaultyJournal();
+  const clock = new FakeClock();
+  const opened = await openTestStore({ journal, clock, ...settings });
+  const { store, stateDir } = opened;
+  const fed: string[] = [];
+  store.fed.connect((key) => {
+    fed.push(store.inbound(key)?.messageId ?? '');
+    store.markReady(key);
+  }, new AbortController().signal);
+  return { store, stateDir, journal, clock, fed, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() };
+}
+
+async function take(store: Datastore, acceptance: Acceptance): Promise<MessageKey> {
+  if (acceptance.kind !== 'accepted') throw new Error(`it is ${acceptance.kind}`);
+  await acceptance.durable;
+  store.markReady(acceptance.key);
+  return acceptance.key;
+}
+
+/** The disk is well: what was owed is recorded. */
+async function mend({ journal, clock, store }: Faulty): Promise<void> {
+  journal.fails = () => false;
+  for (let i = 0; i < 3; i++) {
+    await clock.advance(30_000);
+    await store.probe();
+  }
+}
+
+/** Files are deleted behind the back of whoever ended the message. */
+async function noContent({ stateDir }: Faulty): Promise<void> {
+  let names: string[] = [];
+  for (let turn = 0; turn < 100; turn++) {
+    names = await readdir(join(stateDir, 'content'));
+    if (names.length === 0) return;
+    await settle();
+  }
+  assert.fail(`content was left: ${names.join()}`);
+}
+
+const fell = { code: 'worker-failed', text: 'it fell' } as const;
+
+describe('a disk that is full', () => {
+  it('refuses a message, remembers nothing of it, and takes it when there is space', async () => {
+    await using t = await open();
+    t.journal.fails = () => true;
+    const first = t.store.accept(inbound('a'));
+    const second = t.store.accept(inbound('a'));
+    assert.deepEqual([first.kind, second.kind], ['accepted', 'duplicate']);
+    for (const each of [first, second]) {
+      if (each.kind !== 'full') await assert.rejects(each.durable, { code: 'journal.write_failed' });
+    }
+    assert.equal(t.store.spoolBytes + t.store.liveMessages, 0);
+    t.journal.fails = () => false;
+    await take(t.store, t.store.accept(inbound('a')));
+    assert.equal(t.store.nextReady(ECHO)?.messageId, 'a');
+  });
+
+  it('a delivery is recorded later; until then nothing is handed out, and it never comes again', async () => {
+    await using t = await open();
+    const key = await take(t.store, t.store.accept(inbound('a')));
+    await take(t.store, t.store.accept(inbound('b')));
+    t.store.markDispatching(key);
+    t.journal.fails = () => true;
+    await assert.rejects(t.store.delivered(key), { code: 'journal.write_failed' });
+    assert.equal(t.store.nextReady(ECHO), undefined, 'no more than was in flight is owed');
+    assert.equal((await t.store.cancel(ECHO, 'a')).kind, 'already-ended');
+    await mend(t);
+    assert.deepEqual(t.fed, ['b'], 'whoever waits is told');
+    assert.equal(t.store.nextReady(ECHO)?.messageId, 'b');
+    assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
+    assert.equal(t.store.liveMessages, 1);
+  });
+
+  it('a failed attempt is counted later, and the message comes back', async () => {
+    await using t = await open();
+    const key = await take(t.store, t.store.accept(inbound('a')));
+    t.store.markDispatching(key);
+    t.journal.fails = () => true;
+    await assert.rejects(t.store.failedAttempt(key, t.clock.now() + 5000));
+    await mend(t);
+    assert.deepEqual(t.fed, ['a']);
+    assert.equal(t.store.inbound(key)?.attempts, 1);
+  });
+
+  it('a message given up is answered once, later', async () => {
+    await using t = await open();
+    const key = await take(t.store, t.store.accept(inbound('a')));
+    t.journal.fails = () => true;
+    await assert.rejects(t.store.end(key, 'dead', fell));
+    assert.equal(t.store.nextOutbound('mqtt'), undefined);
+    const due = t.store.laneDue.next(new AbortController().signal);
+    await mend(t);
+    assert.equal(await due, 'mqtt', 'whoever publishes is told');
+    const answer = t.store.nextOutbound('mqtt');
+    assert.equal(answer?.responseTo, 'a');
+    await Promise.all([t.store.endOutbound(answer.key, 'sent'), settle()]);
+    assert.equal(t.store.nextOutbound('mqtt'), undefined);
+    assert.equal([...t.store.deadLetters()].length, 1);
+    assert.equal(t.store.spoolBytes, 0);
+  });
+
+  it('a result that was published is not published again, and the next waits for its record', async () => {
+    await using t = await open();
+    const at = { arrivedAt: t.clock.now() };
+    for (const id of ['a', 'b']) {
+      const accepted = t.store.acceptResult(result(id, at));
+      if (accepted.kind === 'accepted') await accepted.durable;
+    }
+    const first = t.store.nextOutbound('mqtt');
+    assert.equal(first?.messageId, 'a');
+    t.store.markSending(first.key);
+    t.journal.fails = () => true;
+    await assert.rejects(t.store.endOutbound(first.key, 'sent'));
+    assert.equal(t.store.nextOutbound('mqtt'), undefined);
+    await mend(t);
+    assert.equal(t.store.nextOutbound('mqtt')?.messageId, 'b');
+  });
+
+  it('a large message leaves no file behind, and what stands behind it goes on', async () => {
+    await using t = await open();
+    const large = t.store.accept(inbound('large', { content: LARGE }));
+    await take(t.store, t.store.accept(inbound('small')));
+    assert.equal(t.store.nextReady(ECHO), undefined, 'nothing overtakes it');
+    t.journal.fails = () => true;
+    if (large.kind === 'accepted') await assert.rejects(large.durable);
+    await settle();
+    assert.deepEqual(t.fed, ['small']);
+    assert.equal(t.store.nextReady(ECHO)?.messageId, 'small');
+    await noContent(t);
+  });
+
+  it('what waits on disk behind a large message that failed is read', async () => {
+    await using t = await open({ window: { records: 1, refill: 0 } });
+    const first = await take(t.store, t.store.accept(inbound('first')));
+    t.journal.fails = (changes) => changes.some(({ value }) => value?.includes('"messageId":"large"') === true);
+    const large = t.store.accept(inbound('large', { content: LARGE }));
+    const small = t.store.accept(inbound('small'));
+    if (small.kind === 'accepted') await small.durable;
+    t.store.markDispatching(first);
+    await t.store.delivered(first);
+    if (large.kind === 'accepted') await assert.rejects(large.durable);
+    await settle();
+    assert.ok(t.fed.includes('small'));
+    assert.equal(t.store.nextReady(ECHO)?.messageId, 'small');
+  });
+
+  it('a cancel of a message that could not be written waits for it', async () => {
+    await using t = await open();
+    t.journal.fails = (changes) => changes.some(({ table }) => table === 'records');
+    const accepted = t.store.accept(inbound('a'));
+    const cancelled = t.store.cancel(ECHO, 'a');
+    if (accepted.kind === 'accepted') await assert.rejects(accepted.durable);
+    assert.equal((await cancelled).kind, 'kept');
+    t.journal.fails = () => false;
+    assert.equal(t.store.accept(inbound('a')).kind, 'cancelled');
+  });
+
+  it('an owner that could not be written is written at the next try', async () => {
+    await using t = await open();
+    const worker = workerName('w');
+    t.journal.fails = () => true;
+    await assert.rejects(t.store.claim(ECHO, worker));
+    assert.equal(t.store.ownerOf(ECHO), undefined);
+    assert.equal(t.store.isKnown(ECHO), false);
+    t.journal.fails = () => false;
+    await t.store.claim(ECHO, worker);
+    assert.equal(t.journal.get('facts', `owner/${ECHO}`)?.toString(), 'w');
+  });
+});
+
+describe('a body that was fetched', () => {
+  for (const when of ['before its record is written', 'while its record is written'] as const) {
+    it(`leaves nothing behind when the message ends ${when}`, async () => {
+      await using t = await open();
+      const accepted = t.store.accept(inbound('a'));
+      const key = await take(t.store, accepted);
+      t.store.markFetching(key);
+      const { path, handle } = await t.store.newContentFile();
+      await writeFile(path, LARGE);
+      await handle.close();
+      const content = { kind: 'file', path, size: LARGE.length } as const;
+      let ending: Promise<unknown> = Promise.resolve();
+      const end = (): void => {
+        ending = t.store.end(key, 'cancelled', { code: 'cancelled', text: 'no more' });
+      };
+      if (when === 'while its record is written') {
+        t.journal.fails = () => {
+          t.journal.fails = () => false;
+          queueMicrotask(end);
+          return false;
+        };
+      }
+      const fetched = t.store.fetched(key, content);
+      if (when === 'before its record is written') end();
+      await fetched;
+      await ending;
+      const [answer] = [t.store.nextOutbound('mqtt')];
+      if (answer !== undefined) await Promise.all([t.store.endOutbound(answer.key, 'sent'), settle()]);
+      await settle();
+      assert.deepEqual([...t.journal.range('records', { after: '', before: '~' })], []);
+      assert.equal(t.store.spoolBytes, 0);
+      await noContent(t);
+    });
+  }
+});
+
+describe('memory', () => {
+  it('stays within the limit of a lane when many failed messages are due at once, and order holds', async () => {
+    await using t = await open({ window: { records: 8, refill: 2 } });
+    const total = 100;
+    const accepted = Array.from({ length: total }, (_, i) => t.store.accept(inbound(`m${i}`)));
+    for (const each of accepted)
+      if (each.kind === 'accepted') await each.durable.then(() => t.store.markReady(each.key));
+    const dueAt = t.clock.now() + 5000;
+    for (let next = t.store.nextReady(ECHO); next !== undefined; next = t.store.nextReady(ECHO)) {
+      t.store.markDispatching(next.key);
+      await t.store.failedAttempt(next.key, dueAt);
+      await settle();
+    }
+    await t.clock.advance(5000);
+    await t.clock.advance(1000);
+    assert.ok(t.store.liveMessages <= 8, `${t.store.liveMessages} are live`);
+    const seen: string[] = [];
+    for (let next = t.store.nextReady(ECHO); next !== undefined; next = t.store.nextReady(ECHO)) {
+      seen.push(next.messageId);
+      t.store.markDispatching(next.key);
+      void t.store.delivered(next.key);
+      await settle();
+    }
+    assert.deepEqual(
+      seen,
+      Array.from({ length: total }, (_, i) => `m${i}`),
+    );
+  });
+
+  it('a lane that cannot be read is read again', async () => {
+    await using t = await open({ window: { records: 2, refill: 0 } });
+    for (const id of ['a', 'b', 'c']) {
+      const accepted = t.store.accept(inbound(id));
+      if (accepted.kind === 'accepted') await accepted.durable.then(() => t.store.markReady(accepted.key));
+    }
+    t.journal.cannotRead = () => true;
+    for (let next = t.store.nextReady(ECHO); next !== undefined; next = t.store.nextReady(ECHO)) {
+      t.store.markDispatching(next.key);
+      await t.store.delivered(next.key);
+    }
+    assert.deepEqual(t.fed, []);
+    t.journal.cannotRead = () => false;
+    await t.clock.advance(1000);
+    assert.deepEqual(t.fed, ['c']);
+  });
+});

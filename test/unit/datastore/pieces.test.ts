@@ -1,0 +1,355 @@
+// The datastore's small parts by themselves: the window of a lane, alarms, the lock, the bytes of a record.
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { Alarms } from '../../../src/datastore/alarms.js';
+import { ContentFiles } from '../../../src/datastore/content-files.js';
+import { Ledger } from '../../../src/datastore/ledger.js';
+import { decodeRecord, encodeRecord } from '../../../src/datastore/record-codec.js';
+import { StateLock } from '../../../src/datastore/state-lock.js';
+import { Unrecorded } from '../../../src/datastore/unrecorded.js';
+import { LaneWindow } from '../../../src/datastore/window.js';
+import { silentLog } from '../../../src/log/log.js';
+import {
+  directiveKey,
+  messageKey,
+  metadataFrom,
+  type InboundRecord,
+  type MessageKey,
+  type OutboundRecord,
+} from '../../../src/message/index.js';
+import { FakeClock, settle } from '../../support/clock.js';
+import { FaultyJournal } from '../../support/faulty-journal.js';
+import { directive, workerName } from '../../support/messages.js';
+import { tempDir } from '../../support/temp.js';
+
+const key = messageKey;
+const keys = (...numbers: number[]): MessageKey[] => numbers.map(key);
+
+describe('the window of a lane', () => {
+  const window = (hasBacklog = false): LaneWindow => new LaneWindow(hasBacklog, { records: 3, refill: 1 });
+  const added = (lane: LaneWindow, ...numbers: number[]): boolean[] =>
+    numbers.map((number) => {
+      const isLive = lane.add(key(number));
+      lane.committed(key(number));
+      return isLive;
+    });
+
+  it('holds as many as its limit; what comes after that waits on disk until it is read', () => {
+    const lane = window();
+    assert.deepEqual(added(lane, 1, 2, 3, 4, 5), [true, true, true, false, false]);
+    assert.equal(lane.refill(), undefined, 'there is enough');
+    lane.take(key(1));
+    lane.take(key(2));
+    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 2 });
+    lane.refilled(keys(4, 5), 5, false);
+    assert.deepEqual(lane.keys, keys(3, 4, 5));
+  });
+
+  it('lets nothing overtake a record that is still being written', () => {
+    const lane = window();
+    added(lane, 1, 2, 3);
+    assert.equal(lane.add(key(4)), false);
+    for (const number of [1, 2, 3]) lane.take(key(number));
+    assert.equal(lane.add(key(5)), false, 'not before 4');
+    lane.committed(key(5));
+    assert.equal(lane.refill()?.before, 4);
+    lane.refilled([], 3, true);
+    lane.committed(key(4));
+    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 3 });
+  });
+
+  it('reads what lay behind a record that was never written', () => {
+    const lane = window();
+    added(lane, 1, 2, 3);
+    lane.add(key(4));
+    lane.add(key(5));
+    lane.committed(key(5));
+    for (const number of [1, 2, 3]) lane.take(key(number));
+    lane.refilled([], 3, true);
+    lane.forget(key(4));
+    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 3 });
+    assert.equal(lane.isEmpty, false);
+  });
+
+  it('gives a record its old place back', () => {
+    const lane = window();
+    added(lane, 1, 2, 3);
+    lane.take(key(2));
+    assert.equal(lane.insert(key(2)), true);
+    assert.equal(lane.insert(key(2)), true, 'once');
+    assert.deepEqual(lane.keys, keys(1, 2, 3));
+    assert.equal(window(true).insert(key(9)), false, 'it lies on disk beyond what was read');
+  });
+
+  it('gives the newest back to the disk when too many come back, but none that is needed', () => {
+    const lane = window();
+    added(lane, 1, 2, 3);
+    lane.take(key(1));
+    added(lane, 4);
+    lane.insert(key(1));
+    assert.deepEqual(lane.keys, keys(1, 2, 3, 4));
+    assert.equal(
+      lane.evict(() => false),
+      undefined,
+    );
+    assert.equal(
+      lane.evict(() => true),
+      4,
+    );
+    assert.equal(
+      lane.evict(() => true),
+      undefined,
+    );
+    for (const number of [1, 2]) lane.take(key(number));
+    assert.equal(lane.refill()?.after, 3, 'it is read again');
+  });
+});
+
+describe('alarms', () => {
+  async function open(
+    ring: (recordKey: string) => boolean,
+  ): Promise<{ clock: FakeClock; journal: FaultyJournal; ledger: Ledger; alarms: Alarms; scope: AbortController }> {
+    const clock = new FakeClock();
+    const journal = new FaultyJournal();
+    await journal.open();
+    const ledger = new Ledger(journal, new ContentFiles(''), clock, silentLog, { limit: 2 ** 30, reserve: 0 });
+    const alarms = new Alarms(ledger, ring);
+    const scope = new AbortController();
+    alarms.start(scope.signal);
+    return { clock, journal, ledger, alarms, scope };
+  }
+
+  it('ring once each, however many are due at once and whatever is set meanwhile', async () => {
+    const rung = new Map<string, number>();
+    const { clock, ledger, alarms, journal } = await open((recordKey) => {
+      rung.set(recordKey, (rung.get(recordKey) ?? 0) + 1);
+      return true;
+    });
+    const at = clock.now() + 1000;
+    const count = 1000;
+    await ledger.commit(Array.from({ length: count }, (_, i) => alarms.set(at, key(i + 1), `r${i}`)));
+    alarms.arm(at);
+    const late = at + 20_000;
+    await ledger.commit([alarms.set(late, key(5000), 'late')]);
+    const fails = journal.fails;
+    journal.fails = (changes) => {
+      alarms.arm(late);
+      return fails(changes);
+    };
+    await clock.advance(1000);
+    for (let i = 0; i < 5; i++) await clock.advance(0);
+    assert.equal(rung.size, count, 'none waits for an alarm that was set meanwhile');
+    await clock.advance(20_000);
+    assert.equal(rung.size, count + 1);
+    assert.deepEqual(new Set(rung.values()), new Set([1]));
+    assert.equal(journal.count('alarms'), 0);
+  });
+
+  it('ring again when the record was not there to hear it', async () => {
+    let heard = 0;
+    const { clock, ledger, alarms } = await open(() => ++heard > 1);
+    const at = clock.now() + 10;
+    await ledger.commit([alarms.set(at, key(1), 'r')]);
+    alarms.arm(at);
+    await clock.advance(10);
+    assert.equal(heard, 1);
+    await clock.advance(1000);
+    assert.equal(heard, 2);
+    await clock.advance(60_000);
+    assert.equal(heard, 2);
+  });
+
+  it('outlive a journal that cannot be read or written for a while', async () => {
+    let heard = 0;
+    const { clock, ledger, alarms, journal } = await open(() => ++heard > 0);
+    const at = clock.now() + 10;
+    await ledger.commit([alarms.set(at, key(1), 'r')]);
+    alarms.arm(at);
+    journal.cannotRead = () => true;
+    await clock.advance(10);
+    journal.cannotRead = () => false;
+    journal.fails = () => true;
+    await clock.advance(30_000);
+    assert.equal(heard, 1);
+    journal.fails = () => false;
+    await clock.advance(30_000);
+    assert.equal(journal.count('alarms'), 0);
+  });
+
+  it('leave nothing behind in their scope', async () => {
+    const { clock, alarms, scope } = await open(() => true);
+    for (let i = 1; i < 50; i++) alarms.arm(clock.now() + 20_000 - i);
+    assert.equal(clock.pending, 1);
+    scope.abort();
+    assert.equal(clock.pending, 0);
+  });
+});
+
+describe('what the journal owes', () => {
+  it('is tried again until it is through, one at a time, and then all go on', async () => {
+    const clock = new FakeClock();
+    let caughtUp = 0;
+    const unrecorded = new Unrecorded(clock, () => (caughtUp += 1));
+    unrecorded.start(new AbortController().signal);
+    let faults = 2;
+    const commits: number[] = [];
+    const commit = (number: number) => (): Promise<void> => {
+      commits.push(number);
+      return faults > 0 ? Promise.reject(new Error('ENOSPC')) : Promise.resolve();
+    };
+    await assert.rejects(unrecorded.record(key(1), 'end', commit(1)), /ENOSPC/);
+    await assert.rejects(unrecorded.record(key(2), 'wait', commit(2)), /ENOSPC/);
+    assert.equal(unrecorded.isLate && unrecorded.isEnding(key(1)), true);
+    assert.equal(unrecorded.isEnding(key(2)), false);
+    faults = 0;
+    await clock.advance(1000);
+    assert.deepEqual(commits, [1, 2, 1, 2]);
+    assert.equal(unrecorded.isLate || unrecorded.has(key(1)), false);
+    assert.equal(caughtUp, 1);
+    await clock.advance(120_000);
+    assert.deepEqual(commits, [1, 2, 1, 2]);
+  });
+
+  it('an end takes the place of a wait that was not recorded', async () => {
+    const clock = new FakeClock();
+    const unrecorded = new Unrecorded(clock, () => undefined);
+    unrecorded.start(new AbortController().signal);
+    const commits: string[] = [];
+    let isFull = true;
+    const commit = (name: string) => (): Promise<void> => {
+      commits.push(name);
+      return isFull ? Promise.reject(new Error('ENOSPC')) : Promise.resolve();
+    };
+    await assert.rejects(unrecorded.record(key(1), 'wait', commit('wait')));
+    await assert.rejects(unrecorded.record(key(1), 'end', commit('end')));
+    isFull = false;
+    await clock.advance(60_000);
+    assert.deepEqual(commits, ['wait', 'end', 'end']);
+  });
+});
+
+describe('the lock of the state directory', () => {
+  it('goes to exactly one of many that ask at once, also over a stale one', async () => {
+    await using dir = await tempDir();
+    for (let round = 0; round < 5; round++) {
+      const locks = Array.from({ length: 8 }, () => new StateLock(dir.path));
+      const outcomes = await Promise.allSettled(locks.map((lock) => lock.acquire()));
+      assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1, `round ${round}`);
+      for (const outcome of outcomes) {
+        if (outcome.status === 'rejected') assert.equal((outcome.reason as { code?: string }).code, 'state.in_use');
+      }
+      for (const lock of locks) await lock.release();
+      assert.deepEqual(await readdir(dir.path), []);
+    }
+  });
+});
+
+describe('the bytes of a record', () => {
+  const text = fc.string({ unit: 'grapheme', maxLength: 20 });
+  const metadata = fc
+    .array(fc.tuple(fc.oneof(text, fc.constant('__proto__')), text), { maxLength: 4 })
+    .map((pairs) => metadataFrom(pairs));
+  const bytes = fc.uint8Array({ maxLength: 64 }).map((each) => Buffer.from(each));
+  const content = fc.oneof(
+    bytes.map((each) => ({ kind: 'inline' as const, bytes: each })),
+    fc.integer({ min: 1, max: 2 ** 40 }).map((size) => ({ kind: 'file' as const, path: '/state/content/ab', size })),
+  );
+  const plain = { noNullPrototype: true };
+  const topic = fc.record({ topic: text, correlationData: fc.option(bytes, { nil: undefined }) }, plain);
+  const number = fc.integer({ min: 1, max: 2 ** 40 });
+  const inboundRecord: fc.Arbitrary<InboundRecord> = fc.record(
+    {
+      kind: fc.constant('inbound' as const),
+      key: number.map(key),
+      state: fc.constant('accepted' as const),
+      messageId: text,
+      responseTo: text,
+      directive: fc.constant(directive('echo')),
+      directiveKey: fc.constant(directiveKey(directive('echo'))),
+      metadata,
+      content,
+      isFetched: fc.boolean(),
+      priority: fc.integer({ min: 0, max: 9 }),
+      arrivedAt: number,
+      expiresAt: fc.option(number, { nil: undefined }),
+      attempts: fc.nat(),
+      fetches: fc.nat(),
+      dueAt: number,
+      replyTopic: fc.option(topic, { nil: undefined }),
+      replayOf: fc.option(number.map(key), { nil: undefined }),
+    },
+    plain,
+  );
+  const outboundRecord: fc.Arbitrary<OutboundRecord> = fc.record(
+    {
+      kind: fc.constant('outbound' as const),
+      key: number.map(key),
+      state: fc.constant('queued' as const),
+      worker: fc.option(fc.constant(workerName('w')), { nil: undefined }),
+      messageId: text,
+      responseTo: text,
+      directive: text,
+      metadata,
+      content,
+      destination: fc.oneof(
+        fc.constant({ kind: 'data-out' as const }),
+        text.map((url) => ({ kind: 'url' as const, url })),
+        topic.map((each) => ({ kind: 'topic' as const, ...each })),
+      ),
+      idKey: fc.option(text, { nil: undefined }),
+      arrivedAt: number,
+      attempts: fc.nat(),
+      dueAt: fc.nat(),
+    },
+    plain,
+  );
+
+  it('give the same record back', () => {
+    fc.assert(
+      fc.property(fc.oneof(inboundRecord, outboundRecord), (record) => {
+        assert.deepEqual(decodeRecord(encodeRecord(record), '/state/content'), record);
+      }),
+    );
+  });
+
+  it('are known when a bit of them is flipped or their end is missing', () => {
+    fc.assert(
+      fc.property(inboundRecord, fc.nat(), fc.nat({ max: 7 }), (record, at, bit) => {
+        const encoded = encodeRecord(record);
+        const flipped = Buffer.from(encoded);
+        const index = at % encoded.length;
+        flipped[index] = (flipped[index] ?? 0) ^ (1 << bit);
+        assert.equal(decodeRecord(flipped, '/state/content'), undefined);
+        assert.equal(decodeRecord(encoded.subarray(0, index), '/state/content'), undefined);
+      }),
+    );
+  });
+});
+
+describe('the keys of records', () => {
+  it('are not given out twice after a start, though the commit that reserved them failed', async () => {
+    const clock = new FakeClock();
+    const journal = new FaultyJournal();
+    await journal.open();
+    await using dir = await tempDir();
+    const scope = new AbortController();
+    const open = async (): Promise<Ledger> => {
+      const files = new ContentFiles(dir.path);
+      const ledger = new Ledger(journal, files, clock, silentLog, { limit: 2 ** 30, reserve: 0 });
+      await ledger.open(scope.signal);
+      return ledger;
+    };
+    const first = await open();
+    journal.fails = () => true;
+    await assert.rejects(first.commit(first.nextKey().changes));
+    journal.fails = () => false;
+    const used = first.nextKey();
+    await first.commit(used.changes);
+    const second = await open();
+    assert.ok(second.nextKey().key > used.key);
+    await settle();
+    scope.abort();
+  });
+});
