@@ -141,7 +141,15 @@ function withUser(proxy: URL, credentials: Credentials): URL {
 }
 
 function userOf(url: URL): string | undefined {
-  return url.username === '' ? undefined : `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  return url.username === '' ? undefined : `${decoded(url.username)}:${decoded(url.password)}`;
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a lone % in a password is meant as it stands
+  }
 }
 
 function withoutUserInfo(address: string): string {

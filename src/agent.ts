@@ -22,7 +22,7 @@ import { Dispatcher } from './dispatcher/index.js';
 import { readCanonicalFacts, systemSources, TagsFile } from './facts/index.js';
 import type { Log } from './log/log.js';
 import type { ClientId } from './message/index.js';
-import { ProcessManager, type Cgroups, type SettingsOutcome } from './process/index.js';
+import { createWayCheck, ProcessManager, Users, type Cgroups, type SettingsOutcome } from './process/index.js';
 import { createUrlPolicy, DataProcessor } from './processor/index.js';
 import { MessageRouter, subscriptionsOf } from './router/index.js';
 import { systemClock, type Clock, type Millis, type Random } from './time.js';
@@ -66,12 +66,15 @@ export class Agent {
   readonly #serving = new AbortController();
   #settings: Settings;
   #credentials: Credentials;
+  #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
 
   /** Makes the parts and touches nothing. Throws `config.invalid` or `config.no_broker` for settings that cannot be. */
   constructor(private readonly options: AgentOptions) {
     const { settings, clientId, version, log, clock = systemClock, random = Math.random } = options;
     const shared = { clock, random };
+    const users = new Users();
+    const wayProblem = createWayCheck(options.agentUser.uid, users);
     this.#log = log;
     this.#settings = settings;
     this.#credentials = options.credentials;
@@ -79,6 +82,7 @@ export class Agent {
 
     this.store = new Datastore({
       ...storeSettings(settings),
+      wayProblem,
       journal: options.journal ?? new LmdbJournal(join(settings.stateDir, 'journal')),
       clock,
       log: log.child({ part: 'datastore' }),
@@ -120,6 +124,7 @@ export class Agent {
     this.dispatcher = new Dispatcher({
       ...shared,
       runtimeDir: settings.runtimeDir,
+      wayProblem,
       store: this.store,
       agentConfig: () => configForWorkers(this.#settings, clientId),
       limits: dispatchLimits(settings),
@@ -138,6 +143,7 @@ export class Agent {
         clientId: () => clientId,
       },
       agent: options.agentUser,
+      users,
       workerUser: settings.workerUser,
       settings: (name) => this.#workerSettings(name),
       prepare: (request) => this.dispatcher.prepare(request),
@@ -186,20 +192,26 @@ export class Agent {
    * the broker. What the journal held goes on where it stood. Throws `state.*`, `runtime.*`; then nothing is left open.
    */
   async start(): Promise<void> {
-    const scope = this.#scope.signal;
+    this.#starting ??= this.#start(this.#serving.signal);
     try {
-      await this.store.open();
-      await this.tags.start();
-      await this.dispatcher.start(scope);
-      await this.processor.start();
-      this.store.resume();
-      await this.processes.start(scope);
-      scope.throwIfAborted();
-      await this.router.start();
+      await this.#starting;
     } catch (error) {
       await this.stop(0);
       throw error;
     }
+  }
+
+  /** Ends between two steps when `stop` is called meanwhile. */
+  async #start(scope: AbortSignal): Promise<void> {
+    scope.throwIfAborted();
+    await this.store.open();
+    await this.tags.start();
+    await this.dispatcher.start(scope);
+    await this.processor.start();
+    this.store.resume();
+    await this.processes.start(scope);
+    scope.throwIfAborted();
+    await this.router.start();
   }
 
   /**
@@ -212,7 +224,9 @@ export class Agent {
   }
 
   async #stop(drain: Millis): Promise<void> {
-    this.#serving.abort();
+    this.#serving.abort(new Error('the agent was stopped while it started'));
+    // A step under way is let through, so that nothing is opened behind our back; who called `start` hears the reason.
+    await this.#starting?.catch(() => undefined);
     await this.dispatcher.drain(drain);
     await this.processes.stop(drain);
     await this.dispatcher.stop(0);

@@ -15,8 +15,9 @@ import {
   type Settings,
   type Surroundings,
 } from '../config/index.js';
+import { makePrivateDirectory } from '../datastore/index.js';
 import { createLog, type Log, type ProgramLog } from '../log/index.js';
-import { openCgroups } from '../process/index.js';
+import { createWayCheck, openCgroups, Users } from '../process/index.js';
 import { systemClock } from '../time.js';
 import { VERSION } from '../version.js';
 import { createNotifier, type Notifier } from './notify.js';
@@ -95,6 +96,9 @@ class Daemon {
   async #start(notifier: Notifier): Promise<{ agent: Agent; watch: CredentialWatch }> {
     const { log } = this;
     const { surroundings } = this.options;
+    const agentUser = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+    // Before anything is read from it or written to it: the broker's password and the client id come before the journal.
+    await makePrivateDirectory(this.options.settings.stateDir, createWayCheck(agentUser.uid, new Users()));
     const { settings, credentials, address } = await this.#withBroker(this.options);
     this.#settings = settings;
     const clientId = await resolveClientId({
@@ -108,7 +112,7 @@ class Daemon {
       clientId,
       version: VERSION,
       workerEnvironment: { path: surroundings.path, proxy: surroundings.proxyVariables },
-      agentUser: { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
+      agentUser,
       cgroups: await openCgroups({ log }),
       log,
     });

@@ -11,4 +11,5 @@ export type {
   ReadSettings,
   SettingsOutcome,
 } from './ports.js';
+export { createWayCheck } from './trust.js';
 export { Users } from './users.js';

@@ -98,7 +98,12 @@ export class ProcessManager<S extends ProcessSettings> {
       clock,
       log,
       rescanInterval: options.rescanInterval ?? RESCAN_INTERVAL,
-      onLook: () => this.#evaluate(),
+      onLook: () => {
+        this.#evaluate();
+        this.#retryMended().catch((error: unknown) =>
+          log.warn('worker.config_unreadable', 'the files of workers that wait cannot be read', { error }),
+        );
+      },
     });
   }
 
@@ -316,6 +321,16 @@ export class ProcessManager<S extends ProcessSettings> {
     this.#observed.set(name, { ...state, request });
     this.#evaluate();
     return true;
+  }
+
+  /** Starts those that waited for their file to be mended, once it is; nobody needs to send a SIGHUP. */
+  async #retryMended(): Promise<void> {
+    for (const [name, state] of this.#observed) {
+      if (state.kind !== 'waiting') continue;
+      const outcome = await this.options.settings(name);
+      const runAs = outcome.kind === 'ok' ? await this.#tools?.runAs(outcome.settings) : undefined;
+      if (runAs?.kind === 'ok' && this.#observed.get(name) === state) this.#retry(name);
+    }
   }
 
   /** Lets a worker that does not live be started at once. */

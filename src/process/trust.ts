@@ -5,6 +5,7 @@
 import type { Stats } from 'node:fs';
 import { lstat, readlink } from 'node:fs/promises';
 import { dirname, join, parse, resolve, sep } from 'node:path';
+import type { Users } from './users.js';
 
 /** Who the agent is, and which groups are its user's alone. */
 export interface Trust {
@@ -38,6 +39,9 @@ export async function wayProblem(directory: string, trust: Trust): Promise<strin
   for (;;) {
     const stat = await lstat(at);
     if (stat.isSymbolicLink()) {
+      // In a sticky directory nobody can move it but its owner, who can make it lead elsewhere at any time.
+      const redirected = ownerProblem(at, stat, trust);
+      if (redirected !== undefined) return redirected;
       links += 1;
       if (links > MAX_LINKS) return `${directory} has too many levels of symbolic links`;
       const target = resolve(dirname(at), await readlink(at));
@@ -55,16 +59,25 @@ export async function wayProblem(directory: string, trust: Trust): Promise<strin
   }
 }
 
+/** `wayProblem` for this agent, for parts that keep directories of their own. */
+export function createWayCheck(uid: number, users: Users): (directory: string) => Promise<string | undefined> {
+  return (directory) => wayProblem(directory, { uid, isPrivateGroup: (gid) => users.isPrivateGroup(gid, uid) });
+}
+
 async function writableProblem(path: string, stat: Stats, trust: Trust, isSticky = false): Promise<string | undefined> {
-  if (stat.uid !== 0 && stat.uid !== trust.uid) {
-    return `${path} belongs to user ${stat.uid}, who could change it; give it to root: chown root ${path}`;
-  }
-  if (isSticky) return undefined;
+  const owned = ownerProblem(path, stat, trust);
+  if (owned !== undefined || isSticky) return owned;
   if ((stat.mode & 0o002) !== 0) return `${path} can be written by every user; take that away: chmod o-w ${path}`;
   if ((stat.mode & 0o020) !== 0 && !(await trust.isPrivateGroup(stat.gid))) {
     return `${path} can be written by group ${stat.gid}; take that away: chmod g-w ${path}`;
   }
   return undefined;
+}
+
+function ownerProblem(path: string, stat: Stats, trust: Trust): string | undefined {
+  if (stat.uid === 0 || stat.uid === trust.uid) return undefined;
+  const whose = trust.uid === 0 ? 'root' : `root or to user ${trust.uid}`;
+  return `${path} belongs to user ${stat.uid}, who could change it; give it to ${whose}: chown root ${path}`;
 }
 
 function partsOf(path: string): string[] {
