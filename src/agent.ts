@@ -15,7 +15,14 @@ import {
   tlsOf,
   urlSettings,
 } from './agent-settings.js';
-import { loadWorkerSettings, parseTags, type Credentials, type Settings, type WorkerSettings } from './config/index.js';
+import {
+  isSameCredentials,
+  loadWorkerSettings,
+  parseTags,
+  type Credentials,
+  type Settings,
+  type WorkerSettings,
+} from './config/index.js';
 import { Connection } from './connection/index.js';
 import { Datastore, LmdbJournal, type Journal } from './datastore/index.js';
 import { Dispatcher } from './dispatcher/index.js';
@@ -243,7 +250,9 @@ export class Agent {
    */
   async reload({ settings, credentials }: AgentReload): Promise<void> {
     this.#settings = { ...this.#settings, logLevel: settings.logLevel, drainTimeout: settings.drainTimeout };
-    if (credentials !== undefined) await this.renewCredentials(credentials);
+    if (credentials !== undefined && !isSameCredentials(credentials, this.#credentials)) {
+      await this.renewCredentials(credentials);
+    }
     await this.tags.refresh();
     await this.processes.reload();
     await this.router.linkUp();

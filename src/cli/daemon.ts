@@ -202,7 +202,8 @@ class Daemon {
     }
     if (loaded.kind !== 'ok') return;
     const settings = this.#broker === undefined ? loaded.settings : withBrokerOf(this.#settings, loaded.settings);
-    const checked = await checkCredentials(settings);
+    // From the files that are in use: other names of them need a restart, what stands in them does not.
+    const checked = await checkCredentials(this.#settings);
     if (checked.kind === 'invalid') {
       log.error('config.credentials', 'the new credentials are wrong: nothing was reloaded', {
         problems: checked.problems.map(describeProblem),

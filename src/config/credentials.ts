@@ -4,6 +4,7 @@
  */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { errorText } from '../errors.js';
 import type { Settings } from './load.js';
 import type { Problem } from './problem.js';
@@ -76,6 +77,18 @@ export async function checkCredentials(settings: CredentialSettings, deps: Deps 
     commonName: certificate && commonNameOf(certificate),
   };
   return { kind: 'ok', credentials, warnings };
+}
+
+/** Whether two sets of credentials are the same, byte for byte. */
+export function isSameCredentials(one: Credentials, other: Credentials): boolean {
+  const parts = ({ cert, key, ca, password, proxyCredentials }: Credentials): readonly unknown[] => [
+    cert?.toString('base64'),
+    key?.reveal(),
+    ca.map((each) => each.toString('base64')),
+    password?.reveal(),
+    proxyCredentials?.reveal(),
+  ];
+  return isDeepStrictEqual(parts(one), parts(other));
 }
 
 /** The CN of a certificate's subject, or undefined when it has none. */

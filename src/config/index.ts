@@ -1,4 +1,10 @@
-export { checkCredentials, type CredentialSettings, type Credentials, type CredentialsResult } from './credentials.js';
+export {
+  checkCredentials,
+  isSameCredentials,
+  type CredentialSettings,
+  type Credentials,
+  type CredentialsResult,
+} from './credentials.js';
 export { resolveClientId, type ClientIdOptions } from './client-id.js';
 export { diffSettings, type SettingsDiff } from './diff.js';
 export { renderExample } from './example.js';

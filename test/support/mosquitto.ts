@@ -27,6 +27,8 @@ export interface TlsListener {
   readonly keyFile: string;
   /** Refuse a client without a certificate of this authority. */
   readonly requireClientCertificate?: boolean;
+  /** The common name of the client's certificate is its user name; it stands in the log line of the connect. */
+  readonly identityAsUsername?: boolean;
 }
 
 export interface MosquittoOptions {
@@ -39,8 +41,11 @@ export interface MosquittoOptions {
   readonly secureWebsockets?: TlsListener;
   /** User → password. With it, no anonymous client is let in. */
   readonly users?: Readonly<Record<string, string>>;
-  /** Keep sessions and queues over a restart (also after a kill: they are written at each change). */
-  readonly persistence?: boolean;
+  /**
+   * Keep sessions and queues over a restart: also after a kill, since the whole store is written at each change, which
+   * is slow with many messages; `at-stop` writes it only when the broker is told to stop.
+   */
+  readonly persistence?: boolean | 'at-stop';
   /** More lines of mosquitto.conf, before the listeners. One that names a default below replaces it. */
   readonly config?: readonly string[];
 }
@@ -78,6 +83,8 @@ const DEFAULTS: readonly string[] = [
   'log_type all',
   'connection_messages true',
 ];
+
+const AUTOSAVE: readonly string[] = ['autosave_interval 1', 'autosave_on_changes true'];
 
 interface Listeners {
   readonly port: number;
@@ -215,11 +222,11 @@ async function configuration(directory: string, ports: Listeners, options: Mosqu
     await chmod(file, 0o600);
     lines.push('allow_anonymous false', `password_file ${file}`);
   }
-  if (options.persistence === true) {
+  if (options.persistence !== undefined && options.persistence !== false) {
     const store = join(directory, 'store');
     await mkdir(store, { recursive: true });
     lines.push('persistence true', `persistence_location ${store}/`);
-    lines.push('autosave_interval 1', 'autosave_on_changes true');
+    lines.push(...(options.persistence === true ? AUTOSAVE : []));
   }
   if (ports.port !== 0) lines.push(`listener ${ports.port} 127.0.0.1`);
   if (ports.tlsPort !== 0) lines.push(`listener ${ports.tlsPort} 127.0.0.1`, ...tlsLines(options.tls));
@@ -236,6 +243,7 @@ function tlsLines(tls: TlsListener | undefined): string[] {
     `certfile ${tls.certFile}`,
     `keyfile ${tls.keyFile}`,
     `require_certificate ${tls.requireClientCertificate === true}`,
+    `use_identity_as_username ${tls.identityAsUsername === true}`,
   ];
 }
 

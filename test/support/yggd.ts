@@ -48,6 +48,22 @@ export class Home implements AsyncDisposable {
     await rename(this.path('draft', name), this.path('workers', name));
   }
 
+  /** Makes a program a worker: `ygg worker run` with these flags, `--` and the program with its arguments. */
+  async addRun(name: string, flags: readonly string[], program: readonly string[]): Promise<void> {
+    const words = [process.execPath, join(ROOT, 'dist/ygg.js'), 'worker', 'run', ...flags, '--', ...program];
+    await this.addProgram(name, `#!/bin/sh\nexec ${words.map(quoted).join(' ')}\n`);
+  }
+
+  /** A worker of a few lines of JavaScript, which find the SDK's `serve` and `jsonReply`. */
+  async addSdkWorker(name: string, lines: string): Promise<void> {
+    const sdk = JSON.stringify(join(ROOT, 'dist/worker.js'));
+    await writeFile(this.path('draft', `${name}.mjs`), `import { jsonReply, serve } from ${sdk};\n${lines}\n`);
+    await this.addProgram(
+      name,
+      `#!/bin/sh\nexec ${quoted(process.execPath)} ${quoted(this.path('draft', `${name}.mjs`))}\n`,
+    );
+  }
+
   async writeWorkerFile(name: string, toml: string): Promise<void> {
     await writeFile(this.path('config/workers', `${name}.toml`), toml);
   }
@@ -67,6 +83,11 @@ export class Home implements AsyncDisposable {
   }
 }
 
+/** One word for the shell. */
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
 export interface YggdOptions {
   readonly home: Home;
   /** After the flags of the home. */
@@ -74,6 +95,10 @@ export interface YggdOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** The Node to run it with; default: YGG_TEST_NODE, else this one. */
   readonly node?: string;
+  /** An installed `yggd` to run instead of the one in dist, by its own first line. */
+  readonly program?: string;
+  /** The user (and group) it runs as; needs root. */
+  readonly uid?: number;
 }
 
 export class Yggd implements AsyncDisposable {
@@ -93,10 +118,20 @@ export class Yggd implements AsyncDisposable {
   }
 
   /** Starts the process and waits for nothing. */
-  static spawn({ home, args, env = {}, node = process.env['YGG_TEST_NODE'] ?? process.execPath }: YggdOptions): Yggd {
-    const child = spawn(node, [join(ROOT, 'dist/yggd.js'), ...home.flags, ...args], {
+  static spawn({
+    home,
+    args,
+    env = {},
+    uid,
+    program,
+    node = process.env['YGG_TEST_NODE'] ?? process.execPath,
+  }: YggdOptions): Yggd {
+    const flags = [...home.flags, ...args];
+    const words = program === undefined ? [join(ROOT, 'dist/yggd.js'), ...flags] : flags;
+    const child = spawn(program ?? node, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env['PATH'], ...env },
+      ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     return new Yggd(child);
   }
@@ -124,6 +159,11 @@ export class Yggd implements AsyncDisposable {
       const lines = [...this.log.map((entry) => JSON.stringify(entry)), ...this.other];
       throw new Error(`yggd logged no ${event}:\n${lines.slice(-60).join('\n')}`, { cause });
     }
+  }
+
+  /** Forgets what was logged, so that the next `line` waits for something new. */
+  forget(): void {
+    this.log.length = 0;
   }
 
   /** SIGTERM, and waits for the end; its exit code. */

@@ -117,8 +117,9 @@ suite('the watch over credentials', () => {
     await w.look();
     assert.equal(w.seen.length, 0);
     assert.equal(w.log.lines.length, 1);
-    assert.equal(w.log.lines[0]?.event, 'credentials.kept');
-    assert.match(String(w.log.lines[0]?.fields['problems']), /does not belong to the certificate/);
+    const [line] = w.log.lines;
+    assert.equal(line?.event, 'credentials.kept');
+    assert.match(String(line.fields['problems']), /does not belong to the certificate/);
     await w.put('new', 'new', RENAME);
     await w.look();
     assert.equal(w.seen[0]?.commonName, 'new');

@@ -1,0 +1,74 @@
+/** A broker, the directories of an agent, and the operator's end: what most tests of the whole program begin with. */
+import { startMosquitto, type Mosquitto, type MosquittoOptions } from './mosquitto.js';
+import { Operator } from './operator.js';
+import { Home, Yggd } from './yggd.js';
+
+export interface Bench extends AsyncDisposable {
+  readonly broker: Mosquitto;
+  readonly home: Home;
+  readonly operator: Operator;
+  /** Starts the daemon and waits for nothing; the bench ends it if the test has not. */
+  spawn(args?: readonly string[]): Yggd;
+  /** Starts the daemon and waits until it is ready; the bench ends it if the test has not. */
+  start(args?: readonly string[]): Promise<Yggd>;
+  /** Starts it and waits until the fleet was told of these handlers. */
+  startWith(handlers: readonly string[], args?: readonly string[]): Promise<Yggd>;
+  /** The status that names all these handlers. */
+  handling(handlers: readonly string[]): Promise<void>;
+}
+
+const CLIENT_ID = 'host-1';
+
+/** `await using bench = await makeBench()`. The operator's session outlives a restart of the broker. */
+export async function makeBench(options: MosquittoOptions = {}): Promise<Bench> {
+  const stack: AsyncDisposable[] = [];
+  const release = async (): Promise<void> => {
+    for (const each of stack.splice(0).reverse()) await each[Symbol.asyncDispose]();
+  };
+  try {
+    const broker = await startMosquitto(options);
+    stack.push(broker);
+    const home = await Home.make();
+    stack.push(home);
+    const operator = await Operator.connect(broker.url, CLIENT_ID, {
+      clientId: 'operator',
+      clean: false,
+      properties: { sessionExpiryInterval: 3600 },
+      reconnectPeriod: 50,
+    });
+    stack.push(operator);
+    const launch = (args: readonly string[] = []): Yggd => {
+      const yggd = Yggd.spawn({ home, args: [`--client-id=${CLIENT_ID}`, `--broker=${broker.url}`, ...args] });
+      stack.push(yggd);
+      return yggd;
+    };
+    const start = async (args?: readonly string[]): Promise<Yggd> => {
+      const yggd = launch(args);
+      await yggd.line('agent.ready');
+      return yggd;
+    };
+    const handling = async (handlers: readonly string[]): Promise<void> => {
+      await operator.status(
+        ({ dispatchers }) => handlers.every((handler) => handler in dispatchers),
+        `a status with ${handlers.join(', ')}`,
+      );
+    };
+    return {
+      broker,
+      home,
+      operator,
+      spawn: launch,
+      start,
+      startWith: async (handlers, args) => {
+        const yggd = await start(args);
+        await handling(handlers);
+        return yggd;
+      },
+      handling,
+      [Symbol.asyncDispose]: release,
+    };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
