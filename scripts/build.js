@@ -53,7 +53,13 @@ const missing = [];
 const started = Date.now();
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
-await Promise.all([buildPrograms(), buildLibrary(), buildWorkers(), withTypes ? buildTypes() : undefined]);
+try {
+  await Promise.all([buildPrograms(), buildLibrary(), buildWorkers(), withTypes ? buildTypes() : undefined]);
+} catch (error) {
+  // esbuild and tsc have already told what is wrong, and where.
+  process.stderr.write(`cannot build dist: ${error.message}\n`);
+  process.exit(1);
+}
 for (const file of missing) say(`${isPartial ? 'skipped' : 'missing'}: ${file}`);
 say(`built dist in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 if (missing.length > 0 && !isPartial) process.exitCode = 1;

@@ -32,6 +32,7 @@ const needs = [
     from: 'apt-get install python3-grpcio python3-protobuf',
   },
   { name: 'systemd-analyze', probe: ['systemd-analyze', '--version'], from: 'apt-get install systemd' },
+  { name: 'pkg-config', probe: ['pkg-config', '--version'], from: 'apt-get install pkgconf' },
 ];
 
 // What no package can bring: a facility of the kernel, or another Node, which .ci/run brings along in a run of its own.

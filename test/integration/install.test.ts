@@ -4,7 +4,10 @@ import { existsSync } from 'node:fs';
 import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
+import { mosquittoMissing, startMosquitto } from '../support/mosquitto.js';
+import { contentOf, Operator } from '../support/operator.js';
 import { tempDir } from '../support/temp.js';
+import { Home, Yggd } from '../support/yggd.js';
 
 const ROOT = join(import.meta.dirname, '../..');
 const skip = existsSync(join(ROOT, 'dist/yggd.js')) ? false : 'dist is not built: npm run build';
@@ -72,6 +75,36 @@ suite('an installation', { skip }, () => {
     assert.deepEqual(
       (await readdir(dir.path)).filter((name) => name !== 'state' && name !== 'run'),
       [],
+    );
+  });
+
+  test('serves a broker with the workers that came along', { skip: mosquittoMissing }, async () => {
+    await using dir = await tempDir();
+    install(dir.path);
+    const installed = (...names: string[]): string => join(dir.path, 'usr/local', ...names);
+    await using mosquitto = await startMosquitto();
+    await using operator = await Operator.connect(mosquitto.url, 'installed');
+    await using home = await Home.make();
+    const args = [
+      `--worker-dir=${installed('libexec/yggdrasil')}`,
+      `--broker=${mosquitto.url}`,
+      '--client-id=installed',
+    ];
+    await using yggd = await Yggd.start({ home, program: installed('bin/yggd'), args });
+    await operator.status(({ state }) => state === 'online');
+    const content = '{"big":12345678901234567890, "one":1.0}';
+    for (const directive of ['echo', 'python-echo']) {
+      const answer = await operator.answerTo(await operator.send(directive, content));
+      assert.equal(contentOf(answer), content, directive);
+    }
+    assert.equal(await yggd.stop(), 0);
+    // Nothing of the clone it was built in is used: what an installation asks for lies in it.
+    const packages = await readdir(installed('lib/yggdrasil/node_modules'));
+    assert.ok(packages.includes('lmdb'));
+    assert.deepEqual(
+      packages.filter((name) => ['zod', 'mqtt', 'esbuild', 'typescript', '.bin'].includes(name)),
+      [],
+      'what is bundled is not there twice',
     );
   });
 

@@ -96,6 +96,20 @@ suite('the systemd unit', { skip }, () => {
 });
 
 suite('the pkg-config file', () => {
+  const noTool = spawnSync('pkg-config', ['--version']).status === 0 ? false : 'pkg-config is not installed';
+
+  test('is one that pkg-config takes, with variables a package can build on', { skip: noTool }, async () => {
+    await using dir = await tempDir();
+    const values = { PREFIX: '/opt/agent', VERSION: '1.2.3' };
+    const text = fill(await readFile(join(SYSTEMD, 'yggdrasil.pc'), 'utf8'), values);
+    const file = await put(join(dir.path, 'yggdrasil.pc'), text);
+    assert.deepEqual(run('pkg-config', '--validate', file), { status: 0, text: '' });
+    const ask = (question: string): string => run('pkg-config', question, file).text.trim();
+    assert.equal(ask('--modversion'), '1.2.3');
+    assert.equal(ask('--variable=workerexecdir'), '/opt/agent/libexec/yggdrasil');
+    assert.equal(ask('--variable=workerconfdir'), '/etc/yggdrasil/workers');
+  });
+
   test('tells a worker’s package where executables and settings go, in the words of the original', async () => {
     const text = fill(await readFile(join(SYSTEMD, 'yggdrasil.pc'), 'utf8'), {
       PREFIX: '/usr/local',
