@@ -3,6 +3,7 @@
  * (it waits for the broker's own log line), and gone when its scope ends.
  */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -200,10 +201,16 @@ class Process {
     const child = this.#child;
     if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
-    child.kill(signal);
-    // One that stands still does not see SIGTERM before it goes on.
-    child.kill('SIGCONT');
+    const tell = (): void => {
+      child.kill(signal);
+      // One that stands still does not see SIGTERM before it goes on.
+      child.kill('SIGCONT');
+    };
+    tell();
+    // It says that it is running before it begins to listen to SIGTERM, and forgets one that came in between.
+    const again = setInterval(tell, 200);
     await exited;
+    clearInterval(again);
   }
 }
 
@@ -259,19 +266,23 @@ async function freeListeners(options: MosquittoOptions): Promise<Listeners> {
   };
 }
 
-/** Loopback ports on which nobody listens now. */
+/**
+ * Loopback ports on which nobody listens now. Below those that the kernel gives to clients (32768 and up): a broker
+ * that is down for a while must find its port free when it comes back.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const address = server.address();
-    if (address !== null && typeof address === 'object') ports.push(address.port);
+  const ports = new Set<number>();
+  while (ports.size < count) {
+    const port = randomInt(12_000, 32_000);
+    if (await isFree(port)) ports.add(port);
   }
-  for (const server of servers) {
-    server.close();
-    await once(server, 'close');
-  }
-  return ports;
+  return [...ports];
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
 }
