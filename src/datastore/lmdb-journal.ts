@@ -11,6 +11,8 @@ import { END, TABLES, type Change, type Journal, type RangeOptions, type Table }
 export class LmdbJournal implements Journal {
   #root: RootDatabase<Buffer, string> | undefined;
   #tables: Readonly<Record<Table, Database<Buffer, string>>> | undefined;
+  /** Resolves once whoever waits for the latest commit was told. */
+  #latest: Promise<void> = Promise.resolve();
 
   /** `path` is the journal's directory, made when it is missing. */
   constructor(private readonly path: string) {}
@@ -52,7 +54,18 @@ export class LmdbJournal implements Journal {
     await root?.close();
   }
 
-  async commit(changes: readonly Change[]): Promise<void> {
+  /**
+   * In order: when a turn makes more than some thousand changes, LMDB tells of the later ones of a transaction first
+   * (its `batchStartThreshold`), and messages would overtake each other.
+   */
+  commit(changes: readonly Change[]): Promise<void> {
+    const before = this.#latest;
+    const committed = this.#write(changes).finally(() => before);
+    this.#latest = committed.catch(() => undefined);
+    return committed;
+  }
+
+  async #write(changes: readonly Change[]): Promise<void> {
     const tables = this.#open();
     try {
       await this.#root?.batch(() => {
