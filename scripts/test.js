@@ -83,7 +83,8 @@ async function testFiles(roots) {
 
 async function runTests(files) {
   const skippedFile = join(work, 'skipped');
-  const args = ['--import', 'tsx', '--test', '--test-concurrency=2'];
+  // The limit is far above what any file needs: one that never ends is named, and does not hold up the machine for ever.
+  const args = ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=600000'];
   args.push('--test-reporter=spec', '--test-reporter-destination=stdout');
   args.push('--test-reporter=./scripts/skipped-reporter.js', `--test-reporter-destination=${skippedFile}`);
   const env = withCoverage ? { ...process.env, NODE_V8_COVERAGE: join(work, 'coverage') } : process.env;

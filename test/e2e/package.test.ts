@@ -93,37 +93,29 @@ suite('the package', () => {
   });
 
   test('has types that a strict compiler takes, and that tell a mistake', async () => {
-    const code = (handler: string): string => `
-      import { VERSION, type AgentOptions } from 'yggdrasil-agent';
-      import { jsonReply, serve } from 'yggdrasil-agent/worker';
-      export type Names = keyof AgentOptions;
-      export const version: string = VERSION;
-      export const run = (): Promise<void> => serve({ handler: ${handler} }, () => jsonReply({ version }));`;
+    await writeFile(
+      project('main.ts'),
+      `import { VERSION, type AgentOptions } from 'yggdrasil-agent';
+       import { jsonReply, serve } from 'yggdrasil-agent/worker';
+       export type Names = keyof AgentOptions;
+       export const version: string = VERSION;
+       export const run = (): Promise<void> => serve({ handler: 'uptime' }, () => jsonReply({ version }));
+       // @ts-expect-error A handler is text.
+       export const wrong = (): Promise<void> => serve({ handler: 1 }, () => jsonReply({ version }));`,
+    );
     const compilerOptions = {
       target: 'ES2023',
       lib: ['ES2023', 'ESNext.Disposable'],
       module: 'NodeNext',
       strict: true,
     };
-    // The types of our packages are theirs to keep right; ours must not need a package that is not promised.
+    // Our types must not need a package that is not promised: they are looked into as well.
     const more = { noEmit: true, types: ['node'], skipLibCheck: false };
-    const compile = async (): Promise<string> => {
-      const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-      const said = run(process.execPath, [tsc, '-p', project()], { cwd: project() });
-      return said.then(
-        () => '',
-        (error: unknown) => String((error as { stdout: unknown }).stdout),
-      );
-    };
-    const files = ['main.ts'];
-    await writeFile(
-      project('tsconfig.json'),
-      JSON.stringify({ compilerOptions: { ...compilerOptions, ...more }, files }),
-    );
-    await writeFile(project('main.ts'), code("'uptime'"));
-    assert.equal(await compile(), '');
-    await writeFile(project('main.ts'), code('1'));
-    assert.match(await compile(), /main\.ts.*TS2322: Type 'number' is not assignable to type 'string/u);
+    const config = { compilerOptions: { ...compilerOptions, ...more }, files: ['main.ts'] };
+    await writeFile(project('tsconfig.json'), JSON.stringify(config));
+    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
+    const said = await run(process.execPath, [tsc, '-p', project()]).catch((error: unknown) => error);
+    assert.equal((said as { stdout: string }).stdout, '');
   });
 
   test('names each of its packages by one exact version', async () => {

@@ -28,7 +28,8 @@ export async function runYggd(home: Home, args: readonly string[], options: RunO
   const all = isBare ? args : [...home.flags, ...args];
   const child = spawn(process.env['YGG_TEST_NODE'] ?? process.execPath, [join(ROOT, 'dist/yggd.js'), ...all], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'], ...env },
+    // Another user cannot write where the coverage of this one is kept; Node hands the variable on unless it is set.
+    env: { PATH: process.env['PATH'], ...(uid === undefined ? {} : { NODE_V8_COVERAGE: '' }), ...env },
     timeout: PATIENCE_MS,
     killSignal: 'SIGKILL',
     ...(uid === undefined ? {} : { uid, gid: uid }),

@@ -130,7 +130,8 @@ export class Yggd implements AsyncDisposable {
     const words = program === undefined ? [join(ROOT, 'dist/yggd.js'), ...flags] : flags;
     const child = spawn(program ?? node, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'], ...env },
+      // Another user cannot write where the coverage of this one is kept; Node hands the variable on unless it is set.
+      env: { PATH: process.env['PATH'], ...(uid === undefined ? {} : { NODE_V8_COVERAGE: '' }), ...env },
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     return new Yggd(child);

@@ -162,8 +162,8 @@ describe('a disk that is full', () => {
     const failed = large.kind === 'accepted' ? assert.rejects(large.durable) : undefined;
     const small = t.store.accept(inbound('small'));
     if (small.kind === 'accepted') await small.durable;
-    t.store.markDispatching(first);
-    await t.store.delivered(first);
+    // Not `delivered`: that may ride with the commit that fails, and fail with it.
+    await t.store.failedAttempt(first, t.clock.now() + 3_600_000);
     await failed;
     await settle();
     assert.ok(t.fed.includes('small'));
