@@ -62,6 +62,8 @@ export interface Mosquitto extends AsyncDisposable {
   readonly pid: number;
   /** Every log line so far. */
   readonly lines: readonly string[];
+  /** Each log line as it comes. */
+  readonly logged: Signal<string>;
   /** Resolves with the n-th log line (from 1), past or future, that matches. */
   line(pattern: RegExp, n?: number): Promise<string>;
   /** SIGTERM, and waits for the end. Idempotent. */
@@ -124,6 +126,7 @@ function assemble(broker: Process, removeDirectory: () => PromiseLike<void>): Mo
       return broker.pid;
     },
     lines: broker.lines,
+    logged: broker.logged,
     line: (pattern, n) => broker.line(pattern, n),
     stop: () => broker.end('SIGTERM'),
     kill: () => broker.end('SIGKILL'),
@@ -142,7 +145,7 @@ function assemble(broker: Process, removeDirectory: () => PromiseLike<void>): Mo
 
 class Process {
   readonly lines: string[] = [];
-  readonly #logged = new Signal<string>('logged');
+  readonly logged = new Signal<string>('logged');
   #child: ChildProcess | undefined;
 
   constructor(
@@ -171,7 +174,7 @@ class Process {
     const started = this.lines.length;
     createInterface({ input: child.stderr }).on('line', (line) => {
       this.lines.push(line);
-      this.#logged.emit(line);
+      this.logged.emit(line);
     });
     const done = new AbortController();
     const gone = (cause: unknown): void =>
@@ -179,7 +182,7 @@ class Process {
     child.once('error', gone);
     child.once('exit', gone);
     try {
-      await this.#logged.next(done.signal, (line) => / running$/.test(line));
+      await this.logged.next(done.signal, (line) => / running$/.test(line));
     } finally {
       child.removeListener('exit', gone);
     }
@@ -189,7 +192,7 @@ class Process {
     for (;;) {
       const found = this.lines.filter((line) => pattern.test(line))[n - 1];
       if (found !== undefined) return found;
-      await this.#logged.next(new AbortController().signal, (line) => pattern.test(line));
+      await this.logged.next(new AbortController().signal, (line) => pattern.test(line));
     }
   }
 
