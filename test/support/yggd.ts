@@ -145,7 +145,9 @@ export class Yggd implements AsyncDisposable {
   }
 
   get pid(): number {
-    return this.child.pid ?? -1;
+    // No number stands for "none": kill(2) takes -1 for every process there is, and 0 for the test's own group.
+    if (this.child.pid === undefined) throw new Error('yggd was not started');
+    return this.child.pid;
   }
 
   /** The first log line, past or to come, of this event (for which `accept` holds). */
