@@ -5,7 +5,8 @@
  * only then. The library leaves its packages outside. A worker is one file without extension that runs wherever it is
  * copied: Node 20.19 and later see by its syntax that it is a module (no package.json above it may say commonjs).
  *
- * Flags: --no-types skips tsc; --partial makes a missing entry a note instead of a failure.
+ * Flags: --no-types skips tsc; --partial makes a missing entry a note instead of a failure; --fault builds nothing but
+ * build/fault/yggd.js, the daemon with the crash points of src/crash-point.ts in it, which nothing that ships has.
  */
 import { spawn } from 'node:child_process';
 import { chmod, copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -18,6 +19,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(root, 'dist');
 const withTypes = !process.argv.includes('--no-types');
 const isPartial = process.argv.includes('--partial');
+const isFault = process.argv.includes('--fault');
 
 const SHEBANG = '#!/usr/bin/env node';
 const programs = { yggd: 'src/cli/yggd.ts', ygg: 'src/cli/ygg.ts', 'first-use': 'src/cli/first-use.ts' };
@@ -44,6 +46,8 @@ const common = {
   keepNames: true,
   legalComments: 'none',
   logLevel: 'warning',
+  // The statements under this label are crash points.
+  dropLabels: isFault ? [] : ['FAULT'],
   // The SDK by the name its users write.
   alias: { 'yggdrasil-agent/worker': './src/worker/index.ts' },
 };
@@ -51,18 +55,30 @@ const modules = { ...common, format: 'esm', splitting: true, outdir: dist, chunk
 
 const missing = [];
 const started = Date.now();
-await rm(dist, { recursive: true, force: true });
-await mkdir(dist, { recursive: true });
 try {
-  await Promise.all([buildPrograms(), buildLibrary(), buildWorkers(), withTypes ? buildTypes() : undefined]);
+  if (isFault) await buildFaultDaemon();
+  else await buildAll();
 } catch (error) {
   // esbuild and tsc have already told what is wrong, and where.
   process.stderr.write(`cannot build dist: ${error.message}\n`);
   process.exit(1);
 }
 for (const file of missing) say(`${isPartial ? 'skipped' : 'missing'}: ${file}`);
-say(`built dist in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+say(`built ${isFault ? 'build/fault' : 'dist'} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
 if (missing.length > 0 && !isPartial) process.exitCode = 1;
+
+async function buildAll() {
+  await rm(dist, { recursive: true, force: true });
+  await mkdir(dist, { recursive: true });
+  await Promise.all([buildPrograms(), buildLibrary(), buildWorkers(), withTypes ? buildTypes() : undefined]);
+}
+
+async function buildFaultDaemon() {
+  const outdir = join(root, 'build/fault');
+  await rm(outdir, { recursive: true, force: true });
+  const entryPoints = { yggd: programs.yggd };
+  await build({ ...modules, outdir, entryPoints, external: native, banner: { js: commonJsGround } });
+}
 
 async function buildPrograms() {
   const entryPoints = await present(programs);

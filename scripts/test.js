@@ -2,8 +2,9 @@
  * Runs the suite with node:test and tsx, two files at a time, and measures coverage. Says first what the machine lacks,
  * then what was skipped for it, and ends with the runner's closing lines. On CI (CI=true) nothing may be skipped.
  *
- * node scripts/test.js [--no-coverage] [--quick] [PATH...]   A path is a folder of tests or a test file; with paths, or
- * with --no-coverage, coverage is not measured. --quick leaves out the files named *-slow.test.ts.
+ * node scripts/test.js [--no-coverage] [--quick] [--fault [--record]] [PATH...]   A path is a folder of tests or a test
+ * file; with paths, or with --no-coverage, coverage is not measured. --quick leaves out the files named *-slow.test.ts.
+ * --fault runs the long form of test/fault, one file at a time, and prints its table; --record puts that into docs.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
@@ -13,13 +14,15 @@ import process from 'node:process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { transform } from 'esbuild';
+import { readRows, recordTable, tableOf } from './fault-table.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const kinds = ['test/unit', 'test/property', 'test/integration', 'test/e2e'];
+const isFault = process.argv.includes('--fault');
+const kinds = isFault ? ['test/fault'] : ['test/unit', 'test/property', 'test/integration', 'test/e2e', 'test/fault'];
 const paths = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 const isCI = process.env.CI === 'true';
 const isQuick = process.argv.includes('--quick');
-const withCoverage = paths.length === 0 && !process.argv.includes('--no-coverage');
+const withCoverage = !isFault && paths.length === 0 && !process.argv.includes('--no-coverage');
 
 /** What real tests need beside npm's packages: a command that shows it is there, and where it comes from. */
 const needs = [
@@ -46,17 +49,28 @@ const work = await mkdtemp(join(tmpdir(), 'yggdrasil-test-'));
 try {
   for (const need of needs.filter(isMissing)) say(`missing: ${need.name} (${need.from}); what needs it is skipped`);
   const files = await testFiles(paths.length > 0 ? paths : kinds);
+  const began = Date.now();
   const { code, closing, skipped } = await runTests(files);
   for (const { name, reason } of skipped) say(`skipped: ${name}: ${reason}`);
   const unexcused = skipped.filter(({ reason }) => !EXCUSED.test(reason));
   const isSkipWrong = isCI && unexcused.length > 0;
   if (isSkipWrong)
     say(`failed: on CI nothing may be skipped, but these were: ${unexcused.map(({ name }) => name).join('; ')}`);
+  if (isFault) await tellFaults(code === 0, Date.now() - began);
   const isCovered = !withCoverage || code !== 0 || (await reportCoverage());
   for (const line of closing) say(`# ${line}`);
   process.exitCode = code !== 0 ? code : isSkipWrong || !isCovered ? 1 : 0;
 } finally {
   await rm(work, { recursive: true, force: true });
+}
+
+/** The table of a fault run; only one that passed is recorded. */
+async function tellFaults(hasPassed, took) {
+  const rows = await readRows(join(work, 'faults'));
+  for (const line of tableOf(rows)) say(line);
+  if (!hasPassed || !process.argv.includes('--record')) return;
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+  await recordTable(join(root, 'docs/guarantees.md'), rows, { version, took });
 }
 
 function isMissing({ probe: [command, ...args] }) {
@@ -84,10 +98,16 @@ async function testFiles(roots) {
 async function runTests(files) {
   const skippedFile = join(work, 'skipped');
   // The limit is far above what any file needs: one that never ends is named, and does not hold up the machine for ever.
-  const args = ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=600000'];
+  const limit = isFault ? 4 * 3_600_000 : 600_000;
+  const atOnce = isFault ? 1 : 2;
+  const args = ['--import', 'tsx', '--test', `--test-concurrency=${atOnce}`, `--test-timeout=${limit}`];
   args.push('--test-reporter=spec', '--test-reporter-destination=stdout');
   args.push('--test-reporter=./scripts/skipped-reporter.js', `--test-reporter-destination=${skippedFile}`);
-  const env = withCoverage ? { ...process.env, NODE_V8_COVERAGE: join(work, 'coverage') } : process.env;
+  const env = {
+    ...process.env,
+    ...(withCoverage && { NODE_V8_COVERAGE: join(work, 'coverage') }),
+    ...(isFault && { YGG_FAULT: 'long', YGG_FAULT_TABLE: join(work, 'faults') }),
+  };
   const child = spawn(process.execPath, [...args, ...files], { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => child.on('close', (status) => resolve(status ?? 1)));
   const closing = [];

@@ -24,6 +24,8 @@ export interface Book {
   readonly starts: readonly number[];
   /** Ids of messages, in the order in which they were begun. */
   readonly handled: readonly string[];
+  /** Every line about a message (`handle`, and `returned` where the body writes it), with the machine's time. */
+  readonly lines: readonly { readonly word: string; readonly id: string; readonly at: number }[];
   /** Copies that were alive when another one started. */
   readonly overlaps: readonly string[];
 }
@@ -37,6 +39,8 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { endWithError, serve } from ${JSON.stringify(join(ROOT, 'dist/worker.js'))};
 const BOOK = ${JSON.stringify(bookFile(home, name))};
 const write = (line) => appendFileSync(BOOK, line + '\\n');
+/** With the machine's monotonic time in milliseconds, which the ledger compares. */
+const note = (word, id) => write(word + ' ' + id + ' ' + Number(process.hrtime.bigint()) / 1e6);
 const isAlive = (pid) => {
   try {
     return !/^\\d+ \\(.*\\) [ZX]/s.test(readFileSync('/proc/' + pid + '/stat', 'utf8'));
@@ -49,7 +53,7 @@ for (const [, pid] of readFileSync(BOOK, 'utf8').matchAll(/^start (\\d+)$/gm))
   if (pid !== String(process.pid) && isAlive(pid)) write('overlap ' + process.pid + ' found ' + pid);
 ${before}
 await serve({ handler: ${JSON.stringify(handler)}, ${more} }, async (message, context) => {
-  write('handle ' + message.messageId);
+  note('handle', message.messageId);
   ${body}
 }).catch(endWithError);
 `;
@@ -70,8 +74,17 @@ export function readBook(home: Home, name: string): Book {
   const lines = readLines(bookFile(home, name));
   const of = (word: string): string[] =>
     lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
-  return { starts: of('start').map(Number), handled: of('handle'), overlaps: of('overlap') };
+  const messages = lines.flatMap((line) => {
+    const [word = '', id = '', at] = line.split(' ');
+    return (word === 'handle' || word === 'returned') && at !== undefined ? [{ word, id, at: Number(at) }] : [];
+  });
+  const handled = messages.filter(({ word }) => word === 'handle').map(({ id }) => id);
+  return { starts: of('start').map(Number), handled, lines: messages, overlaps: of('overlap') };
 }
+
+/** JavaScript for a body that echoes, and writes down when the agent has taken the result. */
+export const RETURNING_ECHO = `await context.send({ content: message.content, metadata: message.metadata });
+  note('returned', message.messageId);`;
 
 /** The lines of a file, none where there is no file. */
 export function readLines(path: string): string[] {

@@ -8,6 +8,8 @@ export interface Heard {
   readonly topic: string;
   readonly raw: string;
   readonly retain: boolean;
+  /** When, in milliseconds of the machine's monotonic clock. */
+  readonly at: number;
   /** MQTT 5 Correlation Data, as text. */
   readonly correlation?: string;
   readonly type?: string;
@@ -64,7 +66,14 @@ export class Operator implements AsyncDisposable {
       const fields = raw.startsWith('{') ? (JSON.parse(raw) as object) : {};
       const correlation = packet.properties?.correlationData?.toString();
       const more = correlation === undefined ? {} : { correlation };
-      const heard: Heard = { ...fields, topic, raw, retain: packet.retain, ...more };
+      const heard: Heard = {
+        ...fields,
+        topic,
+        raw,
+        retain: packet.retain,
+        at: Number(process.hrtime.bigint()) / 1e6,
+        ...more,
+      };
       operator.heard.push(heard);
       operator.everything.push(heard);
       operator.#hear.emit(heard);
