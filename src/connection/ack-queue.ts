@@ -4,6 +4,7 @@
  * out in one write. A queue belongs to one connection: once closed it writes nothing, so that an acknowledgement that
  * comes late never reaches another connection, where its packet id means another message.
  */
+import { crashPoint } from '../crash-point.js';
 
 /** A received message that is to be acknowledged. */
 export interface PendingAck {
@@ -61,7 +62,9 @@ export class AckQueue {
       bytes.writeUInt16BE(this.#entries[this.#head]?.packetId ?? 0, offset + 2);
     }
     this.#forgetDone();
+    FAULT: crashPoint('puback.before-write');
     this.write(bytes);
+    FAULT: crashPoint('puback.written');
   }
 
   /** The connection has ended: nothing is written any more. */

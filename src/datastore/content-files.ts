@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, readFile, readdir, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { crashPoint } from '../crash-point.js';
 import { AgentError, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content } from '../message/index.js';
 import { makePrivateDirectory } from './lmdb-journal.js';
@@ -42,6 +43,7 @@ export class ContentFiles {
         await handle.close();
       }
       await this.syncDirectory();
+      FAULT: crashPoint('content.file-synced');
       return { kind: 'file', path, size: bytes.length };
     } catch (error) {
       // Half a file on a full disk would stay in the way of what frees it. What cannot be deleted goes at the start.

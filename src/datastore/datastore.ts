@@ -6,6 +6,7 @@
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import type { FileHandle } from 'node:fs/promises';
+import { crashPoint } from '../crash-point.js';
 import { AgentError } from '../errors.js';
 import type { Log } from '../log/log.js';
 import {
@@ -131,6 +132,7 @@ export class Datastore {
       await makePrivateDirectory(stateDir, this.options.wayProblem);
       await this.#lock.acquire();
       await journal.open();
+      FAULT: crashPoint('start.journal-open');
       await this.#checkFormat();
       await this.#files.open();
       await this.#ledger.open(scope.signal);

@@ -5,6 +5,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
+import { crashPoint } from '../crash-point.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { END, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 
@@ -68,6 +69,7 @@ export class LmdbJournal implements Journal {
   async #write(changes: readonly Change[]): Promise<void> {
     const tables = this.#open();
     try {
+      FAULT: crashPoint('journal.before-commit');
       await this.#root?.batch(() => {
         for (const { table, key, value } of changes) {
           // Each put returns the promise of the whole batch; `batch` hands that one out, so these are not awaited.
@@ -75,6 +77,7 @@ export class LmdbJournal implements Journal {
           else void tables[table].put(key, value);
         }
       });
+      FAULT: crashPoint('journal.committed');
     } catch (error) {
       throw new AgentError(
         'journal.write_failed',

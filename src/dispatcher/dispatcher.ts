@@ -5,6 +5,7 @@
  */
 import { status } from '@grpc/grpc-js';
 import { Event, type Data } from '../../protocol/generated/yggdrasil.js';
+import { crashPoint } from '../crash-point.js';
 import { AgentError } from '../errors.js';
 import type { Log } from '../log/log.js';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
@@ -245,6 +246,7 @@ export class Dispatcher {
   /** Takes a worker's result: a receipt only when it is on stable storage. */
   async #accept(name: WorkerName, seat: Seat, data: Data): Promise<void> {
     const { store, clock } = this.options;
+    FAULT: crashPoint('result.received');
     const received = resultFromData(data, this.#limits);
     if (received.kind === 'refused') throw new Refusal(status.INVALID_ARGUMENT, received.reason);
     const { messageId, responseTo, directive, metadata, content } = received;
@@ -265,6 +267,7 @@ export class Dispatcher {
       );
     }
     await accepted.durable;
+    FAULT: crashPoint('result.durable');
     if (accepted.kind === 'accepted') this.dataReturn.emit(accepted.key);
   }
 

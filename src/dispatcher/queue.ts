@@ -4,6 +4,7 @@
  * message is in flight once at most; nothing is called while a death is being judged; every call ends in exactly one of
  * delivered, failed, dead or requeued.
  */
+import { crashPoint } from '../crash-point.js';
 import type { DirectiveKey, MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
 import type { Log } from '../log/log.js';
@@ -209,6 +210,7 @@ export class WorkerQueue {
   }
 
   #call(flight: Flight, content: Buffer): void {
+    FAULT: crashPoint('dispatch.before-call');
     const deadline = this.options.deadline();
     if (deadline !== undefined) {
       flight.answered = new AbortController();
@@ -255,6 +257,7 @@ export class WorkerQueue {
     const { record, lane } = flight;
     switch (verdict.kind) {
       case 'delivered':
+        FAULT: crashPoint('dispatch.receipt');
         lane.setbacks = 0;
         this.#suspects.delete(record.key);
         this.#write(this.#deliver(record));
@@ -278,7 +281,9 @@ export class WorkerQueue {
   }
 
   async #deliver(record: InboundRecord): Promise<void> {
-    if (await this.options.store.delivered(record.key)) this.options.onOutcome(record.key, { kind: 'delivered' });
+    if (!(await this.options.store.delivered(record.key))) return;
+    FAULT: crashPoint('dispatch.delivered');
+    this.options.onOutcome(record.key, { kind: 'delivered' });
   }
 
   async #retry(record: InboundRecord): Promise<void> {

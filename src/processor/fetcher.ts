@@ -3,6 +3,7 @@
  * bounded in all and for each host; each has a job with a scope of its own, which ends when the message does. A fetch
  * that failed is counted in the journal and waits there, holding nothing here. A fault of our own disk counts nothing.
  */
+import { crashPoint } from '../crash-point.js';
 import type { InboundRecord, MessageKey, Content, Failure } from '../message/index.js';
 import { contentSize, readAttributes } from '../message/index.js';
 import type { Log } from '../log/log.js';
@@ -156,6 +157,7 @@ export class Fetcher {
     }
     switch (outcome.kind) {
       case 'fetched':
+        FAULT: crashPoint('fetch.body-written');
         await this.#record(key, outcome.content);
         return;
       case 'final':
@@ -182,6 +184,7 @@ export class Fetcher {
       await this.#discard(content);
       throw error;
     }
+    FAULT: crashPoint('fetch.recorded');
     this.options.onFetched(key);
   }
 

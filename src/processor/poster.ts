@@ -6,6 +6,7 @@
  */
 import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { crashPoint } from '../crash-point.js';
 import { contentSize, type Failure, type OutboundRecord } from '../message/index.js';
 import type { Log } from '../log/log.js';
 import { abortReason, type Clock, type Millis, type Random } from '../time.js';
@@ -114,6 +115,7 @@ export class Poster {
       return;
     }
     store.markSending(record.key);
+    FAULT: crashPoint('post.before-request');
     const outcome = await this.#post(record, url);
     if (outcome === undefined) {
       store.unsend(record.key);
@@ -121,7 +123,9 @@ export class Poster {
     }
     switch (outcome.kind) {
       case 'posted':
+        FAULT: crashPoint('post.answered');
         await store.endOutbound(record.key, 'posted');
+        FAULT: crashPoint('post.recorded');
         return;
       case 'final':
         log.warn('post.refused', 'A result could not be posted and is kept as dead.', {

@@ -3,6 +3,7 @@
  * ends the connection is recorded before it takes effect: its PUBACK may be lost with the link, and it would come back
  * at every connect (CONTRACT 1.9).
  */
+import { crashPoint } from '../crash-point.js';
 import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import {
@@ -176,6 +177,7 @@ export class Commands {
         this.#underWay.delete(messageId);
       }
     }
+    FAULT: crashPoint('command.recorded');
     delivery.ack();
     await flushAcks();
     await act();

@@ -3,6 +3,7 @@
  * as dead (CONTRACT 1.1, 1.2). What finds the store full waits here, unacknowledged, at most `receiveMaximum` of it
  * and in order, until there is room (1.13). Nothing here holds up the next message: deciding is done in one turn.
  */
+import { crashPoint } from '../crash-point.js';
 import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import type { Failure, MessageKey } from '../message/index.js';
@@ -118,6 +119,7 @@ export class Intake {
     };
     let acceptance: Acceptance;
     try {
+      FAULT: crashPoint('intake.parsed');
       acceptance = this.#options.store.accept(message, { isRetained: delivery.retain });
     } catch (error) {
       failed(error);
@@ -125,6 +127,7 @@ export class Intake {
     }
     if (acceptance.kind === 'full') return false;
     acceptance.durable.then(() => {
+      FAULT: crashPoint('intake.durable');
       delivery.ack();
       if (acceptance.kind === 'accepted') {
         this.#counts.accepted += 1;

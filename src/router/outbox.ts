@@ -4,6 +4,7 @@
  * next (CONTRACT 1.10–1.12). One loop takes from the lane and hands to the link, so that reading a body from disk
  * never lets a later result overtake.
  */
+import { crashPoint } from '../crash-point.js';
 import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { encodeData, jsonContent, type Failure, type MessageKey, type OutboundRecord } from '../message/index.js';
@@ -128,6 +129,7 @@ export class Outbox {
       return;
     }
     if (this.#link !== link) return;
+    FAULT: crashPoint('publish.before-write');
     void link.publishHeld(publication).then((outcome) => this.#settle(record, link, outcome));
   }
 
@@ -135,6 +137,7 @@ export class Outbox {
     // A link that ended has put back all it had, and `cut` says no more than that it will end.
     if (this.#link !== link || outcome.kind === 'cut') return;
     this.#landed(record.key);
+    FAULT: crashPoint('publish.acknowledged');
     if (outcome.kind === 'too-large') {
       await this.#end(record.key, {
         code: 'too-large',
@@ -169,6 +172,7 @@ export class Outbox {
     if (failure !== undefined) log.warn('result.dead', `a result is given up: ${failure.text}`, { key });
     try {
       await (failure === undefined ? store.endOutbound(key, 'sent') : store.endOutbound(key, 'dead', failure));
+      FAULT: crashPoint('publish.recorded');
     } catch (error) {
       // The store records it when it can; a crash before that publishes it once more: at least once.
       log.error('result.not_recorded', `cannot record the end of a result: ${errorText(error)}`, { key });
