@@ -1,14 +1,14 @@
 /** A broker, the directories of an agent, and the operator's end: what most tests of the whole program begin with. */
 import { startMosquitto, type Mosquitto, type MosquittoOptions } from './mosquitto.js';
 import { Operator } from './operator.js';
-import { Home, Yggd } from './yggd.js';
+import { Home, Yggd, type YggdOptions } from './yggd.js';
 
 export interface Bench extends AsyncDisposable {
   readonly broker: Mosquitto;
   readonly home: Home;
   readonly operator: Operator;
   /** Starts the daemon and waits for nothing; the bench ends it if the test has not. */
-  spawn(args?: readonly string[]): Yggd;
+  spawn(args?: readonly string[], more?: Pick<YggdOptions, 'crashPoint' | 'env'>): Yggd;
   /** Starts the daemon and waits until it is ready; the bench ends it if the test has not. */
   start(args?: readonly string[]): Promise<Yggd>;
   /** Starts it and waits until the fleet was told of these handlers. */
@@ -37,8 +37,9 @@ export async function makeBench(options: MosquittoOptions = {}): Promise<Bench> 
       reconnectPeriod: 50,
     });
     stack.push(operator);
-    const launch = (args: readonly string[] = []): Yggd => {
-      const yggd = Yggd.spawn({ home, args: [`--client-id=${CLIENT_ID}`, `--broker=${broker.url}`, ...args] });
+    const launch: Bench['spawn'] = (args = [], more = {}) => {
+      const flags = [`--client-id=${CLIENT_ID}`, `--broker=${broker.url}`, ...args];
+      const yggd = Yggd.spawn({ home, args: flags, ...more });
       stack.push(yggd);
       return yggd;
     };

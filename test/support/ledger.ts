@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { readBook } from './book-worker.js';
-import type { Operator } from './operator.js';
+import type { Heard, Operator } from './operator.js';
 import type { Home } from './yggd.js';
 
 /**
@@ -127,21 +127,30 @@ export class Ledger {
   }
 }
 
-/**
- * Enters what the operator heard and what the worker's book says. A worker whose book has `returned` lines (see
- * `bookWorker`) tells more exactly when a message was out of its hands.
- */
-export function enter(
-  ledger: Ledger,
-  { operator, home, worker }: { operator: Operator; home: Home; worker: string },
-): void {
-  for (const heard of operator.everything) {
-    const id = heard.response_to ?? '';
-    if (heard.type !== 'data' || id === '') continue;
-    ledger.note(heard.metadata?.['status'] === 'error' ? 'refused' : 'published', id, heard.at);
+/** Enters what the operator heard: answers, and error answers. */
+export function enterHeard(ledger: Ledger, heard: Iterable<Heard>): void {
+  for (const { type, response_to: id = '', metadata, at } of heard) {
+    if (type !== 'data' || id === '') continue;
+    ledger.note(metadata?.['status'] === 'error' ? 'refused' : 'published', id, at);
   }
+}
+
+/**
+ * Enters what a worker's book says. One that has `returned` lines (see `bookWorker`) tells more exactly when a message
+ * was out of the worker's hands.
+ */
+export function enterBook(ledger: Ledger, home: Home, worker: string): void {
   for (const { word, id, at } of readBook(home, worker).lines) {
     if (word === 'handle') ledger.note('handled', id, at);
     if (word === 'returned') ledger.note('returned', id, at);
   }
+}
+
+/** Enters both ends. */
+export function enter(
+  ledger: Ledger,
+  { operator, home, worker }: { operator: Operator; home: Home; worker: string },
+): void {
+  enterHeard(ledger, operator.everything);
+  enterBook(ledger, home, worker);
 }

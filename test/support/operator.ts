@@ -37,7 +37,8 @@ export class Operator implements AsyncDisposable {
   readonly heard: Heard[] = [];
   /** All of it, also what was forgotten. */
   readonly everything: Heard[] = [];
-  readonly #hear = new Signal<Heard>('hear');
+  /** Each message as it comes. */
+  readonly hear = new Signal<Heard>('hear');
   #serial = 0;
 
   private constructor(
@@ -76,7 +77,7 @@ export class Operator implements AsyncDisposable {
       };
       operator.heard.push(heard);
       operator.everything.push(heard);
-      operator.#hear.emit(heard);
+      operator.hear.emit(heard);
     });
     await client.subscribeAsync([`${prefix}/${clientId}/control/out`, `${prefix}/${clientId}/data/out`], { qos: 1 });
     return operator;
@@ -87,7 +88,7 @@ export class Operator implements AsyncDisposable {
     const past = this.heard.find(accept);
     if (past !== undefined) return past;
     try {
-      return await this.#hear.next(AbortSignal.timeout(PATIENCE_MS), accept);
+      return await this.hear.next(AbortSignal.timeout(PATIENCE_MS), accept);
     } catch (cause) {
       throw new Error(`waited for ${what}; heard:\n${this.heard.map(({ raw }) => raw.slice(0, 400)).join('\n')}`, {
         cause,

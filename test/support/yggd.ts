@@ -97,6 +97,8 @@ export interface YggdOptions {
   readonly node?: string;
   /** An installed `yggd` to run instead of the one in dist, by its own first line. */
   readonly program?: string;
+  /** Dies at this crash point (`label` or `label:pass`, src/crash-point.ts); runs the build that has them. */
+  readonly crashPoint?: string;
   /** The user (and group) it runs as; needs root. */
   readonly uid?: number;
 }
@@ -124,14 +126,21 @@ export class Yggd implements AsyncDisposable {
     env = {},
     uid,
     program,
+    crashPoint,
     node = process.env['YGG_TEST_NODE'] ?? process.execPath,
   }: YggdOptions): Yggd {
     const flags = [...home.flags, ...args];
-    const words = program === undefined ? [join(ROOT, 'dist/yggd.js'), ...flags] : flags;
+    const build = join(ROOT, crashPoint === undefined ? 'dist/yggd.js' : 'build/fault/yggd.js');
+    const words = program === undefined ? [build, ...flags] : flags;
     const child = spawn(program ?? node, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
       // Another user cannot write where the coverage of this one is kept; Node hands the variable on unless it is set.
-      env: { PATH: process.env['PATH'], ...(uid === undefined ? {} : { NODE_V8_COVERAGE: '' }), ...env },
+      env: {
+        PATH: process.env['PATH'],
+        ...(uid === undefined ? {} : { NODE_V8_COVERAGE: '' }),
+        ...(crashPoint === undefined ? {} : { YGG_CRASH_POINT: crashPoint }),
+        ...env,
+      },
       ...(uid === undefined ? {} : { uid, gid: uid }),
     });
     return new Yggd(child);

@@ -1,0 +1,207 @@
+/**
+ * An agent in a storm: messages of every kind flow through it (small ones, such as need a content file, such whose
+ * content is fetched, such whose result is POSTed, commands that end the link) while a test kills what it likes. Both
+ * ends keep the ledger; `settled` waits until every message that the broker took has an end.
+ */
+import { makeBench, type Bench } from './bench.js';
+import { bookWorker, isRunning, readBook, RETURNING_ECHO } from './book-worker.js';
+import { startServer, type TestServer } from './http.js';
+import { enterBook, enterHeard, Ledger, type Verdict } from './ledger.js';
+import type { MosquittoOptions } from './mosquitto.js';
+import { between } from './seeded.js';
+import type { Random } from '../../src/time.js';
+import type { Yggd } from './yggd.js';
+
+/** Of a message: which way it takes. */
+const KINDS = ['small', 'large', 'fetched', 'fetched large', 'posted'] as const;
+export type Kind = (typeof KINDS)[number];
+
+const HANDLERS = ['book', 'fetch', 'post'] as const;
+const LARGE = 70_000;
+
+export interface StormOptions {
+  readonly random: Random;
+  /** Calls that each worker takes at once; default 1. */
+  readonly concurrency?: number;
+  readonly broker?: MosquittoOptions;
+}
+
+export class Storm implements AsyncDisposable {
+  readonly ledger = new Ledger();
+  readonly #scope = new AbortController();
+  readonly #open = new Set<string>();
+  #wake: () => void = () => undefined;
+  #yggd: Yggd | undefined;
+
+  private constructor(
+    readonly bench: Bench,
+    private readonly server: TestServer,
+    private readonly random: Random,
+  ) {
+    bench.operator.hear.connect(({ type, response_to: id }) => {
+      if (type === 'data' && id !== undefined) this.#ended(id);
+    }, this.#scope.signal);
+    server.seen.connect(({ method, body }) => {
+      if (method !== 'POST') return;
+      this.ledger.note('posted', body.toString());
+      this.#ended(body.toString());
+    }, this.#scope.signal);
+  }
+
+  static async make({ random, concurrency = 1, broker = { persistence: 'at-stop' } }: StormOptions): Promise<Storm> {
+    const server = await startServer(({ method, url }, response) => {
+      response.end(method === 'GET' ? 'x'.repeat(url.endsWith('large') ? LARGE : 10) : '');
+    });
+    const bench = await makeBench(broker);
+    const options = `concurrency: ${concurrency}, `;
+    const answer = `await context.send({ content: String(message.content.length) });
+      note('returned', message.messageId);`;
+    const bodies = {
+      book: { body: `if (message.content.length < 1000) { ${RETURNING_ECHO} } else { ${answer} }`, options },
+      fetch: { body: answer, options: `${options} detachedContent: true` },
+      post: {
+        body: `await context.send({ directive: message.json(), content: message.messageId });
+          note('returned', message.messageId);`,
+        options,
+      },
+    };
+    for (const handler of HANDLERS) {
+      const name = `${handler}-worker`;
+      await bench.home.addProgram(name, bookWorker(bench.home, name, { handler, ...bodies[handler] }));
+    }
+    const storm = new Storm(bench, server, random);
+    try {
+      // What is sent before the agent has a session at the broker is nobody's.
+      await storm.start();
+      await bench.handling(HANDLERS);
+      return storm;
+    } catch (error) {
+      await storm[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** The agent that runs now. */
+  get yggd(): Yggd {
+    if (this.#yggd === undefined) throw new Error('no agent was started');
+    return this.#yggd;
+  }
+
+  /** Messages that have no end yet. */
+  get open(): number {
+    return this.#open.size;
+  }
+
+  /** Starts the agent, to die at a crash point where one is named; resolves when it is ready, or dead. */
+  async start(crashPoint?: string): Promise<Yggd> {
+    const args = [`--content-hosts=${this.server.origin}`, '--mqtt-reconnect-delay=100ms'];
+    const yggd = this.bench.spawn(args, crashPoint === undefined ? {} : { crashPoint });
+    this.#yggd = yggd;
+    await Promise.race([yggd.line('agent.ready').catch(() => undefined), yggd.ended]);
+    return yggd;
+  }
+
+  /** Sends one message by chance, most of them small. */
+  sendAny(): void {
+    const dice = this.random();
+    this.send(dice < 0.8 ? 'small' : (KINDS[between(this.random, 1, KINDS.length - 1)] ?? 'small'));
+  }
+
+  send(kind: Kind): void {
+    const { operator } = this.bench;
+    const id = operator.newId();
+    const { origin } = this.server;
+    const [directive, content] = {
+      small: ['book', `"${id}"`],
+      large: ['book', `"${'x'.repeat(LARGE)}"`],
+      fetched: ['fetch', `"${origin}/small"`],
+      'fetched large': ['fetch', `"${origin}/large"`],
+      posted: ['post', `"${origin}/post"`],
+    }[kind] as [string, string];
+    this.ledger.note('sent', id);
+    this.#open.add(id);
+    // A broker that was killed has this one again from the operator's own store, when it is back.
+    operator.send(directive, content, { id }).then(
+      () => this.ledger.note('taken', id),
+      () => undefined,
+    );
+  }
+
+  /**
+   * Keeps an agent running from now on: one that dies is followed by the next, to die at a crash point where
+   * `crashPoint` names one. The function it returns ends that; the agent that runs then stays.
+   */
+  keepAlive(crashPoint: () => string | undefined, died: () => void): () => Promise<void> {
+    const scope = new AbortController();
+    this.#scope.signal.addEventListener('abort', () => scope.abort());
+    const ended = new Promise<'ended'>((resolve) => scope.signal.addEventListener('abort', () => resolve('ended')));
+    const work = async (): Promise<void> => {
+      while ((await Promise.race([this.yggd.ended, ended])) !== 'ended') {
+        died();
+        await this.ledger.harm('agent', () => this.start(crashPoint()));
+      }
+    };
+    const done = work();
+    return async () => {
+      scope.abort();
+      await done;
+    };
+  }
+
+  /** The agent ends the link and begins it anew: its PUBACK for that command may be lost. */
+  async reconnect(): Promise<void> {
+    await this.ledger.harm('link', async () => {
+      await this.bench.operator.command('reconnect', { delay: 0 });
+    });
+  }
+
+  /** Resolves when so few messages are without an end. */
+  async until(left: number): Promise<void> {
+    while (this.#open.size > left) {
+      const progress = new Promise<void>((resolve) => (this.#wake = resolve));
+      const late = AbortSignal.timeout(PATIENCE_MS);
+      const isLate = new Promise<'late'>((resolve) => late.addEventListener('abort', () => resolve('late')));
+      if ((await Promise.race([progress, isLate])) !== 'late') continue;
+      const some = [...this.#open].slice(0, 5).join(', ');
+      throw new Error(`${this.#open.size} messages have no end, and none came for ${PATIENCE_MS} ms: ${some} …`);
+    }
+  }
+
+  /** kill -9 of the agent; the next one is the caller's to start. */
+  async killAgent(): Promise<void> {
+    await this.yggd.kill();
+  }
+
+  /** kill -9 of one of the workers that run, by chance. False when none does. */
+  killWorker(): boolean {
+    const { home } = this.bench;
+    const pids = HANDLERS.flatMap((handler) => readBook(home, `${handler}-worker`).starts).filter(isRunning);
+    const pid = pids[between(this.random, 0, Math.max(0, pids.length - 1))];
+    if (pid === undefined) return false;
+    process.kill(pid, 'SIGKILL');
+    return true;
+  }
+
+  /** Enters what the books say, and judges: nothing is lost, and each repetition is excused. */
+  judge(): Verdict {
+    const { home, operator } = this.bench;
+    enterHeard(this.ledger, operator.everything);
+    for (const handler of HANDLERS) enterBook(this.ledger, home, `${handler}-worker`);
+    const overlaps = HANDLERS.flatMap((handler) => readBook(home, `${handler}-worker`).overlaps);
+    if (overlaps.length > 0) throw new Error(`two copies of a worker ran at once: ${overlaps.join('; ')}`);
+    return this.ledger.assertSound();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#scope.abort();
+    await this.bench[Symbol.asyncDispose]();
+    await this.server[Symbol.asyncDispose]();
+  }
+
+  #ended(id: string): void {
+    if (this.#open.delete(id)) this.#wake();
+  }
+}
+
+/** No message came to its end for so long: then something is stuck. */
+const PATIENCE_MS = 60_000;
