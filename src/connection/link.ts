@@ -61,7 +61,8 @@ export class Link {
   readonly #client: MqttClient;
   readonly #acks: AckQueue;
   readonly #scope = new Scope();
-  readonly #pending = new Set<(error: Error) => void>();
+  /** Publications without an answer: how each is rejected, and its size. */
+  readonly #pending = new Map<(error: Error) => void, number>();
   #session: Session | undefined;
   #hasAnswered = false;
   #isEnding = false;
@@ -97,7 +98,7 @@ export class Link {
     const limit = Math.min(session.maximumPacketSize ?? LARGEST_PACKET, LARGEST_PACKET);
     if (size > limit) return Promise.resolve({ kind: 'too-large', size, limit });
     return new Promise((resolve, reject) => {
-      this.#pending.add(reject);
+      this.#pending.set(reject, size);
       const retain = options.retain === true && session.retainAvailable;
       this.#client.publish(topic, payload, { qos, retain, ...(properties && { properties }) }, (error) => {
         if (!this.#pending.delete(reject)) return;
@@ -176,7 +177,7 @@ export class Link {
     this.#scope.end();
     this.#acks.close();
     this.#failure ??= closedFailure(this.#error, this.#options.broker, this.#hasAnswered);
-    const pending = [...this.#pending];
+    const pending = [...this.#pending.keys()];
     this.#pending.clear();
     for (const reject of pending) reject(this.#closedError());
     this.#client.removeAllListeners();
@@ -196,6 +197,7 @@ export class Link {
         clock: this.#options.clock,
         lastReceived: () => this.#stream.lastReceived,
         lastSent: () => this.#stream.lastSent,
+        largestPending: () => Math.max(0, ...this.#pending.values()),
         ping: () => this.#stream.write(PINGREQ),
         onDead: () => this.#onSilence(),
       },
@@ -231,8 +233,9 @@ export class Link {
   }
 
   #onSilence(): void {
-    const { broker, keepalive } = this.#options;
-    const text = `${broker.text} was silent for ${Math.round((keepalive * 1.5) / 1000)} s: the connection is taken for dead.`;
+    const { broker, clock } = this.#options;
+    const seconds = Math.round((clock.monotonic() - this.#stream.lastReceived) / 1000);
+    const text = `${broker.text} was silent for ${seconds} s: the connection is taken for dead.`;
     this.destroy(failure('keepalive', broker, text));
   }
 

@@ -97,6 +97,7 @@ test('the keepalive pings after half an interval of silence, and takes one and a
   let received = 0;
   let sent = 0;
   let pings = 0;
+  let pending = 0;
   let isDead = false;
   using scope = new Scope();
   keepAlive(
@@ -105,6 +106,7 @@ test('the keepalive pings after half an interval of silence, and takes one and a
       clock,
       lastReceived: () => received,
       lastSent: () => sent,
+      largestPending: () => pending,
       ping: () => {
         pings += 1;
         sent = clock.monotonic();
@@ -124,6 +126,13 @@ test('the keepalive pings after half an interval of silence, and takes one and a
   }
   assert.ok(pings >= 10);
   assert.equal(isDead, false);
+  // A message of ours that takes five minutes at 1 kB/s: until then the broker cannot answer anything.
+  pending = 300_000;
+  received = clock.monotonic();
+  await clock.advance(375_000);
+  assert.equal(isDead, false);
+  pending = 0;
+  received = clock.monotonic();
   await clock.advance(90_000);
   assert.equal(isDead, true);
   assert.equal(clock.pending, 0);
