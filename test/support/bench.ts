@@ -3,12 +3,15 @@ import { startMosquitto, type Mosquitto, type MosquittoOptions } from './mosquit
 import { Operator } from './operator.js';
 import { Home, Yggd, type YggdOptions } from './yggd.js';
 
+/** Another program than the built daemon, or more in its environment. */
+export type HowToSpawn = Pick<YggdOptions, 'env' | 'program' | 'crashPoint'>;
+
 export interface Bench extends AsyncDisposable {
   readonly broker: Mosquitto;
   readonly home: Home;
   readonly operator: Operator;
   /** Starts the daemon and waits for nothing; the bench ends it if the test has not. */
-  spawn(args?: readonly string[], more?: Pick<YggdOptions, 'crashPoint' | 'env'>): Yggd;
+  spawn(args?: readonly string[], how?: HowToSpawn): Yggd;
   /** Starts the daemon and waits until it is ready; the bench ends it if the test has not. */
   start(args?: readonly string[]): Promise<Yggd>;
   /** Starts it and waits until the fleet was told of these handlers. */
@@ -37,9 +40,10 @@ export async function makeBench(options: MosquittoOptions = {}): Promise<Bench> 
       reconnectPeriod: 50,
     });
     stack.push(operator);
-    const launch: Bench['spawn'] = (args = [], more = {}) => {
-      const flags = [`--client-id=${CLIENT_ID}`, `--broker=${broker.url}`, ...args];
-      const yggd = Yggd.spawn({ home, args: flags, ...more });
+    const launch = (args: readonly string[] = [], how: HowToSpawn = {}): Yggd => {
+      // A broker that the test names takes the place of the bench's: a proxy before it, or a list.
+      const door = args.some((arg) => arg.startsWith('--broker=')) ? [] : [`--broker=${broker.url}`];
+      const yggd = Yggd.spawn({ home, args: [`--client-id=${CLIENT_ID}`, ...door, ...args], ...how });
       stack.push(yggd);
       return yggd;
     };

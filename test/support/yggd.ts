@@ -42,6 +42,12 @@ export class Home implements AsyncDisposable {
     await rename(this.path('draft', as), this.path('workers', as));
   }
 
+  /** A program of the test's own that is no worker; its path. */
+  async addDraft(name: string, text: string): Promise<string> {
+    await writeFile(this.path('draft', name), text, { mode: 0o755 });
+    return this.path('draft', name);
+  }
+
   /** Puts a program of the test's own there in one step. */
   async addProgram(name: string, text: string): Promise<void> {
     await writeFile(this.path('draft', name), text, { mode: 0o755 });
