@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { CommandEnvelope, ConnectionStatus, DataEnvelope, EventName, Metadata, OutgoingData } from './envelope.js';
 import { NAME_RULE, parseDirective } from './ids.js';
+import { quoted } from './quoted.js';
 import { isJson, MAX_DEPTH, readObject, valueAt, type JsonFault, type JsonObject, type Span } from './json.js';
 
 /** Why a payload is no envelope; with the ids, where they could be read, so that it can be answered. */
@@ -27,6 +28,9 @@ export const DEFAULT_DECODE_LIMITS: DecodeLimits = { maxDepth: MAX_DEPTH, maxMet
 /** Longest message id accepted, in characters. A UUID has 36. */
 export const MAX_ID_LENGTH = 256;
 
+// eslint-disable-next-line no-control-regex -- control characters are what must not pass into logs and headers
+const CONTROL = /[\u0000-\u001f\u007f]/;
+
 class Misfit extends Error {}
 
 /** Decodes a payload of `data/in`. A missing message id is made; unknown fields and versions are accepted. */
@@ -41,11 +45,11 @@ export function decodeData(
     fields.expectType('data');
     fields.integer('version');
     fields.string('sent');
-    const messageId = fields.messageId() || randomUUID();
+    const messageId = fields.id('message_id') || randomUUID();
     const name = fields.string('directive');
     const directive = parseDirective(name);
     if (directive === undefined) throw new Misfit(`"directive" must be ${NAME_RULE}`);
-    const responseTo = fields.string('response_to');
+    const responseTo = fields.id('response_to');
     const metadata = fields.metadata(limits.maxMetadata);
     return { kind: 'data', envelope: { messageId, responseTo, directive, metadata, content: fields.bytes('content') } };
   } catch (error) {
@@ -62,7 +66,7 @@ export function decodeCommand(
   const fields = new Fields(payload, object);
   try {
     fields.expectType('command');
-    const messageId = fields.messageId();
+    const messageId = fields.id('message_id');
     const content = fields.value('content');
     if (!isRecord(content)) throw new Misfit('"content" must be an object with a command');
     const { command, arguments: given } = content;
@@ -204,9 +208,12 @@ class Fields {
     return this.payload.subarray(span.start, span.end);
   }
 
-  messageId(): string {
-    const id = this.string('message_id');
-    if (id.length > MAX_ID_LENGTH) throw new Misfit(`"message_id" is longer than ${MAX_ID_LENGTH} characters`);
+  /** The rule of the dispatcher too: a message whose id no answer may name could never be answered. */
+  id(name: string): string {
+    const id = this.string(name);
+    if (id.length > MAX_ID_LENGTH || CONTROL.test(id)) {
+      throw new Misfit(`"${name}" must be at most ${MAX_ID_LENGTH} printable characters`);
+    }
     return id;
   }
 
@@ -227,7 +234,7 @@ class Fields {
     const entries: [string, string][] = [];
     for (const [name, at] of inner.members) {
       const text = bytes.toString('utf8', at.start, at.end);
-      if (text.startsWith('{') || text.startsWith('[')) throw new Misfit(`"metadata.${name}" must be text`);
+      if (text.startsWith('{') || text.startsWith('[')) throw new Misfit(`in "metadata", ${quoted(name)} must be text`);
       entries.push([name, text === 'null' ? '' : text.startsWith('"') ? String(JSON.parse(text)) : text]);
     }
     return metadataFrom(entries);

@@ -103,11 +103,18 @@ describe('decodeData', () => {
     assert.match(reason(envelope(',"version":1.5')), /"version" must be an integer/);
     assert.match(reason(envelope(',"sent":5')), /"sent" must be text/);
     assert.match(reason(envelope(',"metadata":[]')), /"metadata" must be an object of text to text/);
-    assert.match(reason(envelope(',"metadata":{"a":{}}')), /"metadata.a" must be text/);
-    assert.match(reason(envelope(',"metadata":{"a":[1]}')), /"metadata.a" must be text/);
+    assert.match(reason(envelope(',"metadata":{"a":{}}')), /in "metadata", "a" must be text/);
+    assert.match(reason(envelope(',"metadata":{"a":[1]}')), /in "metadata", "a" must be text/);
     assert.match(reason(envelope(`,"metadata":{"a":"${'x'.repeat(64 * 1024)}"}`)), /"metadata" is larger than 65536/);
     const long = 'x'.repeat(MAX_ID_LENGTH + 1);
-    assert.match(reason(`{"type":"data","message_id":"${long}","directive":"e"}`), /"message_id" is longer than 256/);
+    assert.match(reason(`{"type":"data","message_id":"${long}","directive":"e"}`), /"message_id" must be at most 256/);
+    // What no answer could name, and what would write lines of its own into a log.
+    assert.match(reason('{"type":"data","message_id":"a\\nb","directive":"e"}'), /"message_id" must be .* printable/);
+    assert.match(reason(envelope(',"response_to":"\\u0000"')), /"response_to" must be .* printable/);
+    assert.match(
+      reason(envelope(',"metadata":{"a\\r\\n\\u202e":[]}')),
+      /^in "metadata", "a\\r\\n\\u202e" must be text$/,
+    );
   });
 
   test('holds the depth and the metadata to the limits it is given', () => {
