@@ -10,9 +10,14 @@ const NAMES_A_PLACE = /(file|path|dir)$/i;
 /** Deeper values are cut: a log line is not a dump, and a value may contain itself. */
 const MAX_DEPTH = 6;
 
-/** A text without the user part of the addresses in it. */
+/** The longest text that is logged, in characters: some of it comes from outside. */
+const MAX_TEXT = 16 * 1024;
+
+/** A text without the user part of the addresses in it, and not longer than a line may be. */
 export function withoutUserInfo(text: string): string {
-  return text.includes('@') ? text.replace(/\b([a-z][a-z0-9+.-]*:\/\/)[^\s/?#"'<>]*@/gi, '$1') : text;
+  const shown = text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
+  // Looks back at the scheme: to look for its beginning would take the square of the length.
+  return shown.includes('@') ? shown.replace(/(?<=[a-z0-9+.-]:\/\/)[^\s/?#"'<>]*@/gi, '') : shown;
 }
 
 /** Fields as plain data without secrets. */
