@@ -13,6 +13,7 @@ import {
   MAX_ID_LENGTH,
   newMessageId,
   parseDirective,
+  quoted,
   type CommandEnvelope,
   type DirectiveKey,
   type EventName,
@@ -119,7 +120,7 @@ export class Commands {
     try {
       await this.#execute(decoded.envelope, delivery);
     } catch (error) {
-      log.error('command.failed', `the command ${command} failed: ${errorText(error)}`, { messageId, command });
+      log.error('command.failed', `the command ${quoted(command)} failed: ${errorText(error)}`, { messageId });
       delivery.ack();
     }
   }
@@ -130,7 +131,7 @@ export class Commands {
     const instruction = instructionOf(envelope);
     switch (instruction.kind) {
       case 'refused':
-        log.warn('command.refused', `the command ${command} is refused: ${instruction.reason}`, { messageId });
+        log.warn('command.refused', `the command ${quoted(command)} is refused: ${instruction.reason}`, { messageId });
         delivery.ack();
         return;
       case 'ping':
