@@ -1,5 +1,6 @@
 /** A broker's address, taken apart: scheme, host, port, and the user that may stand in it (never shown). */
 import { AgentError } from '../errors.js';
+import { quoted } from '../message/quoted.js';
 
 export interface BrokerAddress {
   /** As it is shown and remembered: without user and password. */
@@ -36,7 +37,7 @@ export function parseBrokerAddress(url: string): BrokerAddress {
   if (parsed === undefined || scheme === undefined || parsed.hostname === '')
     throw new AgentError(
       'config.invalid',
-      `the broker ${JSON.stringify(withoutUser(url))} is not an address; write it as mqtt://host:port (or mqtts, ws, wss, tcp, ssl)`,
+      `the broker ${quoted(withoutUser(url))} is not an address; write it as mqtt://host:port (or mqtts, ws, wss, tcp, ssl)`,
     );
   const host = parsed.hostname.replace(/^\[(.*)\]$/, '$1');
   const port = parsed.port === '' ? scheme.port : Number(parsed.port);
@@ -52,9 +53,12 @@ export function parseBrokerAddress(url: string): BrokerAddress {
   };
 }
 
-/** The text of a URL without what stands before the last @ of its authority. */
+/** The text of a URL without what stands before the last @: a password with a slash in it makes no URL, but is one. */
 export function withoutUser(url: string): string {
-  return url.replace(/^([^/]*\/\/)?[^/]*@/, '$1');
+  const at = url.lastIndexOf('@');
+  if (at < 0) return url;
+  const scheme = /^[a-z][a-z0-9+.-]{0,31}:\/\//i.exec(url)?.[0] ?? '';
+  return scheme.length > at ? url : scheme + url.slice(at + 1);
 }
 
 function decoded(part: string): string | undefined {
