@@ -7,6 +7,7 @@ import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { NAME_RULE, parseClientId, type ClientId } from '../message/ids.js';
+import { quoted } from '../message/quoted.js';
 
 export interface ClientIdOptions {
   /** The setting `client-id`. */
@@ -35,7 +36,7 @@ function clientId(text: string, source: string): ClientId {
   if (id !== undefined) return id;
   throw new AgentError(
     'config.invalid',
-    `${source} is ${JSON.stringify(text)}, which cannot be a client id (${NAME_RULE}): set \`client-id\``,
+    `${source} is ${quoted(text)}, which cannot be a client id (${NAME_RULE}): set \`client-id\``,
     {
       source,
     },

@@ -3,6 +3,7 @@
  * where it stands.
  */
 import { AgentError, type ErrorCode } from '../errors.js';
+import { printable } from '../message/quoted.js';
 
 export interface Problem {
   readonly code: ErrorCode;
@@ -15,10 +16,15 @@ export interface Problem {
   readonly column?: number;
 }
 
+/** What is shown of a problem and of its place, in characters: both may quote what somebody wrote. */
+const LONGEST_TEXT = 800;
+const LONGEST_PLACE = 200;
+
 /** One line for a person: `/etc/yggdrasil/config.toml:3: …`. */
 export function describeProblem(problem: Problem): string {
   const place = [problem.source, problem.line, problem.column].filter((part) => part !== undefined).join(':');
-  return place === '' ? problem.text : `${place}: ${problem.text}`;
+  const text = printable(problem.text, LONGEST_TEXT);
+  return place === '' ? text : `${printable(place, LONGEST_PLACE)}: ${text}`;
 }
 
 /** All problems as one error, with the code of the first. */
@@ -27,8 +33,13 @@ export function problemsError(problems: readonly Problem[]): AgentError {
   return new AgentError(code, problems.map(describeProblem).join('\n'), { problems: problems.length });
 }
 
+/** Longer than any name there is, with room for mistakes. */
+const LONGEST_WORD = 100;
+
 /** The entry of `names` that is nearest to `word`, or undefined when none is near enough to be meant. */
 export function nearestName(word: string, names: Iterable<string>): string | undefined {
+  // Nobody means a short name by so long a word, and the distance costs their product.
+  if (word.length > LONGEST_WORD) return undefined;
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const name of names) {

@@ -4,6 +4,7 @@
  */
 import { parse, TomlDate, TomlError } from 'smol-toml';
 import { errnoOf, errorText } from '../errors.js';
+import { printable, quoted } from '../message/quoted.js';
 import type { Problem } from './problem.js';
 
 export type ReadText = (path: string) => Promise<string>;
@@ -66,12 +67,15 @@ export function parseToml(text: string, source: string): TomlFile {
 
 /** What kind of thing a TOML value is, for messages. */
 export function describeToml(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'string') return quoted(value, LONGEST_VALUE);
   if (value instanceof TomlDate) return `the date ${value.toISOString()}`;
-  if (Array.isArray(value)) return `the list ${JSON.stringify(value, bigintText)}`;
+  if (Array.isArray(value)) return `the list ${printable(JSON.stringify(value, bigintText), LONGEST_VALUE)}`;
   if (typeof value === 'object' && value !== null) return 'a table';
   return String(value);
 }
+
+/** How much of a value is shown, in characters. */
+const LONGEST_VALUE = 256;
 
 function bigintText(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? value.toString() : value;

@@ -5,6 +5,7 @@
  */
 import { isIP } from 'node:net';
 import { AgentError } from '../errors.js';
+import { quoted } from '../message/quoted.js';
 import { addressKind } from './address.js';
 
 /** What the operator set. */
@@ -53,11 +54,13 @@ export function createUrlPolicy(settings: UrlSettings): UrlPolicy {
     return value === undefined ? [] : [value];
   };
   const entries = settings.contentHosts?.flatMap((text) =>
-    parsed(text, parseEntry, `content-hosts: "${text}" is no host, host:port or origin such as http://host:8080`),
+    parsed(text, parseEntry, `content-hosts: ${quoted(text)} is no host, host:port or origin such as http://host:8080`),
   );
   const dataHost = settings.dataHost?.trim() || undefined;
   const [dataPlace] =
-    dataHost === undefined ? [] : parsed(dataHost, parsePlace, `data-host: "${dataHost}" is no host or host:port`);
+    dataHost === undefined
+      ? []
+      : parsed(dataHost, parsePlace, `data-host: ${quoted(dataHost)} is no host or host:port`);
   if (problems.length > 0) throw new AgentError('config.invalid', problems.join('; '));
   const brokerHosts = (settings.brokers ?? []).map(hostOfBroker).filter((host) => host !== undefined);
   return { entries, dataHost: dataPlace, brokerHosts: new Set(brokerHosts) };
