@@ -80,13 +80,13 @@ export function selectCommand(commands: ReadonlyMap<string, Command>, content: u
   const parsed = request.safeParse(content);
   if (!parsed.success) {
     const form = 'the content must be {"command": NAME, "arguments": {NAME: VALUE, …}}';
-    return { kind: 'refused', code: 'malformed', problem: `${form}: ${z.prettifyError(parsed.error)}` };
+    return { kind: 'refused', code: 'malformed', problem: form };
   }
   const asked = parsed.data.command;
   const chosen = commands.get(asked);
   if (chosen === undefined) {
     const known = [...commands.keys()].join(', ') || 'none';
-    return refuse('unknown-command', `there is no command "${asked.slice(0, 64)}" here; known: ${known}`);
+    return refuse('unknown-command', `there is no command ${shown(asked)} here; known: ${known}`);
   }
   return fill(asked, chosen, new Map(Object.entries(parsed.data.arguments ?? {})));
 }
@@ -94,7 +94,7 @@ export function selectCommand(commands: ReadonlyMap<string, Command>, content: u
 function fill(asked: string, chosen: Command, given: ReadonlyMap<string, string | number>): Selection {
   const declared = new Map(Object.entries(chosen.arguments));
   for (const key of given.keys()) {
-    if (!declared.has(key)) return refuse('bad-arguments', `command "${asked}" has no argument "${key.slice(0, 64)}"`);
+    if (!declared.has(key)) return refuse('bad-arguments', `command "${asked}" has no argument ${shown(key)}`);
   }
   const values = new Map<string, string>();
   for (const [key, rules] of declared) {
@@ -142,6 +142,11 @@ function compile(pattern: string): RegExp | undefined {
     // A SyntaxError: the caller reports it with the argument's name.
     return undefined;
   }
+}
+
+/** A name that came from outside: short, and of the characters that a name of ours may have, more or less. */
+function shown(text: string): string {
+  return JSON.stringify(text.slice(0, 64)).replace(/[^\x20-\x7e]/g, '?');
 }
 
 function refuse(code: 'unknown-command' | 'bad-arguments', problem: string): Selection {
