@@ -1,8 +1,9 @@
 /**
  * Spawns one worker: a session and process group of its own, cwd /, nothing on stdin, and says in words why it could
- * not.
+ * not. What runs is what was examined: the file is looked at once more in the turns before and after the spawn.
  */
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { statSync, type BigIntStats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { errnoOf, errorText } from '../errors.js';
@@ -12,6 +13,8 @@ export type WorkerChild = ChildProcessByStdio<null, Readable, Readable>;
 
 export interface LaunchRequest {
   readonly path: string;
+  /** Of the file that was found fit to run. */
+  readonly identity: string;
   readonly args: readonly string[];
   readonly environment: Record<string, string>;
   readonly uid: number | undefined;
@@ -31,12 +34,18 @@ type FirstLine =
 const BUSY_DELAY: Millis = 100;
 const BUSY_TRIES = 50;
 
+/** When it differs, it is another executable, or its owner or mode has changed. */
+export function identityOf({ dev, ino, size, mtimeNs, mode, uid, gid }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, mode, uid, gid].join(':');
+}
+
 /** Spawns, unless `scope` has ended. The child's events have not been emitted yet when this resolves. */
 export async function launch(request: LaunchRequest, clock: Clock, scope: AbortSignal): Promise<Launched> {
   const head = await firstLine(request.path);
   if (head.kind === 'failed') return head;
   for (let tries = 1; ; tries++) {
     if (scope.aborted) return { kind: 'cancelled' };
+    if (!isUnchanged(request)) return changed(request);
     try {
       const child = spawn(request.path, request.args, {
         detached: true,
@@ -46,7 +55,11 @@ export async function launch(request: LaunchRequest, clock: Clock, scope: AbortS
         ...(request.uid === undefined ? {} : { uid: request.uid }),
         ...(request.gid === undefined ? {} : { gid: request.gid }),
       });
-      if (child.pid !== undefined) return { kind: 'spawned', child, pid: child.pid };
+      if (child.pid !== undefined) {
+        if (isUnchanged(request)) return { kind: 'spawned', child, pid: child.pid };
+        endGroup(child.pid);
+        return changed(request);
+      }
       const error = await new Promise<Error>((resolve) => child.once('error', resolve));
       return failed(request, head.interpreter, error);
     } catch (error) {
@@ -54,6 +67,25 @@ export async function launch(request: LaunchRequest, clock: Clock, scope: AbortS
     }
     await sleep(clock, BUSY_DELAY, scope).catch(() => undefined); // The loop looks at the scope.
   }
+}
+
+/** In this turn, so that nothing of ours comes between it and the spawn. */
+function isUnchanged({ path, identity }: LaunchRequest): boolean {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat !== undefined && identityOf(stat) === identity;
+}
+
+/** Ends what was started, whatever it was, with what it may have started. */
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+function changed({ path }: LaunchRequest): Launched {
+  return { kind: 'failed', reason: `${path} was changed while it was being started` };
 }
 
 /**

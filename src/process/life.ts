@@ -22,6 +22,8 @@ import { aborted, endTree, enterCgroup, sweepTree, type Tree } from './tree.js';
 export interface LifeTools<S extends ProcessSettings> {
   readonly settings: ReadSettings<S>;
   readonly prepare: Prepare<S>;
+  /** What is wrong with the executable now, or undefined. */
+  readonly problem: (candidate: Candidate) => Promise<string | undefined>;
   readonly runAs: (settings: S) => Promise<RunAs>;
   readonly environment: EnvironmentBase;
   readonly cgroups: Cgroups | undefined;
@@ -52,6 +54,8 @@ export class WorkerLife<S extends ProcessSettings> {
   settings: S | undefined;
   /** Once it was spawned. */
   pid: number | undefined;
+  /** Who it runs as; undefined: as the agent. */
+  uid: number | undefined;
   /** Wall time. */
   spawnedAt: Millis | undefined;
   /** Of the process that was spawned, once it has died. */
@@ -100,11 +104,13 @@ export class WorkerLife<S extends ProcessSettings> {
     const setup = await this.#setUp();
     if (setup.kind !== 'ready') return setup;
     const { clock, cgroups, environment } = this.tools;
-    const { path, name } = this.candidate;
+    const { path, name, identity } = this.candidate;
     const cgroup = await cgroups?.create(name, setup.settings);
+    this.uid = setup.runAs.uid;
     const launched = await launch(
       {
         path,
+        identity,
         args: setup.settings.args,
         environment: workerEnvironment(environment, setup.address, setup.settings.env),
         uid: setup.runAs.uid,
@@ -131,6 +137,8 @@ export class WorkerLife<S extends ProcessSettings> {
     if (runAs.kind === 'invalid') return { kind: 'invalid', problems: [runAs.problem] };
     if (this.#request !== undefined) return { kind: 'cancelled' };
     const { address } = await this.tools.prepare({ name, settings, uid: runAs.uid, gid: runAs.gid });
+    const problem = await this.tools.problem(this.candidate);
+    if (problem !== undefined) return { kind: 'failed', reason: problem };
     return { kind: 'ready', settings, runAs, address };
   }
 

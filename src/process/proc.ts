@@ -71,6 +71,11 @@ export class Proc {
     return line;
   }
 
+  /** Whether a process is `leader`, in its session, or was started by one of its tree that still runs. */
+  isBelow(pid: number, leader: number): boolean {
+    return this.stat(pid)?.session === leader || this.lineage(pid).has(leader);
+  }
+
   /** Changes at each boot; an empty text where the kernel does not tell. */
   async bootId(): Promise<string> {
     try {

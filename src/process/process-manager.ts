@@ -18,8 +18,10 @@ import { nextWake, plan, type Step } from './plan.js';
 import type { EnvironmentBase, Prepare, ProcessCollection, ProcessSettings, ReadSettings } from './ports.js';
 import { Proc } from './proc.js';
 import { resolveRunAs } from './run-as.js';
+import { problemNow } from './scan.js';
 import { stateAfter, type Candidate, type LifeEnd, type StopRequest, type WorkerState } from './state.js';
 import { StatusBoard } from './status-board.js';
+import type { Trust } from './trust.js';
 import { Users } from './users.js';
 
 export interface ProcessSpawn {
@@ -80,6 +82,8 @@ export class ProcessManager<S extends ProcessSettings> {
   readonly #board: StatusBoard;
   readonly #directory: WorkerDirectory;
   readonly #note: ChildNote;
+  readonly #proc: Proc;
+  readonly #trust: Trust;
   #tools: LifeTools<S> | undefined;
   #starting: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
@@ -89,12 +93,14 @@ export class ProcessManager<S extends ProcessSettings> {
   constructor(private readonly options: ProcessManagerOptions<S>) {
     const users = options.users ?? new Users();
     const { agent, clock, log } = options;
+    this.#proc = options.proc ?? new Proc();
+    this.#trust = { uid: agent.uid, isPrivateGroup: (gid) => users.isPrivateGroup(gid, agent.uid) };
     this.#board = new StatusBoard(options.processes, (name) => this.workerRemoved.emit(name));
     this.#note = new ChildNote(join(options.stateDir, 'children.json'), log);
     this.#directory = new WorkerDirectory({
       workerDir: options.workerDir,
       exclude: new Set(options.exclude),
-      trust: { uid: agent.uid, isPrivateGroup: (gid) => users.isPrivateGroup(gid, agent.uid) },
+      trust: this.#trust,
       clock,
       log,
       rescanInterval: options.rescanInterval ?? RESCAN_INTERVAL,
@@ -141,6 +147,14 @@ export class ProcessManager<S extends ProcessSettings> {
     this.#ask(name, { cause: 'unhealthy', detail: reason });
   }
 
+  /** Whether a process is the worker's: of its user, and the one that was spawned, in its session or below it. */
+  isMember(name: WorkerName, { pid, uid }: { readonly pid: number; readonly uid: number }): boolean {
+    const life = this.#lives.get(name);
+    // Once the leader has died its number may be another's.
+    if (life?.pid === undefined || life.exit !== undefined) return false;
+    return uid === (life.uid ?? this.options.agent.uid) && this.#proc.isBelow(pid, life.pid);
+  }
+
   /** Starts the worker afresh, whatever state it is in. False when there is none of this name. */
   restart(name: WorkerName): boolean {
     if (!this.#observed.has(name)) return false;
@@ -160,7 +174,7 @@ export class ProcessManager<S extends ProcessSettings> {
   async #start(scope: AbortSignal): Promise<void> {
     const { options } = this;
     const { clock, log, agent, workerUser } = options;
-    const proc = options.proc ?? new Proc();
+    const proc = this.#proc;
     const users = options.users ?? new Users();
     const bootId = await proc.bootId();
     const note = await this.#note.read();
@@ -175,6 +189,7 @@ export class ProcessManager<S extends ProcessSettings> {
     this.#tools = {
       settings: options.settings,
       prepare: options.prepare,
+      problem: (candidate) => problemNow(candidate, options.workerDir, this.#trust),
       runAs: ({ user, group }) => resolveRunAs({ user, group, workerUser, agent }, users),
       environment: options.environment,
       cgroups: options.cgroups,

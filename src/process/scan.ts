@@ -4,10 +4,11 @@
  */
 import type { Stats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
-import { dirname, join, sep } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { errnoOf, errorText } from '../errors.js';
 import { NAME_RULE, parseWorkerName, type WorkerName } from '../message/index.js';
 import type { Millis } from '../time.js';
+import { identityOf } from './launch.js';
 import type { Candidate } from './state.js';
 import { fileProblem, wayProblem, type Trust } from './trust.js';
 
@@ -72,6 +73,15 @@ export async function scanWorkers(workerDir: string, exclude: ReadonlySet<string
   }
 }
 
+/** What is wrong with a candidate by now, or undefined: between the look and the start its place may have changed. */
+export async function problemNow(candidate: Candidate, workerDir: string, trust: Trust): Promise<string | undefined> {
+  const way = await wayProblem(workerDir, trust);
+  if (way !== undefined) return way;
+  const found = await examine(dirname(candidate.path), basename(candidate.path), trust);
+  if (found === undefined) return `${candidate.path} is gone`;
+  return 'problem' in found ? found.problem : undefined;
+}
+
 /** Files whose name starts with a dot are somebody's temporary ones. */
 export function isWorkerFile(file: string): boolean {
   return file.endsWith(SUFFIX) && !file.startsWith('.');
@@ -94,8 +104,7 @@ async function examine(directory: string, file: string, trust: Trust): Promise<F
       (await fileProblem(path, plain, trust)) ??
       (dirname(target) === directory ? undefined : await wayProblem(dirname(target), trust));
     if (problem !== undefined) return refuse(problem);
-    const identity = [found.dev, found.ino, found.size, found.mtimeNs, found.mode].join(':');
-    return { name, path, identity, changedAt: changedAt(plain) };
+    return { name, path, identity: identityOf(found), changedAt: changedAt(plain) };
   } catch (error) {
     // It went away between the two looks, as a file does that is just renamed.
     if (errnoOf(error) === 'ENOENT') return undefined;

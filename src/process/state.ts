@@ -12,7 +12,7 @@ import { fullJitter, type Backoff, type Millis, type Random } from '../time.js';
 export interface Candidate {
   readonly name: WorkerName;
   readonly path: string;
-  /** Device, inode, size, mtime and mode: when it differs, it is another executable. */
+  /** From `identityOf`: when it differs, it is another executable. */
   readonly identity: string;
 }
 

@@ -1,14 +1,22 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmod, copyFile, open, writeFile } from 'node:fs/promises';
+import { existsSync, statSync } from 'node:fs';
+import { chmod, copyFile, open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { launch, type Launched, type LaunchRequest } from '../../../src/process/launch.js';
+import { identityOf, launch, type Launched, type LaunchRequest } from '../../../src/process/launch.js';
 import { FakeClock, settle } from '../../support/clock.js';
 import { tempDir } from '../../support/temp.js';
 
+/** As a look at the directory found it; of a file that is not there, none. */
+function identityAt(path: string): string {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? '' : identityOf(stat);
+}
+
 const request = (path: string): LaunchRequest => ({
   path,
+  identity: identityAt(path),
   args: [],
   environment: { PATH: '/usr/bin:/bin' },
   uid: undefined,
@@ -100,4 +108,27 @@ test('an agent that is not root is told that it may not start processes as other
   } finally {
     if (isRoot) process.seteuid?.(0);
   }
+});
+
+test('a file that is not the one that was looked at is not run', async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'x-worker');
+  const ran = join(dir.path, 'ran');
+  await writeFile(path, '#!/bin/sh\nexit 0\n', { mode: 0o755 });
+  const looked = request(path);
+  const swaps: readonly (() => Promise<void>)[] = [
+    async () => {
+      await writeFile(`${path}.new`, `#!/bin/sh\ntouch ${ran}\n`, { mode: 0o755 });
+      await rename(`${path}.new`, path);
+    },
+    () => writeFile(path, `#!/bin/sh\ntouch ${ran}\n`),
+    () => chmod(path, 0o777),
+  ];
+  for (const swap of swaps) {
+    await swap();
+    const outcome = await launch(looked, new FakeClock(), new AbortController().signal);
+    assert.ok(outcome.kind === 'failed');
+    assert.match(outcome.reason, /x-worker was changed while it was being started/);
+  }
+  assert.equal(existsSync(ran), false);
 });
