@@ -133,6 +133,7 @@ export class Agent {
       runtimeDir: settings.runtimeDir,
       wayProblem,
       store: this.store,
+      isPeer: (name, peer) => this.processes.isMember(name, peer),
       agentConfig: () => configForWorkers(this.#settings, clientId),
       limits: dispatchLimits(settings),
       log: log.child({ part: 'dispatcher' }),

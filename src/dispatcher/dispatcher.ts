@@ -12,6 +12,7 @@ import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message
 import { Signal } from '../signal/index.js';
 import type { Clock, Millis, Random } from '../time.js';
 import { resultFromData } from './codec.js';
+import { Door, openPeerReader, type PeerReader } from './peer.js';
 import { decideRegistration } from './plan.js';
 import { DEFAULT_LIMITS } from './ports.js';
 import type {
@@ -20,6 +21,7 @@ import type {
   DispatchSettings,
   DispatchStore,
   Outcome,
+  Peer,
   Preparation,
   ProcessExit,
 } from './ports.js';
@@ -36,6 +38,8 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Whether a process that connected is this worker's, asked where koffi is. Default: whoever gets to the socket is. */
+  readonly isPeer?: (name: WorkerName, peer: Peer) => boolean;
   /** Asked at each GetConfig, so that a reload shows. */
   readonly agentConfig: () => AgentConfig;
   readonly limits?: Partial<DispatchLimits>;
@@ -62,6 +66,8 @@ export class Dispatcher {
   readonly #seats = new Map<WorkerName, Seat>();
   /** Preparations and removals of one worker go one after the other. */
   readonly #turns = new Map<WorkerName, Promise<unknown>>();
+  /** Set by `start`, where the kernel can be asked. */
+  #readPeer: PeerReader | undefined;
   #isStopped = false;
 
   constructor(private readonly options: DispatcherOptions) {
@@ -79,6 +85,7 @@ export class Dispatcher {
   async start(scope: AbortSignal): Promise<void> {
     scope.throwIfAborted();
     await makeWorkersDirectory(this.options.runtimeDir, this.options.wayProblem);
+    if (this.options.isPeer !== undefined) this.#readPeer = await openPeerReader(this.options.log);
   }
 
   /**
@@ -198,8 +205,9 @@ export class Dispatcher {
   }
 
   #newSeat(name: WorkerName, sockets: WorkerSockets, settings: DispatchSettings): Seat {
-    const { store, clock, random, log } = this.options;
+    const { store, clock, random, log, isPeer = (): boolean => true } = this.options;
     const own = log.child({ worker: name });
+    const door = new Door({ read: this.#readPeer, isPeer: (peer) => isPeer(name, peer), clock, log: own });
     const seat: Seat = new Seat(
       {
         name,
@@ -209,9 +217,11 @@ export class Dispatcher {
         random,
         log: own,
         limits: this.#limits,
+        admits: door.admits,
         listen: (path) =>
           serve({
             path,
+            admits: door.admits,
             // Room for the frame around the largest result, so that our own refusal says why.
             maxReceive: this.#limits.resultSize + this.#limits.metadataSize * 2 + 1024 * 1024,
             answerWithin: this.#limits.answerWithin,

@@ -8,6 +8,7 @@ export type {
   Handler,
   NewResult,
   Outcome,
+  Peer,
   Preparation,
   ProcessExit,
   ResultAcceptance,

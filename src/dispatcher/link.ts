@@ -2,7 +2,15 @@
  * The one persistent channel to one incarnation of a worker. It connects, and connects again, by itself; a call is
  * made only while it is connected, so that an error without a status means that the connection broke under the call.
  */
-import { connectivityState, credentials, Metadata, status, type ClientOptions, type ServiceError } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
+import {
+  ChannelCredentials,
+  connectivityState,
+  Metadata,
+  status,
+  type ClientOptions,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { HealthCheckResponse_ServingStatus, HealthClient } from '../../protocol/generated/health.js';
 import { WorkerClient, type Data, type Event } from '../../protocol/generated/yggdrasil.js';
 import type { Clock, Millis } from '../time.js';
@@ -21,12 +29,44 @@ export interface LinkOptions {
   readonly path: string;
   readonly maxReceive: number;
   readonly clock: Clock;
+  /** Whether to speak to whoever listens there: a worker can put a link to another's socket in the place of its own. */
+  readonly admits: (socket: Socket) => boolean;
   /** Called at each connect. */
   readonly onReady: () => void;
 }
 
 /** Breaks a call off; the answer then comes as a status. Does nothing once there was one. */
 export type Cancel = () => void;
+
+/** No encryption, as on any Unix socket; but each connection is looked at before a byte goes out. */
+class CheckedPlain extends ChannelCredentials {
+  readonly #plain = ChannelCredentials.createInsecure();
+
+  constructor(private readonly admits: (socket: Socket) => boolean) {
+    super();
+  }
+
+  override _isSecure(): boolean {
+    return false;
+  }
+
+  override _equals(other: ChannelCredentials): boolean {
+    return other === this;
+  }
+
+  override _createSecureConnector(
+    ...given: Parameters<ChannelCredentials['_createSecureConnector']>
+  ): ReturnType<ChannelCredentials['_createSecureConnector']> {
+    const connector = this.#plain._createSecureConnector(...given);
+    return {
+      waitForReady: () => connector.waitForReady(),
+      getCallCredentials: () => connector.getCallCredentials(),
+      destroy: () => connector.destroy(),
+      connect: (socket) =>
+        this.admits(socket) ? connector.connect(socket) : Promise.reject(new Error('another process listens there')),
+    };
+  }
+}
 
 export class WorkerLink {
   #client: WorkerClient | undefined;
@@ -38,7 +78,7 @@ export class WorkerLink {
 
   /** Begins to connect. */
   open(): void {
-    const secrets = credentials.createInsecure();
+    const secrets = new CheckedPlain(this.options.admits);
     const client = new WorkerClient(`unix:${this.options.path}`, secrets, {
       ...RECONNECT,
       'grpc.max_receive_message_length': this.options.maxReceive,

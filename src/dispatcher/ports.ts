@@ -83,6 +83,12 @@ export interface Preparation {
   readonly gid?: number | undefined;
 }
 
+/** A process at the other end of a socket, as the kernel tells it. */
+export interface Peer {
+  readonly pid: number;
+  readonly uid: number;
+}
+
 /** The end of a worker's process. */
 export interface ProcessExit {
   readonly name: WorkerName;

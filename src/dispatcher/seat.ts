@@ -2,7 +2,7 @@
  * The place one worker has at the dispatcher: its socket and server, what it has registered, the link to its present
  * incarnation, and its queue. Who calls is known by the socket; the pid a worker claims is only logged.
  */
-import type { Server } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
 import type { RegistrationRequest, RegistrationResponse, Event } from '../../protocol/generated/yggdrasil.js';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
 import type { Metadata } from '../message/envelope.js';
@@ -14,9 +14,9 @@ import { WorkerLink } from './link.js';
 import { isAllowed, type RegistrationDecision } from './plan.js';
 import type { DispatchLimits, DispatchSettings, DispatchStore, Outcome, ProcessExit } from './ports.js';
 import { WorkerQueue } from './queue.js';
-import { closeServer } from './service.js';
+import type { WorkerServer } from './service.js';
 import { bindDispatcher, removeDirectory, removeStaleSocket, renewDispatcher } from './socket.js';
-import type { Endpoint, Owner, WorkerSockets } from './socket.js';
+import type { Bound, Endpoint, Owner, WorkerSockets } from './socket.js';
 
 export interface SeatOptions {
   readonly name: WorkerName;
@@ -26,8 +26,10 @@ export interface SeatOptions {
   readonly random: Random;
   readonly log: Log;
   readonly limits: DispatchLimits;
+  /** Whether the worker is at the other end of a socket. */
+  readonly admits: (socket: Socket) => boolean;
   /** Listens on a path with the services of this worker. */
-  readonly listen: (path: string) => Promise<Server>;
+  readonly listen: (path: string) => Promise<WorkerServer>;
   readonly decide: (handler: string) => RegistrationDecision;
   readonly onRegister: (directive: Directive) => void;
   readonly onUnregister: (directive: Directive) => void;
@@ -56,7 +58,7 @@ export class Seat {
   readonly #scope = new AbortController();
   readonly #registrations = new Map<DirectiveKey, Registration>();
   #settings: DispatchSettings;
-  #server: Server | undefined;
+  #bound: Bound<WorkerServer> | undefined;
   #link: WorkerLink | undefined;
   /** Ends with the present incarnation of the worker. */
   #incarnation = new AbortController();
@@ -113,9 +115,9 @@ export class Seat {
       if (absence === undefined) this.queue.serve(key, this.#concurrency(features));
     }
     const { sockets, listen } = this.options;
-    if (this.#server !== undefined && (await renewDispatcher(sockets, owner))) return;
+    if (this.#bound !== undefined && (await renewDispatcher(sockets, owner, this.#bound))) return;
     await this.#closeServer();
-    this.#server = await bindDispatcher(sockets, owner, listen);
+    this.#bound = await bindDispatcher(sockets, owner, listen);
   }
 
   /** Registers a handler for the worker's present incarnation, in place of what it registered before. */
@@ -209,9 +211,9 @@ export class Seat {
   }
 
   async #closeServer(): Promise<void> {
-    const server = this.#server;
-    this.#server = undefined;
-    if (server !== undefined) await closeServer(server);
+    const bound = this.#bound;
+    this.#bound = undefined;
+    await bound?.server.close();
   }
 
   /** Sees to it that there is a link to the present incarnation. */
@@ -226,6 +228,7 @@ export class Seat {
     const link = new WorkerLink({
       path: endpoint.path,
       clock,
+      admits: this.options.admits,
       maxReceive: limits.resultSize + limits.metadataSize * 2,
       onReady: () => {
         log.debug('dispatcher.connected', `the worker ${name} listens`);

@@ -1,7 +1,9 @@
 /**
  * The gRPC services a worker finds on its socket, and the server that carries them. Workers give a call 1 s: an answer
- * comes before that, and a receipt only when the result is on stable storage.
+ * comes before that, and a receipt only when the result is on stable storage. The socket is our own and gRPC gets a
+ * connection only once it was let in, since gRPC shows nobody who connects.
  */
+import { createServer, type Server as Listener, type Socket } from 'node:net';
 import { Server, ServerCredentials, status, type handleUnaryCall, type StatusObject } from '@grpc/grpc-js';
 import { DispatcherService, type DispatcherServer } from '../../protocol/generated/yggdrasil.js';
 import type { Config, Data, RegistrationRequest, RegistrationResponse } from '../../protocol/generated/yggdrasil.js';
@@ -11,6 +13,9 @@ import type { Clock, Millis } from '../time.js';
 
 /** Calls one worker may have open at us: a flood waits in its own queue, not in our memory. */
 const MAX_OPEN_CALLS = 128;
+
+/** Connections of one worker. Some make a new one for each call; none may use up the agent's open files. */
+const MAX_CONNECTIONS = 256;
 
 /** A call that ends with this status and text. */
 export class Refusal extends Error {
@@ -31,6 +36,8 @@ export interface WorkerCalls {
 
 export interface ServeOptions {
   readonly path: string;
+  /** Whether whoever connected may call. */
+  readonly admits: (socket: Socket) => boolean;
   readonly maxReceive: number;
   readonly answerWithin: Millis;
   readonly clock: Clock;
@@ -43,9 +50,15 @@ const ANSWERED = 'answered';
 
 const NO_RESPONSE = Buffer.alloc(0);
 
+/** A server that listens. */
+export interface WorkerServer {
+  /** Breaks off its calls and removes its socket file. */
+  close(): Promise<void>;
+}
+
 /** Listens on a Unix socket for one worker; throws `runtime.unusable` when it cannot. */
-export async function serve(options: ServeOptions): Promise<Server> {
-  const { calls, path } = options;
+export async function serve(options: ServeOptions): Promise<WorkerServer> {
+  const { calls, path, admits } = options;
   const services: DispatcherServer = {
     register: answering('Register', options, calls.register),
     send: answering('Send', options, async (data: Data) => {
@@ -60,25 +73,39 @@ export async function serve(options: ServeOptions): Promise<Server> {
     'grpc.enable_channelz': 0,
   });
   server.addService(DispatcherService, services);
-  await new Promise<void>((resolve, reject) => {
-    server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {
-      if (error === null) resolve();
-      else
-        reject(
-          new AgentError('runtime.unusable', `cannot listen on ${path}: ${error.message}`, { path }, { cause: error }),
-        );
-    });
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const listener = createServer((socket) => {
+    // In this turn, before a byte is read.
+    if (admits(socket)) injector.injectConnection(socket);
+    else socket.destroy();
   });
-  return server;
+  listener.maxConnections = MAX_CONNECTIONS;
+  await listen(listener, path);
+  // Out of descriptors, for one: who could not be accepted tries again.
+  listener.on('error', (error) =>
+    options.log.warn('dispatcher.accept_failed', `cannot accept a connection on ${path}: ${errorText(error)}`),
+  );
+  return { close: () => close(listener, server) };
 }
 
-/** Ends a server: its calls are broken off and its socket file is removed. */
-export function closeServer(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    // tryShutdown waits for what forceShutdown then breaks off, so it ends when all is closed.
-    server.tryShutdown(() => resolve());
-    server.forceShutdown();
+function listen(listener: Listener, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const failed = (cause: Error): void =>
+      reject(new AgentError('runtime.unusable', `cannot listen on ${path}: ${cause.message}`, { path }, { cause }));
+    listener.once('error', failed);
+    listener.listen(path, () => {
+      listener.off('error', failed);
+      resolve();
+    });
   });
+}
+
+async function close(listener: Listener, server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
+  // tryShutdown waits for what forceShutdown then breaks off, so it ends when all is closed.
+  const shut = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  server.forceShutdown();
+  await Promise.all([closed, shut]);
 }
 
 /** A method that answers once: with what `work` gives, with its refusal, or in time with UNAVAILABLE. */

@@ -4,7 +4,8 @@
  * link where root is about to change an owner.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, lchown, lstat, mkdir, rm, rmdir } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, chown, lchown, lstat, mkdir, open, rm, rmdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { AgentError, errnoOf, errorText } from '../errors.js';
@@ -143,36 +144,54 @@ export async function removeDirectory(sockets: WorkerSockets): Promise<void> {
   }
 }
 
+/** What listens, and which file it listens on. */
+export interface Bound<S> {
+  readonly server: S;
+  /** Device and inode; undefined for an abstract socket. */
+  readonly file: string | undefined;
+}
+
 /** Binds the agent's end: takes the directory, clears it of a stale file, listens, and gives it to the worker's user. */
 export async function bindDispatcher<S>(
   sockets: WorkerSockets,
   owner: Owner | undefined,
   listen: (path: string) => Promise<S>,
-): Promise<S> {
-  if (sockets.kind === 'abstract') return listen(sockets.dispatcher.path);
+): Promise<Bound<S>> {
+  const { path } = sockets.dispatcher;
+  if (sockets.kind === 'abstract') return { server: await listen(path), file: undefined };
   await takeDirectory(sockets);
-  await usable(sockets.directory, () => rm(sockets.dispatcher.path, { force: true }));
-  const server = await listen(sockets.dispatcher.path);
+  await usable(sockets.directory, () => rm(path, { force: true }));
+  const server = await listen(path);
+  const file = await socketAt(path);
   await giveDirectory(sockets, owner);
-  return server;
+  return { server, file };
 }
 
-/** Makes what was bound before the given user's. False when the socket has gone and must be bound again. */
-export async function renewDispatcher(sockets: WorkerSockets, owner: Owner | undefined): Promise<boolean> {
+/**
+ * Makes what was bound before the given user's. False when it must be bound again: the socket has gone, or another file
+ * stands in its place. That could be a second name of somebody else's socket, which must not change its owner.
+ */
+export async function renewDispatcher(
+  sockets: WorkerSockets,
+  owner: Owner | undefined,
+  bound: Bound<unknown>,
+): Promise<boolean> {
   if (sockets.kind === 'abstract') return true;
   await takeDirectory(sockets);
-  if (!(await isPresent(sockets.dispatcher.path))) return false;
+  const file = await socketAt(sockets.dispatcher.path);
+  if (file === undefined || file !== bound.file) return false;
   await giveDirectory(sockets, owner);
   return true;
 }
 
-/** Whether the socket file is there. */
-async function isPresent(path: string): Promise<boolean> {
+/** Device and inode of the socket file, or undefined when none is there. */
+async function socketAt(path: string): Promise<string | undefined> {
   try {
-    return (await lstat(path)).isSocket();
+    const stat = await lstat(path, { bigint: true });
+    return stat.isSocket() ? `${stat.dev}:${stat.ino}` : undefined;
   } catch {
     // Missing, or out of reach: either way it must be made again.
-    return false;
+    return undefined;
   }
 }
 
@@ -182,7 +201,28 @@ export async function removeStaleSocket({ path }: Endpoint): Promise<void> {
   if (!(await isListening(path))) await rm(path, { force: true });
 }
 
-function isListening(path: string): Promise<boolean> {
+/** open(2): a descriptor that only names the file. Node has no name for it. */
+const O_PATH = 0o10000000;
+
+/**
+ * Whether somebody listens on this very file. It is the worker's to replace, so it is held first and connected to by its
+ * descriptor: a link that leads elsewhere is not followed.
+ */
+async function isListening(path: string): Promise<boolean> {
+  try {
+    const file = await open(path, O_PATH | constants.O_NOFOLLOW);
+    try {
+      return (await file.stat()).isSocket() && (await accepts(`/proc/self/fd/${file.fd}`));
+    } finally {
+      await file.close();
+    }
+  } catch {
+    // Missing, or out of reach: nobody who could be spoken to.
+    return false;
+  }
+}
+
+function accepts(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ path });
     const answer = (isThere: boolean) => (): void => {
