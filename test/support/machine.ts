@@ -52,7 +52,10 @@ mount -o remount,bind,ro ".$2"
 touch booted
 mount --bind "$3" booted
 mount -t proc proc proc
-mount -t sysfs sysfs sys
+# What is in these two is this machine's own.
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
@@ -77,7 +80,7 @@ END
 mkdir old
 pivot_root . old
 umount -l /old
-exec env -i container=test PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${INIT} --system --unit=booted.target --show-status=no
+exec setpriv --bounding-set=-sys_module,-sys_time,-sys_boot,-sys_rawio,-syslog --inh-caps=-all env -i container=test PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ${INIT} --system --unit=booted.target --show-status=no
 `;
 
 /** The lines of a unit's journal, as they come. */
