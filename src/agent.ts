@@ -134,6 +134,7 @@ export class Agent {
       wayProblem,
       store: this.store,
       isPeer: (name, peer) => this.processes.isMember(name, peer),
+      isInstalled: (name) => !this.processes.isRemoved(name),
       agentConfig: () => configForWorkers(this.#settings, clientId),
       limits: dispatchLimits(settings),
       log: log.child({ part: 'dispatcher' }),

@@ -32,6 +32,8 @@ import { makeWorkersDirectory, socketsOf, type WorkerSockets } from './socket.js
 export interface DispatcherOptions {
   /** Sockets live under `w/` in it. */
   readonly runtimeDir: string;
+  /** Whether a worker's executable is still there; one that is gone owns no handler. Default: it is. */
+  readonly isInstalled?: (name: WorkerName) => boolean;
   /** What is wrong with the way to a directory, if others could change it. Default: nothing. */
   readonly wayProblem?: (directory: string) => Promise<string | undefined>;
   readonly store: DispatchStore;
@@ -240,9 +242,11 @@ export class Dispatcher {
             handler,
             allowed: seat.settings.handlers,
             holderOf: (directive) => this.#nameWhere((other) => other.holds(directive)),
-            ownerOf: (directive) => store.ownerOf(directive),
+            ownerOf: (directive) => this.#ownerOf(directive),
             boundTo: (directive) => this.#nameWhere((other) => other.binds(directive)),
+            binds: (worker, directive) => this.#seats.get(worker)?.binds(directive) ?? false,
           }),
+        onTake: (directive, from) => this.#seats.get(from)?.cede(directive, name),
         onRegister: (directive) => this.workerRegister.emit({ name, directive }),
         onUnregister: (directive) => this.workerUnregister.emit({ name, directive }),
         onUnhealthy: (reason) => this.workerUnhealthy.emit({ name, reason }),
@@ -284,6 +288,13 @@ export class Dispatcher {
   #holderOf(directive: DirectiveKey): Seat | undefined {
     for (const seat of this.#seats.values()) if (seat.holds(directive)) return seat;
     return undefined;
+  }
+
+  /** Who owns a handler. An executable that was removed while no agent ran has told nobody. */
+  #ownerOf(directive: DirectiveKey): WorkerName | undefined {
+    const owner = this.options.store.ownerOf(directive);
+    const isInstalled = this.options.isInstalled ?? ((): boolean => true);
+    return owner !== undefined && isInstalled(owner) ? owner : undefined;
   }
 
   #nameWhere(holds: (seat: Seat) => boolean): WorkerName | undefined {

@@ -113,6 +113,8 @@ export interface RegistrationFacts {
   readonly ownerOf: (directive: DirectiveKey) => WorkerName | undefined;
   /** Whose file binds it. */
   readonly boundTo: (directive: DirectiveKey) => WorkerName | undefined;
+  /** Whether the file of this worker binds it. */
+  readonly binds: (worker: WorkerName, directive: DirectiveKey) => boolean;
 }
 
 export type RegistrationDecision =
@@ -121,10 +123,12 @@ export type RegistrationDecision =
       readonly directive: Directive;
       readonly directiveKey: DirectiveKey;
       readonly isNewOwner: boolean;
+      /** Who holds it now and must give it up. */
+      readonly takenFrom: WorkerName | undefined;
     }
   | { readonly kind: 'refused'; readonly reason: string };
 
-/** Who may register a handler: the worker whose file binds it, else whoever registered it first. */
+/** Who may register a handler: the worker whose file binds it, else the executable that registered it first. */
 export function decideRegistration(facts: RegistrationFacts): RegistrationDecision {
   const { worker, handler, allowed } = facts;
   const directive = parseDirective(handler);
@@ -133,7 +137,7 @@ export function decideRegistration(facts: RegistrationFacts): RegistrationDecisi
   const taken = (by: WorkerName, how: string): RegistrationDecision =>
     refused(`the handler ${directive} is ${how} ${by}; give one of the two another handler, or remove ${by}`);
   const holder = facts.holderOf(key);
-  if (holder !== undefined && holder !== worker) return taken(holder, 'registered by');
+  const rival = holder === worker ? undefined : holder;
   const owner = facts.ownerOf(key);
   if (allowed !== undefined) {
     if (!isAllowed(allowed, key)) {
@@ -141,12 +145,15 @@ export function decideRegistration(facts: RegistrationFacts): RegistrationDecisi
         `the file of ${worker} allows only ${allowed.join(', ') || 'no handler'}; add ${directive} to "handlers" there`,
       );
     }
+    // What a file says counts for more than who came first; between two files the first keeps it.
+    if (rival !== undefined && facts.binds(rival, key)) return taken(rival, 'registered by');
   } else {
+    if (rival !== undefined) return taken(rival, 'registered by');
     const bound = facts.boundTo(key);
     if (bound !== undefined && bound !== worker) return taken(bound, 'bound by its file to');
     if (owner !== undefined && owner !== worker) return taken(owner, 'owned by');
   }
-  return { kind: 'granted', directive, directiveKey: key, isNewOwner: owner !== worker };
+  return { kind: 'granted', directive, directiveKey: key, isNewOwner: owner !== worker, takenFrom: rival };
 }
 
 /** Whether the `handlers` of a worker's file name this directive. */

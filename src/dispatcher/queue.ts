@@ -63,6 +63,7 @@ export class WorkerQueue {
   #last: DirectiveKey | undefined;
   #death: { readonly isBlameless: boolean; readonly link: WorkerLink | undefined } | undefined;
   #isDraining = false;
+  #isCondemned = false;
   #whenIdle: (() => void)[] = [];
 
   constructor(private readonly options: QueueOptions) {}
@@ -104,9 +105,14 @@ export class WorkerQueue {
     this.pump();
   }
 
+  /** The worker is about to be stopped for its own fault: it is given nothing more. */
+  condemn(): void {
+    this.#isCondemned = true;
+  }
+
   /** Gives the worker what it can take now. */
   pump(): void {
-    while (!this.#isDraining && this.#death === undefined && this.#link?.isReady === true) {
+    while (!this.#isHeld() && this.#link?.isReady === true) {
       const loads = [...this.#lanes.values()];
       for (const key of this.#suspects) if (this.options.store.inbound(key) === undefined) this.#suspects.delete(key);
       if (this.#flights.size >= workerLimit(loads, this.#suspects.size > 0)) return;
@@ -119,6 +125,7 @@ export class WorkerQueue {
    * A link attached from now on belongs to the next incarnation and waits for that.
    */
   died(isBlameless: boolean): void {
+    this.#isCondemned = false;
     if (this.#death !== undefined) {
       // The incarnation after it died too, before it was given anything.
       this.#link?.close();
@@ -338,6 +345,10 @@ export class WorkerQueue {
       scope,
     );
     lane.setbacks += 1;
+  }
+
+  #isHeld(): boolean {
+    return this.#isDraining || this.#isCondemned || this.#death !== undefined;
   }
 
   #openCalls(): Flight[] {

@@ -31,6 +31,8 @@ export interface SeatOptions {
   /** Listens on a path with the services of this worker. */
   readonly listen: (path: string) => Promise<WorkerServer>;
   readonly decide: (handler: string) => RegistrationDecision;
+  /** Its file binds a handler that another worker holds. */
+  readonly onTake: (directive: DirectiveKey, from: WorkerName) => void;
   readonly onRegister: (directive: Directive) => void;
   readonly onUnregister: (directive: Directive) => void;
   readonly onUnhealthy: (reason: string) => void;
@@ -62,7 +64,8 @@ export class Seat {
   #link: WorkerLink | undefined;
   /** Ends with the present incarnation of the worker. */
   #incarnation = new AbortController();
-  #isUnhealthy = false;
+  /** Why the present incarnation is to be stopped, if it is. */
+  #condemned: 'overdue' | 'unwell' | undefined;
   /** Why the present incarnation was refused, as far as that was told: a worker asks again and again. */
   readonly #refusals = new Set<string>();
 
@@ -81,7 +84,8 @@ export class Seat {
       maxMessageSize: () => this.#maxMessageSize(),
       deadline: () => this.#settings.deadline,
       onOutcome: options.onOutcome,
-      onOverdue: (messageId) => this.#unhealthy(`it did not answer for message ${messageId} before its deadline`),
+      onOverdue: (messageId) =>
+        this.#condemn('overdue', `it did not answer for message ${messageId} before its deadline`),
       scope: this.#scope.signal,
     });
   }
@@ -133,7 +137,8 @@ export class Seat {
       this.#tellRefused(decision.kind === 'refused' ? decision.reason : '', pid);
       return REFUSED;
     }
-    const { directive, directiveKey } = decision;
+    const { directive, directiveKey, takenFrom } = decision;
+    if (takenFrom !== undefined) this.options.onTake(directiveKey, takenFrom);
     const before = this.#registrations.get(directiveKey);
     before?.absence?.abort();
     // Held before the first await: of two workers that ask at once, one gets it.
@@ -175,14 +180,14 @@ export class Seat {
     this.#incarnation.abort();
     this.#incarnation = new AbortController();
     this.#refusals.clear();
-    // A worker stopped for its own fault died of what it was doing.
-    const isBlameless = exit.isStopped && !this.#isUnhealthy;
-    this.#isUnhealthy = false;
+    const isExpected = exit.isStopped && this.#condemned === undefined;
+    // One that was not well died of what it was doing; one stopped for a deadline, of that call and of no other.
+    this.queue.died(exit.isStopped && this.#condemned !== 'unwell');
+    this.#condemned = undefined;
     this.#link = undefined;
-    this.queue.died(isBlameless);
     for (const [key, registration] of this.#registrations) {
       this.queue.forsake(key);
-      if (isBlameless || exit.isRemoved) this.#drop(key, registration);
+      if (isExpected || exit.isRemoved) this.#drop(key, registration);
       else this.#dropLater(key, registration);
     }
   }
@@ -190,6 +195,16 @@ export class Seat {
   /** Tells the worker of an event; one that cannot take it is left alone. */
   async notify(event: Event): Promise<void> {
     await this.#link?.notify(event, NOTIFY_TIMEOUT);
+  }
+
+  /** Gives a handler up to the worker whose file binds it; its calls in flight end by themselves. */
+  cede(directive: DirectiveKey, to: WorkerName): void {
+    const registration = this.#registrations.get(directive);
+    if (registration === undefined) return;
+    const { name, log } = this.options;
+    log.warn('dispatcher.handler_ceded', `the handler ${directive} goes from ${name} to ${to}, whose file binds it`);
+    this.queue.forsake(directive);
+    this.#drop(directive, registration);
   }
 
   /** Lets the calls in flight end; gives the worker nothing more. */
@@ -251,15 +266,16 @@ export class Seat {
         timeout: limits.healthTimeout,
         check: (timeout) => this.#link?.check(timeout) ?? Promise.resolve('unknown'),
         isIdle: () => this.queue.isIdle,
-        onUnhealthy: (reason) => this.#unhealthy(reason),
+        onUnhealthy: (reason) => this.#condemn('unwell', reason),
       },
       signal,
     );
   }
 
-  #unhealthy(reason: string): void {
-    if (this.#isUnhealthy) return;
-    this.#isUnhealthy = true;
+  #condemn(cause: 'overdue' | 'unwell', reason: string): void {
+    if (this.#condemned !== undefined) return;
+    this.#condemned = cause;
+    this.queue.condemn();
     this.options.log.warn('dispatcher.unhealthy', `the worker ${this.options.name} must be stopped: ${reason}`);
     this.options.onUnhealthy(reason);
   }

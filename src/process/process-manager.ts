@@ -130,6 +130,11 @@ export class ProcessManager<S extends ProcessSettings> {
     return this.#stopping;
   }
 
+  /** Whether this executable is known to be gone from the worker directory. */
+  isRemoved(name: WorkerName): boolean {
+    return this.#directory.isRemoved(name);
+  }
+
   /** The worker has registered: the start-timeout no longer counts. */
   registered(name: WorkerName): void {
     const state = this.#observed.get(name);

@@ -320,6 +320,34 @@ test('a call past its deadline stops the worker first and is tried again only af
   assert.deepEqual(harness.store.requeued, [other]);
 });
 
+test('a call that answers past its deadline is taken, and what its worker had beside it is not to blame', async () => {
+  const clock = new FakeClock();
+  await using harness = await Harness.inMemory({ clock });
+  const { wait, open } = gate();
+  const handler = ({ messageId }: { messageId: string }): Promise<void> =>
+    messageId === 'late' ? wait() : new Promise(() => undefined);
+  const worker = await harness.worker('echo-worker', { deadline: 5000, concurrency: 2 }, { handler });
+  const late = harness.store.add({ messageId: 'late' });
+  await worker.join('echo');
+  await worker.got(1);
+  await clock.advance(4000);
+  const beside = harness.store.add();
+  harness.dispatcher.enqueue(beside);
+  await worker.got(2);
+  await clock.advance(1000);
+  open();
+  assert.equal(await harness.store.endOf(late), 'delivered');
+  // It is being stopped: what comes now waits for the next incarnation.
+  const after = harness.store.add();
+  harness.dispatcher.enqueue(after);
+  assert.equal(harness.store.inbound(after)?.state, 'ready');
+  worker.die();
+  harness.died('echo-worker', { isStopped: true });
+  while (harness.store.requeued.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(harness.store.requeued, [beside]);
+  assert.deepEqual(harness.store.retries, [], 'no attempt was counted');
+});
+
 test('a message that ended while its worker had it is not announced again', async () => {
   await using harness = await Harness.inMemory();
   const { wait, open } = gate();

@@ -17,6 +17,7 @@ export function workerName(name: string): WorkerName {
 export interface HarnessOptions {
   readonly clock?: Clock;
   readonly limits?: Partial<DispatchLimits>;
+  readonly isInstalled?: (name: WorkerName) => boolean;
 }
 
 export class Harness<S extends DispatchStore> implements AsyncDisposable {
@@ -63,6 +64,7 @@ export class Harness<S extends DispatchStore> implements AsyncDisposable {
         caRoot: '',
       }),
       ...(options.limits === undefined ? {} : { limits: options.limits }),
+      ...(options.isInstalled === undefined ? {} : { isInstalled: options.isInstalled }),
     });
     const harness = new Harness(dispatcher, store, log, directory);
     await dispatcher.start(harness.scope.signal);

@@ -77,6 +77,35 @@ test('a file that binds a handler takes it from the executable that owned it', a
   assert.equal(harness.store.ownerOf(key('echo')), 'new-worker');
 });
 
+test('a file that binds a handler takes it from the worker that holds it; between two such files the first keeps it', async () => {
+  await using harness = await Harness.inMemory();
+  const free = await harness.worker('free-worker', {}, { handler: () => undefined });
+  await free.join('echo');
+  const bound = await harness.worker('bound-worker', { handlers: ['echo'] });
+  await bound.join('echo');
+  assert.match((await harness.log.line('dispatcher.handler_ceded')).text, /from free-worker to bound-worker/);
+  assert.equal((await free.register('echo')).registered, false);
+  assert.equal(harness.store.ownerOf(key('echo')), 'bound-worker');
+  const delivered = harness.store.add();
+  harness.dispatcher.enqueue(delivered);
+  await bound.got(1);
+  assert.equal(free.received.length, 0);
+  const other = await harness.worker('other-worker', { handlers: ['echo'] });
+  assert.equal((await other.register('echo')).registered, false);
+  assert.deepEqual(harness.news, ['+free-worker/echo', '-free-worker/echo', '+bound-worker/echo']);
+});
+
+test('an executable that was removed while no agent ran owns nothing', async () => {
+  let isThere = true;
+  await using harness = await Harness.inMemory({ isInstalled: (name) => isThere || name !== 'gone-worker' });
+  harness.store.owners.set(key('echo'), workerName('gone-worker'));
+  const heir = await harness.worker('heir-worker');
+  assert.equal((await heir.register('echo')).registered, false);
+  isThere = false;
+  assert.equal((await heir.register('echo')).registered, true);
+  assert.equal(harness.store.ownerOf(key('echo')), 'heir-worker');
+});
+
 test('a registration whose owner cannot be written is not granted', async () => {
   await using harness = await Harness.inMemory();
   const worker = await harness.worker();
