@@ -29,7 +29,14 @@ import { Dispatcher } from './dispatcher/index.js';
 import { readCanonicalFacts, systemSources, TagsFile } from './facts/index.js';
 import type { Log } from './log/log.js';
 import type { ClientId } from './message/index.js';
-import { createWayCheck, ProcessManager, Users, type Cgroups, type SettingsOutcome } from './process/index.js';
+import {
+  createWayCheck,
+  ProcessManager,
+  Users,
+  type Cgroups,
+  type Marks,
+  type SettingsOutcome,
+} from './process/index.js';
 import { createUrlPolicy, DataProcessor } from './processor/index.js';
 import { MessageRouter, subscriptionsOf } from './router/index.js';
 import { systemClock, type Clock, type Millis, type Random } from './time.js';
@@ -45,6 +52,8 @@ export interface AgentOptions {
   readonly agentUser: { readonly uid: number; readonly gid: number };
   /** From `openCgroups`: one for each worker, where the service manager delegated them. */
   readonly cgroups?: Cgroups | undefined;
+  /** From `openMarks`: what the processes of workers carry, so that none can hide. */
+  readonly marks?: Marks | undefined;
   readonly log: Log;
   /** Default: LMDB in the state directory. */
   readonly journal?: Journal;
@@ -158,6 +167,7 @@ export class Agent {
       prepare: (request) => this.dispatcher.prepare(request),
       processes: this.store.processes,
       cgroups: options.cgroups,
+      marks: options.marks,
       log: log.child({ part: 'process' }),
     });
     // One listener for each connected signal, and one for each timer that waits.

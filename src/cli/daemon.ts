@@ -17,7 +17,7 @@ import {
 } from '../config/index.js';
 import { makePrivateDirectory } from '../datastore/index.js';
 import { createLog, type Log, type ProgramLog } from '../log/index.js';
-import { createWayCheck, openCgroups, Users } from '../process/index.js';
+import { createWayCheck, openCgroups, openMarks, Users } from '../process/index.js';
 import { systemClock } from '../time.js';
 import { VERSION } from '../version.js';
 import { createNotifier, type Notifier } from './notify.js';
@@ -114,6 +114,7 @@ class Daemon {
       workerEnvironment: { path: surroundings.path, proxy: surroundings.proxyVariables },
       agentUser,
       cgroups: await openCgroups({ log }),
+      marks: await openMarks(log),
       log,
     });
     log.info('agent.starting', `yggd ${VERSION} starts`, { clientId, stateDir: settings.stateDir });

@@ -11,9 +11,10 @@ import type { Log } from '../log/log.js';
 import { errorText } from '../errors.js';
 import { fullJitter, type Clock, type Millis, type Random } from '../time.js';
 import { dataFromRecord, wireSize } from './codec.js';
-import type { Cancel, WorkerLink } from './link.js';
+import type { WorkerLink } from './link.js';
+import type { Flight, Lane } from './flight.js';
 import { afterFailure, isOldestTurn, judgeDeath, RETRY, turnOrder, verdictOn, workerLimit } from './plan.js';
-import type { Answer, Load, Verdict } from './plan.js';
+import type { Answer, Verdict } from './plan.js';
 import type { DispatchStore, Outcome } from './ports.js';
 
 /** How long the last bytes of a worker that died may take to be read before its calls count as unanswered. */
@@ -32,26 +33,6 @@ export interface QueueOptions {
   /** A call passed its deadline: the worker must be stopped before the message may run again. */
   readonly onOverdue: (messageId: string) => void;
   readonly scope: AbortSignal;
-}
-
-interface Lane extends Load {
-  inFlight: number;
-  limit: number;
-  isPaused: boolean;
-  turn: number;
-  /** Answers without progress since the last receipt: what the pause grows with. */
-  setbacks: number;
-}
-
-interface Flight {
-  readonly record: InboundRecord;
-  readonly lane: Lane;
-  readonly link: WorkerLink;
-  /** Ends when the call has its answer: the scope of the deadline's timer. Undefined where there is no deadline. */
-  answered: AbortController | undefined;
-  state: 'open' | 'broken';
-  isOverdue: boolean;
-  cancel: Cancel;
 }
 
 export class WorkerQueue {

@@ -6,7 +6,7 @@
  * Layout below the unit: `agent` holds the agent (a cgroup that hands controllers down may hold no process itself),
  * `w-NAME` each worker.
  */
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
@@ -24,6 +24,8 @@ export interface WorkerCgroup {
   enter(pid: number): Promise<void>;
   /** Kills everything inside. */
   kill(): Promise<void>;
+  /** Whether this process is inside. */
+  includes(pid: number): Promise<boolean>;
   /** Whether nobody is inside; a killed process stays inside until it has really ended. */
   isEmpty(): Promise<boolean>;
   /** Takes the empty cgroup away; one that is still in use is left for the next start. */
@@ -31,22 +33,27 @@ export interface WorkerCgroup {
 }
 
 export interface Cgroups {
+  /** Kills what an agent before this one left in the cgroups of its workers, and takes those away that are empty. */
+  sweep(): Promise<void>;
   /** Undefined when it cannot be made. */
   create(name: WorkerName, limits: CgroupLimits): Promise<WorkerCgroup | undefined>;
 }
 
 export interface CgroupPlace {
-  /** Where cgroup v2 is mounted, without v1 beside it. */
-  readonly root?: string;
+  /** The file that tells where cgroup v2 is mounted: not at the usual place where v1 is beside it. */
+  readonly mounts?: string;
   /** The file that tells the agent's own cgroup. */
   readonly self?: string;
   readonly pid?: number;
   readonly log: Log;
 }
 
+/** Of the name of each worker's cgroup. */
+const PREFIX = 'w-';
+
 /** The cgroups of the unit that the agent runs in, or undefined when there is none to use. */
 export async function openCgroups({
-  root = '/sys/fs/cgroup',
+  mounts = '/proc/self/mountinfo',
   self = '/proc/self/cgroup',
   pid = process.pid,
   log,
@@ -54,6 +61,8 @@ export async function openCgroups({
   try {
     const own = ownUnit(await readFile(self, 'utf8'));
     if (own === undefined) return undefined;
+    const root = cgroupRoot(await readFile(mounts, 'utf8'));
+    if (root === undefined) return undefined;
     const base = join(root, own.unit);
     const inside = (await readFile(join(base, 'cgroup.procs'), 'utf8')).split('\n').filter((line) => line !== '');
     // Somebody else lives there too: it was not delegated to us.
@@ -76,6 +85,16 @@ export async function openCgroups({
   }
 }
 
+/** Where the whole tree of cgroup v2 is mounted, out of /proc/self/mountinfo (proc(5)). */
+export function cgroupRoot(mountinfo: string): string | undefined {
+  for (const line of mountinfo.split('\n')) {
+    const [mount = '', filesystem = ''] = line.split(' - ');
+    const [, , , root, point] = mount.split(' ');
+    if (filesystem.startsWith('cgroup2 ') && root === '/') return point;
+  }
+  return undefined;
+}
+
 /** The unit's cgroup out of /proc/self/cgroup; systemd's DelegateSubgroup= (or we before) may have put us one below. */
 export function ownUnit(text: string): { unit: string; isBelow: boolean } | undefined {
   const path = /^0::(\/.*)$/m.exec(text)?.[1];
@@ -90,8 +109,20 @@ export class DelegatedCgroups implements Cgroups {
     private readonly log: Log,
   ) {}
 
+  async sweep(): Promise<void> {
+    const entries = await readdir(this.base).catch((error: unknown) => {
+      this.log.warn('cgroup.failed', `cannot look for cgroups of earlier workers: ${errorText(error)}`);
+      return [];
+    });
+    for (const entry of entries.filter((each) => each.startsWith(PREFIX))) {
+      const cgroup = new Cgroup(join(this.base, entry), this.log);
+      await cgroup.kill();
+      await cgroup.remove();
+    }
+  }
+
   async create(name: WorkerName, limits: CgroupLimits): Promise<WorkerCgroup | undefined> {
-    const cgroup = new Cgroup(join(this.base, `w-${name}`), this.log);
+    const cgroup = new Cgroup(join(this.base, PREFIX + name), this.log);
     try {
       // One that is left from before may hold what is left from before.
       if (!(await makeDirectory(cgroup.path))) await cgroup.kill();
@@ -142,12 +173,20 @@ class Cgroup implements WorkerCgroup {
     }
   }
 
+  async includes(pid: number): Promise<boolean> {
+    return (await this.#inside()).includes(pid);
+  }
+
   async isEmpty(): Promise<boolean> {
+    return (await this.#inside()).length === 0;
+  }
+
+  async #inside(): Promise<number[]> {
     try {
-      return (await readFile(join(this.path, 'cgroup.procs'), 'utf8')) === '';
+      return (await readFile(join(this.path, 'cgroup.procs'), 'utf8')).split('\n').filter(Boolean).map(Number);
     } catch {
       // It is gone, and nobody is inside what is gone.
-      return true;
+      return [];
     }
   }
 

@@ -19,6 +19,8 @@ export interface LaunchRequest {
   readonly environment: Record<string, string>;
   readonly uid: number | undefined;
   readonly gid: number | undefined;
+  /** Runs the spawn itself; see mark.ts. */
+  readonly stamp?: (<T>(spawn: () => T) => T) | undefined;
 }
 
 export type Launched =
@@ -43,18 +45,21 @@ export function identityOf({ dev, ino, size, mtimeNs, mode, uid, gid }: BigIntSt
 export async function launch(request: LaunchRequest, clock: Clock, scope: AbortSignal): Promise<Launched> {
   const head = await firstLine(request.path);
   if (head.kind === 'failed') return head;
+  const { stamp = justRun } = request;
   for (let tries = 1; ; tries++) {
     if (scope.aborted) return { kind: 'cancelled' };
     if (!isUnchanged(request)) return changed(request);
     try {
-      const child = spawn(request.path, request.args, {
-        detached: true,
-        cwd: '/',
-        env: request.environment,
-        stdio: ['ignore', 'pipe', 'pipe'],
-        ...(request.uid === undefined ? {} : { uid: request.uid }),
-        ...(request.gid === undefined ? {} : { gid: request.gid }),
-      });
+      const child = stamp(() =>
+        spawn(request.path, request.args, {
+          detached: true,
+          cwd: '/',
+          env: request.environment,
+          stdio: ['ignore', 'pipe', 'pipe'],
+          ...(request.uid === undefined ? {} : { uid: request.uid }),
+          ...(request.gid === undefined ? {} : { gid: request.gid }),
+        }),
+      );
       if (child.pid !== undefined) {
         if (isUnchanged(request)) return { kind: 'spawned', child, pid: child.pid };
         endGroup(child.pid);
@@ -106,6 +111,10 @@ async function firstLine(path: string): Promise<FirstLine> {
     if (errnoOf(error) === 'EACCES') return { kind: 'ok', interpreter: undefined };
     return { kind: 'failed', reason: `cannot read ${path}: ${errorText(error)}` };
   }
+}
+
+function justRun<T>(spawn: () => T): T {
+  return spawn();
 }
 
 async function openFile(path: string): Promise<{ handle: Awaited<ReturnType<typeof open>> } & AsyncDisposable> {

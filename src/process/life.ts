@@ -7,9 +7,10 @@ import type { Readable } from 'node:stream';
 import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import type { Clock, Millis } from '../time.js';
-import type { Cgroups, WorkerCgroup } from './cgroup.js';
+import type { Cgroups } from './cgroup.js';
 import { workerEnvironment } from './environment.js';
 import { launch, type WorkerChild } from './launch.js';
+import type { MarkPlace, Marks } from './mark.js';
 import type { ChildNote } from './note.js';
 import { LineLimiter, LineSplitter } from './output.js';
 import type { EnvironmentBase, Prepare, ProcessSettings, ReadSettings } from './ports.js';
@@ -27,6 +28,8 @@ export interface LifeTools<S extends ProcessSettings> {
   readonly runAs: (settings: S) => Promise<RunAs>;
   readonly environment: EnvironmentBase;
   readonly cgroups: Cgroups | undefined;
+  readonly marks: Marks | undefined;
+  readonly markPlace: MarkPlace;
   readonly proc: Proc;
   readonly bootId: string;
   readonly note: ChildNote;
@@ -103,10 +106,12 @@ export class WorkerLife<S extends ProcessSettings> {
   async #live(): Promise<LifeEnd> {
     const setup = await this.#setUp();
     if (setup.kind !== 'ready') return setup;
-    const { clock, cgroups, environment } = this.tools;
+    const { clock, cgroups, environment, marks, markPlace } = this.tools;
+    const mark = marks === undefined ? undefined : markPlace.next();
     const { path, name, identity } = this.candidate;
     const cgroup = await cgroups?.create(name, setup.settings);
     this.uid = setup.runAs.uid;
+    if (cgroup === undefined) this.#tellNoLimits(setup.settings);
     const launched = await launch(
       {
         path,
@@ -115,6 +120,7 @@ export class WorkerLife<S extends ProcessSettings> {
         environment: workerEnvironment(environment, setup.address, setup.settings.env),
         uid: setup.runAs.uid,
         gid: setup.runAs.gid,
+        stamp: marks === undefined || mark === undefined ? undefined : (spawn) => marks.stamp(mark, spawn),
       },
       clock,
       this.#stopAsked.signal,
@@ -123,7 +129,7 @@ export class WorkerLife<S extends ProcessSettings> {
       await cgroup?.remove();
       return launched;
     }
-    return this.#attend(launched.child, launched.pid, setup.address, cgroup);
+    return this.#attend(launched.child, launched.pid, { address: setup.address, mark, cgroup });
   }
 
   /** All that comes before the spawn. */
@@ -143,7 +149,7 @@ export class WorkerLife<S extends ProcessSettings> {
   }
 
   /** From the spawn to the end of the last process. */
-  async #attend(child: WorkerChild, pid: number, address: string, cgroup: WorkerCgroup | undefined): Promise<LifeEnd> {
+  async #attend(child: WorkerChild, pid: number, signs: Pick<Tree, 'address' | 'mark' | 'cgroup'>): Promise<LifeEnd> {
     const { clock, proc, note, bootId, log } = this.tools;
     const { name, path } = this.candidate;
     // Not yet collected, so it is there even when it has died already.
@@ -157,12 +163,12 @@ export class WorkerLife<S extends ProcessSettings> {
     const closed = once(child, 'close', { signal: this.#ended.signal }).catch(() => undefined);
     child.on('error', (error) => log.debug('worker.error', errorText(error), { worker: name }));
     this.#logOutput(child);
+    const tree: Tree = { leader, ...signs, exited };
     this.pid = pid;
     this.spawnedAt = clock.now();
     this.onSpawned();
     const noted = note.add(bootId, { ...leader, name, executable: path });
 
-    const tree: Tree = { leader, address, cgroup, exited };
     await enterCgroup(tree, { proc, clock });
     await Promise.race([exited, aborted(this.#stopAsked.signal)]);
     // A death by itself and a request in the same moment: what died first counts.
@@ -186,6 +192,16 @@ export class WorkerLife<S extends ProcessSettings> {
     return request === undefined
       ? { kind: 'died', reason }
       : { kind: 'stopped', cause: request.cause, reason: request.detail };
+  }
+
+  #tellNoLimits({ memoryMax, cpuMax }: S): void {
+    const { name } = this.candidate;
+    const asked = [memoryMax === undefined ? [] : 'memory-max', cpuMax === undefined ? [] : 'cpu-max'].flat();
+    if (asked.length === 0) return;
+    const text =
+      `worker ${name} runs without the ${asked.join(' and ')} of its file: that needs a cgroup (v2) that is ` +
+      "the agent's own, as Delegate=yes in its unit gives it";
+    this.tools.log.warn('cgroup.no_limit', text, { worker: name });
   }
 
   #logOutput(child: WorkerChild): void {

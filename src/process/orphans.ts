@@ -1,11 +1,12 @@
 /**
  * Ends what an agent before this one has left running (it was killed, or crashed): the children of its note, if they
- * are the same processes still, and whoever carries a socket of our runtime directory. A pid that now belongs to
+ * are the same processes still, and whoever carries a mark or a socket of our runtime directory. A pid that now belongs to
  * somebody else is left alone.
  */
 import type { Log } from '../log/log.js';
 import type { Clock, Millis } from '../time.js';
 import { Members, signalGroup, signalProcess } from './members.js';
+import type { MarkPlace } from './mark.js';
 import type { ChildrenNote } from './note.js';
 import type { Proc } from './proc.js';
 import { poll, SOCKET_VARIABLE } from './tree.js';
@@ -20,6 +21,7 @@ export interface OrphanOptions {
   readonly note: ChildrenNote;
   readonly bootId: string;
   readonly runtimeDir: string;
+  readonly marks: MarkPlace;
   readonly proc: Proc;
   readonly clock: Clock;
   readonly log: Log;
@@ -39,9 +41,10 @@ export async function endOrphans(options: OrphanOptions, scope: AbortSignal): Pr
   const members = new Members({
     proc,
     leaders,
-    // A person who tries out a worker by hand has a terminal; what we spawn never had one.
     isStray: async ({ pid, terminal }) =>
-      terminal === 0 && ((await proc.variable(pid, SOCKET_VARIABLE)) ?? '').startsWith(prefix),
+      options.marks.includes(await proc.mark(pid)) ||
+      // A person who tries out a worker by hand has a terminal; what we spawn never had one.
+      (terminal === 0 && ((await proc.variable(pid, SOCKET_VARIABLE)) ?? '').startsWith(prefix)),
   });
   let left = await members.look();
   if (left.length === 0) return;

@@ -64,6 +64,18 @@ export class Proc {
     }
   }
 
+  /** The soft limit on file locks, by which mark.ts knows a process; undefined when there is none, or no such process. */
+  async mark(pid: number): Promise<number | undefined> {
+    try {
+      const limits = await readFile(join(this.root, String(pid), 'limits'), 'utf8');
+      const soft = /^Max file locks +(\d+) /m.exec(limits)?.[1];
+      return soft === undefined ? undefined : Number(soft);
+    } catch {
+      // It has just ended, or is hidden from us.
+      return undefined;
+    }
+  }
+
   /** A process and those above it, up to init. */
   lineage(pid: number): Set<number> {
     const line = new Set<number>();

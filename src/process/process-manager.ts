@@ -12,6 +12,7 @@ import type { Clock, Millis, Random } from '../time.js';
 import type { Cgroups } from './cgroup.js';
 import { RESCAN_INTERVAL, WorkerDirectory } from './directory.js';
 import { WorkerLife, type LifeTools } from './life.js';
+import { MarkPlace, type Marks } from './mark.js';
 import { ChildNote } from './note.js';
 import { endOrphans, ORPHAN_GRACE } from './orphans.js';
 import { nextWake, plan, type Step } from './plan.js';
@@ -58,6 +59,8 @@ export interface ProcessManagerOptions<S extends ProcessSettings> {
   readonly processes: ProcessCollection;
   /** From `openCgroups`; undefined where there are none. */
   readonly cgroups?: Cgroups | undefined;
+  /** From `openMarks`; undefined where there are none. */
+  readonly marks?: Marks | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -182,9 +185,12 @@ export class ProcessManager<S extends ProcessSettings> {
     const proc = this.#proc;
     const users = options.users ?? new Users();
     const bootId = await proc.bootId();
+    const markPlace = new MarkPlace(options.runtimeDir);
     const note = await this.#note.read();
     const grace = options.orphanGrace ?? ORPHAN_GRACE;
-    await endOrphans({ note, bootId, runtimeDir: options.runtimeDir, proc, clock, log, grace }, scope);
+    const { runtimeDir } = options;
+    await endOrphans({ note, bootId, runtimeDir, marks: markPlace, proc, clock, log, grace }, scope);
+    await options.cgroups?.sweep();
     scope.throwIfAborted();
     if (agent.uid === 0 && workerUser === undefined) {
       const text =
@@ -198,6 +204,8 @@ export class ProcessManager<S extends ProcessSettings> {
       runAs: ({ user, group }) => resolveRunAs({ user, group, workerUser, agent }, users),
       environment: options.environment,
       cgroups: options.cgroups,
+      marks: options.marks,
+      markPlace,
       proc,
       bootId,
       note: this.#note,

@@ -11,6 +11,8 @@ export interface Tree {
   readonly leader: ProcessIdentity;
   /** Its YGG_SOCKET_ADDR, which nobody else has. */
   readonly address: string;
+  /** What its processes carry, where they could be marked. */
+  readonly mark: number | undefined;
   readonly cgroup: WorkerCgroup | undefined;
   /** Resolves when the leader has died. */
   readonly exited: Promise<unknown>;
@@ -91,8 +93,13 @@ function membersOf(tree: Tree, { proc }: TreeTools): Members {
   return new Members({
     proc,
     leaders: [tree.leader],
-    isStray: async ({ pid }) => (await proc.variable(pid, SOCKET_VARIABLE)) === tree.address,
+    isStray: ({ pid }) => isStray(tree, pid, proc),
   });
+}
+
+async function isStray({ address, mark }: Tree, pid: number, proc: Proc): Promise<boolean> {
+  if (mark !== undefined && (await proc.mark(pid)) === mark) return true;
+  return (await proc.variable(pid, SOCKET_VARIABLE)) === address;
 }
 
 async function hasGroup({ leader }: Tree, { proc }: TreeTools): Promise<boolean> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFile, chmod, copyFile, mkdir, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, copyFile, mkdir, open, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -62,6 +62,23 @@ test('a slow copy is started once, when it is complete', async () => {
   await appendFile(path, 'echo complete\nexec sleep 1000\n');
   await h.says('slow-worker', 'complete');
   assert.equal(h.spawns.length, 1);
+});
+
+test('a slow copy that stands still longer than it may is started once all the same, when it is complete', async () => {
+  await using h = await harness();
+  await h.start();
+  const path = join(h.workerDir, 'stalled-worker');
+  const file = await open(path, 'w', 0o755);
+  await file.write('#!/bin/sh\necho half\n');
+  // It looks left alone, but is open for writing: the kernel refuses to run it.
+  await h.log.line('worker.starting', h.scope);
+  await file.write('echo complete\nexec sleep 1000\n');
+  await file.close();
+  await h.says('stalled-worker', 'complete');
+  // One more look at the directory, and one more worker, by which a second start would have been seen.
+  await h.install('other-worker');
+  await h.says('other-worker', 'ready');
+  assert.equal(h.spawns.filter((spawn) => spawn.name === 'stalled-worker').length, 1);
 });
 
 test('a replaced executable: the old process ends before the new one starts', async () => {

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { silentLog } from '../../../src/log/log.js';
 import { parseWorkerName, type WorkerName } from '../../../src/message/index.js';
 import { replaceFile } from '../../../src/process/atomic.js';
-import { DelegatedCgroups, openCgroups, ownUnit } from '../../../src/process/cgroup.js';
+import { cgroupRoot, DelegatedCgroups, openCgroups, ownUnit } from '../../../src/process/cgroup.js';
 import { isAllowedVariable, workerEnvironment } from '../../../src/process/environment.js';
 import { parseNote } from '../../../src/process/note.js';
 import { LineLimiter } from '../../../src/process/output.js';
@@ -145,20 +145,47 @@ test('the unit of a cgroup path is the service, with or without a subgroup for t
   }
 });
 
+test('cgroup v2 is found where it is mounted, beside v1 too, and only as a whole', () => {
+  const hybrid = [
+    '30 29 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory',
+    '31 29 0:27 /docker/1 /mnt/part rw,relatime - cgroup2 cgroup2 rw',
+    '32 29 0:28 / /sys/fs/cgroup/unified rw,relatime shared:5 master:1 - cgroup2 cgroup2 rw',
+  ];
+  assert.equal(cgroupRoot(hybrid.join('\n')), '/sys/fs/cgroup/unified');
+  assert.equal(cgroupRoot(hybrid.slice(0, 2).join('\n')), undefined);
+});
+
+test('what an earlier agent left in the cgroups of its workers is killed, and they are taken away', async () => {
+  await using dir = await tempDir();
+  const cgroups = new DelegatedCgroups(dir.path, silentLog);
+  await mkdir(join(dir.path, 'w-old-worker'));
+  await mkdir(join(dir.path, 'w-busy-worker'));
+  await writeFile(join(dir.path, 'w-busy-worker', 'cgroup.kill'), '');
+  await mkdir(join(dir.path, 'agent'));
+  await cgroups.sweep();
+  assert.deepEqual((await readdir(dir.path)).sort(), ['agent', 'w-busy-worker']);
+  assert.equal(await readFile(join(dir.path, 'w-busy-worker', 'cgroup.kill'), 'utf8'), '1');
+  await new DelegatedCgroups(join(dir.path, 'none'), silentLog).sweep();
+});
+
 test('cgroups are used only where the unit is ours alone; the agent moves below it', async () => {
   await using dir = await tempDir();
   const unit = join(dir.path, 'y.service');
   const self = join(dir.path, 'self');
   await mkdir(unit);
   await writeFile(self, '0::/y.service\n');
-  const open = () => openCgroups({ root: dir.path, self, pid: 42, log: silentLog });
+  const mounts = join(dir.path, 'mounts');
+  await writeFile(mounts, `36 35 0:29 / ${dir.path} rw,relatime - cgroup2 cgroup2 rw\n`);
+  const open = () => openCgroups({ mounts, self, pid: 42, log: silentLog });
   assert.equal(await open(), undefined);
   await writeFile(join(unit, 'cgroup.procs'), '42\n43\n');
   assert.equal(await open(), undefined);
   await writeFile(join(unit, 'cgroup.procs'), '42\n');
   assert.ok(await open());
   assert.equal(await readFile(join(unit, 'agent', 'cgroup.procs'), 'utf8'), '42');
-  assert.equal(await openCgroups({ root: dir.path, self: join(dir.path, 'none'), log: silentLog }), undefined);
+  assert.equal(await openCgroups({ mounts, self: join(dir.path, 'none'), log: silentLog }), undefined);
+  await writeFile(mounts, `25 1 0:22 / ${dir.path} rw,relatime - tmpfs tmpfs rw\n`);
+  assert.equal(await open(), undefined);
 });
 
 test('limits that were asked for and cannot be set are said; what cannot be made costs no worker its start', async () => {
