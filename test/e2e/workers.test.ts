@@ -136,33 +136,6 @@ output-limit = 1000
     });
   });
 
-  test('a worker that blocks in Send holds up none of the others', async (t) => {
-    await using bench = await makeBench();
-    const { home, operator } = bench;
-    const gate = home.path('gate');
-    await home.addWorker('echo-worker');
-    await addBookWorker(bench, 'blocked-worker', {
-      body: `await context.send({ content: '"begun"' }); ${heldUntil(gate)} return { content: '"done"' };`,
-    });
-    await bench.startWith(['echo', 'blocked']);
-    await roundTrips(operator, 'echo', 50);
-    const before = await roundTrips(operator, 'echo', 200);
-
-    const blocked = sendBurst(operator, 'blocked', 20);
-    await operator.until((heard) => heard.content === 'begun', 'the blocked worker to have its message');
-    const during = await roundTrips(operator, 'echo', 200);
-    assert.equal(operator.heard.filter((heard) => heard.content === 'done').length, 0, 'it was blocked all the time');
-    assert.equal(readBook(home, 'blocked-worker').handled.length, 1, 'one call at a time');
-    t.diagnostic(`echo before: ${describeSpans(before)}`);
-    t.diagnostic(`echo while another worker blocks in Send: ${describeSpans(during)}`);
-
-    await writeFile(gate, '');
-    const isDone = (id: string): Promise<unknown> =>
-      operator.until((heard) => heard.response_to === id && heard.content === 'done', `the end of ${id}`);
-    await Promise.all(blocked.ids.map(isDone));
-    assert.deepEqual(readBook(home, 'blocked-worker').handled, blocked.ids);
-  });
-
   test('eight executables moved in at once all run, each exactly once', async () => {
     await using bench = await makeBench();
     const { home, operator } = bench;

@@ -171,11 +171,23 @@ export class Yggd implements AsyncDisposable {
     const past = this.log.find(isIt);
     if (past !== undefined) return past;
     try {
-      const scope = AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), this.#endSignal()]);
-      return await this.#logged.next(scope, isIt);
+      return await this.next(event, accept);
     } catch (cause) {
       const lines = [...this.log.map((entry) => JSON.stringify(entry)), ...this.other];
       throw new Error(`yggd logged no ${event}:\n${lines.slice(-60).join('\n')}`, { cause });
+    }
+  }
+
+  /** The first log line of this event from now on (for which `accept` holds). */
+  async next(event: string, accept: (entry: LogEntry) => boolean = () => true): Promise<LogEntry> {
+    // Not AbortSignal.any of a timeout: Node 20 may collect that before it fires.
+    const scope = new AbortController();
+    const timer = setTimeout(() => scope.abort(new Error(`no ${event} within ${PATIENCE_MS} ms`)), PATIENCE_MS);
+    void this.ended.then(() => scope.abort(new Error('the process has ended')));
+    try {
+      return await this.#logged.next(scope.signal, (entry) => entry.event === event && accept(entry));
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -198,12 +210,6 @@ export class Yggd implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.child.exitCode === null && this.child.signalCode === null) await this.stop();
-  }
-
-  #endSignal(): AbortSignal {
-    const scope = new AbortController();
-    void this.ended.then(() => scope.abort(new Error('the process has ended')));
-    return scope.signal;
   }
 
   #read(line: string): void {
