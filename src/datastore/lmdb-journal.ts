@@ -1,41 +1,49 @@
 /**
- * The journal on LMDB. Commits of one turn of the event loop share a transaction and one fdatasync; the promise of a
- * commit resolves behind that fdatasync (seen with strace on lmdb 3.5.6 with its default `overlappingSync`).
+ * The journal on LMDB. Commits of one turn of the event loop share a transaction; while it is being synced, those that
+ * come gather for the next one. A promise resolves when its transaction is on stable storage, and reads see it no
+ * earlier: LMDB writes and syncs the pages, and only then the meta page that makes them count (ADR 0006).
  */
-import { chmod, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, open as openFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type * as Lmdb from 'lmdb';
 import type { Database, RootDatabase } from 'lmdb';
 import { crashPoint } from '../crash-point.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { END, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 
+type Tables = Readonly<Record<Table, Database<Buffer, string>>>;
+
+/** Commits that go together. */
+interface Group {
+  readonly changes: Change[];
+  readonly waiting: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[];
+}
+
 export class LmdbJournal implements Journal {
   #root: RootDatabase<Buffer, string> | undefined;
-  #tables: Readonly<Record<Table, Database<Buffer, string>>> | undefined;
-  /** Resolves once whoever waits for the latest commit was told. */
-  #latest: Promise<void> = Promise.resolve();
+  #tables: Tables | undefined;
+  /** Of the package, which is loaded when it is first needed. */
+  #lmdb: typeof Lmdb | undefined;
+  #isOpen = false;
+  /** What goes into the next transaction. */
+  #next: Group | undefined;
+  #writing: Promise<void> | undefined;
+  /** A transaction has failed since the store was opened. */
+  #hasFailed = false;
 
   /** `path` is the journal's directory, made when it is missing. */
   constructor(private readonly path: string) {}
 
   async open(): Promise<void> {
     await makePrivateDirectory(this.path);
-    const { open } = await import('lmdb');
+    this.#lmdb ??= await import('lmdb');
     try {
-      const root = open<Buffer, string>({ path: this.path, encoding: 'binary', maxDbs: TABLES.length });
-      const table = (name: Table): Database<Buffer, string> =>
-        root.openDB<Buffer, string>(name, { encoding: 'binary' });
-      this.#tables = {
-        records: table('records'),
-        ids: table('ids'),
-        ended: table('ended'),
-        alarms: table('alarms'),
-        dead: table('dead'),
-        facts: table('facts'),
-      };
-      this.#root = root;
+      this.#openStore(this.#lmdb);
       // LMDB makes its files readable for all; the directory keeps others out, but a copy of them would not.
       for (const file of ['data.mdb', 'lock.mdb']) await chmod(join(this.path, file), 0o600);
+      // LMDB syncs its file, but not the names that lead to it.
+      for (const directory of [this.path, dirname(this.path)]) await syncDirectory(directory);
+      this.#isOpen = true;
     } catch (error) {
       throw new AgentError(
         errnoOf(error) === 'EACCES' || /permission|read-only/i.test(errorText(error))
@@ -48,44 +56,99 @@ export class LmdbJournal implements Journal {
     }
   }
 
+  #openStore({ open }: typeof Lmdb): void {
+    const root = open<Buffer, string>({
+      path: this.path,
+      encoding: 'binary',
+      maxDbs: TABLES.length,
+      // With it a transaction would be seen before it is synced, and stay there when its sync fails.
+      overlappingSync: false,
+    });
+    const table = (name: Table): Database<Buffer, string> => root.openDB<Buffer, string>(name, { encoding: 'binary' });
+    this.#root = root;
+    this.#tables = {
+      records: table('records'),
+      ids: table('ids'),
+      ended: table('ended'),
+      alarms: table('alarms'),
+      dead: table('dead'),
+      facts: table('facts'),
+    };
+  }
+
   async close(): Promise<void> {
+    this.#isOpen = false;
+    await this.#writing;
+    await this.#closeStore();
+  }
+
+  async #closeStore(): Promise<void> {
     const root = this.#root;
     this.#root = undefined;
     this.#tables = undefined;
     await root?.close();
   }
 
-  /**
-   * In order: when a turn makes more than some thousand changes, LMDB tells of the later ones of a transaction first
-   * (its `batchStartThreshold`), and messages would overtake each other.
-   */
   commit(changes: readonly Change[]): Promise<void> {
-    const before = this.#latest;
-    const committed = this.#write(changes).finally(() => before);
-    this.#latest = committed.catch(() => undefined);
-    return committed;
+    if (!this.#isOpen) return Promise.reject(this.#closed());
+    const group = (this.#next ??= { changes: [], waiting: [] });
+    group.changes.push(...changes);
+    this.#writing ??= this.#writeAll();
+    return new Promise((resolve, reject) => group.waiting.push({ resolve, reject }));
+  }
+
+  /** One transaction after the other until nobody waits. */
+  async #writeAll(): Promise<void> {
+    // Whatever else this turn commits goes along.
+    await nextTurn();
+    for (let group = this.#next; group !== undefined; group = this.#next) {
+      this.#next = undefined;
+      try {
+        await this.#write(group.changes);
+        for (const { resolve } of group.waiting) resolve();
+      } catch (error) {
+        this.#hasFailed = true;
+        const failure = new AgentError(
+          'journal.write_failed',
+          `the journal in ${this.path} cannot be written: ${errorText(error)}. What it holds is kept; see to the disk`,
+          { path: this.path },
+          { cause: error },
+        );
+        for (const { reject } of group.waiting) reject(failure);
+      }
+    }
+    this.#writing = undefined;
   }
 
   async #write(changes: readonly Change[]): Promise<void> {
+    if (this.#hasFailed) await this.#reopen();
     const tables = this.#open();
+    FAULT: crashPoint('journal.before-commit');
+    const puts = new Set<Promise<unknown>>();
+    puts.add(
+      this.#storeOf().batch(() => {
+        for (const { table, key, value } of changes)
+          puts.add(value === undefined ? tables[table].remove(key) : tables[table].put(key, value));
+      }),
+    );
     try {
-      FAULT: crashPoint('journal.before-commit');
-      await this.#root?.batch(() => {
-        for (const { table, key, value } of changes) {
-          // Each put returns the promise of the whole batch; `batch` hands that one out, so these are not awaited.
-          if (value === undefined) void tables[table].remove(key);
-          else void tables[table].put(key, value);
-        }
-      });
+      // Each may reject by itself, and a rejection that nobody hears ends the process.
+      await Promise.all(puts);
       FAULT: crashPoint('journal.committed');
     } catch (error) {
-      throw new AgentError(
-        'journal.write_failed',
-        `the journal in ${this.path} cannot be written: ${errorText(error)}. What it holds is kept; see to the disk`,
-        { path: this.path },
-        { cause: error },
-      );
+      throw await reasonOf(error);
     }
+  }
+
+  /**
+   * Once its meta page could not be written, LMDB takes no transaction any more, and lmdb-js never tells those who wait
+   * for one; opened anew it does. In a turn of its own, so that nobody reads in between.
+   */
+  async #reopen(): Promise<void> {
+    await nextTurn();
+    await this.#closeStore();
+    if (this.#lmdb !== undefined) this.#openStore(this.#lmdb);
+    this.#hasFailed = false;
   }
 
   get(table: Table, key: string): Buffer | undefined {
@@ -108,10 +171,40 @@ export class LmdbJournal implements Journal {
     return typeof stats === 'object' && stats !== null && 'entryCount' in stats ? Number(stats.entryCount) : 0;
   }
 
-  #open(): Readonly<Record<Table, Database<Buffer, string>>> {
-    if (this.#tables === undefined)
-      throw new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
+  #open(): Tables {
+    if (this.#tables === undefined) throw this.#closed();
     return this.#tables;
+  }
+
+  #storeOf(): RootDatabase<Buffer, string> {
+    if (this.#root === undefined) throw this.#closed();
+    return this.#root;
+  }
+
+  #closed(): AgentError {
+    return new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Why a transaction failed: lmdb-js hides it in a promise of its error, which is settled in the same turn. */
+async function reasonOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  const { commitError } = error;
+  const hidden = Promise.resolve(commitError).catch((reason: unknown) => reason);
+  return (await Promise.race([hidden, nextTurn()])) ?? error;
+}
+
+/** Makes the names in a directory durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await openFile(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }
 

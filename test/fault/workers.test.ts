@@ -102,7 +102,7 @@ fault('workers', 'crash: one message kills its worker each time, the others are 
     for (const id of others) ledger.note('taken', id);
     const failed = await operator.answerTo(poison);
     assert.equal(failed.metadata?.['error-code'], 'worker-failed');
-    assert.match(failed.metadata?.['error'] ?? '', /died while it had this message \(attempt 2 of 2\)/);
+    assert.match(failed.metadata['error'] ?? '', /died while it had this message \(attempt 2 of 2\)/);
     assert.deepEqual(failures(yggd), [poison], 'one attempt was tried again, of the guilty one alone');
     for (const [id, answers] of answersTo(operator, others)) {
       assert.equal(answers.length, 1, id);

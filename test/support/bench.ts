@@ -13,9 +13,9 @@ export interface Bench extends AsyncDisposable {
   /** Starts the daemon and waits for nothing; the bench ends it if the test has not. */
   spawn(args?: readonly string[], how?: HowToSpawn): Yggd;
   /** Starts the daemon and waits until it is ready; the bench ends it if the test has not. */
-  start(args?: readonly string[]): Promise<Yggd>;
+  start(args?: readonly string[], how?: HowToSpawn): Promise<Yggd>;
   /** Starts it and waits until the fleet was told of these handlers. */
-  startWith(handlers: readonly string[], args?: readonly string[]): Promise<Yggd>;
+  startWith(handlers: readonly string[], args?: readonly string[], how?: HowToSpawn): Promise<Yggd>;
   /** The status that names all these handlers. */
   handling(handlers: readonly string[]): Promise<void>;
 }
@@ -47,8 +47,8 @@ export async function makeBench(options: MosquittoOptions = {}): Promise<Bench> 
       stack.push(yggd);
       return yggd;
     };
-    const start = async (args?: readonly string[]): Promise<Yggd> => {
-      const yggd = launch(args);
+    const start: Bench['start'] = async (args, how) => {
+      const yggd = launch(args, how);
       await yggd.line('agent.ready');
       return yggd;
     };
@@ -64,8 +64,8 @@ export async function makeBench(options: MosquittoOptions = {}): Promise<Bench> 
       operator,
       spawn: launch,
       start,
-      startWith: async (handlers, args) => {
-        const yggd = await start(args);
+      startWith: async (handlers, args, how) => {
+        const yggd = await start(args, how);
         await handling(handlers);
         return yggd;
       },
