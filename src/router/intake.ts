@@ -1,7 +1,8 @@
 /**
  * What becomes of the messages on `data/in`. Each is acknowledged once it is safe: recorded, known already, or buried
- * as dead (CONTRACT 1.1, 1.2). What finds the store full waits here, unacknowledged, at most `receiveMaximum` of it
- * and in order, until there is room (1.13). Nothing here holds up the next message: deciding is done in one turn.
+ * as dead (CONTRACT 1.1, 1.2). What cannot be recorded now, be it good or refused, waits here, unacknowledged, at most
+ * `receiveMaximum` of it and in order, until it can (1.13). Nothing here holds up the next message: deciding is done in
+ * one turn.
  */
 import { crashPoint } from '../crash-point.js';
 import { errorText } from '../errors.js';
@@ -9,8 +10,8 @@ import type { Log } from '../log/log.js';
 import type { Failure, MessageKey } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
-import { Gate } from './admission.js';
-import type { Acceptance, Burial, Delivery, NewInbound, StorePort } from './ports.js';
+import { Gate, type Admission } from './admission.js';
+import type { Burial, Delivery, NewInbound, StorePort } from './ports.js';
 import type { RouterSettings } from './settings.js';
 import type { Topics } from './topics.js';
 
@@ -46,19 +47,23 @@ export interface IntakeOptions {
   readonly renew: () => void;
 }
 
-interface Held {
-  readonly message: NewInbound;
-  readonly delivery: Delivery;
-}
+/** A message that is to be recorded, as what it is or as dead. */
+type Arrival = { readonly delivery: Delivery; readonly link: number } & (
+  { readonly kind: 'message'; readonly message: NewInbound } | { readonly kind: 'burial'; readonly burial: Burial }
+);
 
 export class Intake {
   readonly #options: IntakeOptions;
   readonly #gate: Gate;
   /** In order of arrival. */
-  #held: Held[] = [];
+  #held: Arrival[] = [];
   #isRetrySet = false;
   /** A message was left to the broker on this link. */
   #isAnyLeft = false;
+  /** The last one offered could not be recorded: the next is no news. */
+  #isFailing = false;
+  /** Tells the links apart. */
+  #link = 0;
   #scope: AbortSignal = AbortSignal.abort();
   #counts = { accepted: 0, duplicates: 0, refused: 0, dropped: 0 };
 
@@ -79,89 +84,122 @@ export class Intake {
 
   /** The link has ended: what the broker will send again is its own to keep. */
   linkDown(): void {
+    this.#link += 1;
     this.#held = this.#held.filter(({ delivery }) => delivery.qos === 0);
     this.#isAnyLeft = false;
   }
 
   /** Takes a delivery of `data/in`. */
   take(delivery: Delivery): void {
+    const link = this.#link;
     const admission = this.#gate.admit(delivery);
     switch (admission.kind) {
       case 'refused':
-        void this.#refuse(delivery, admission);
+        // What waits for room in the spool is no reason to wait: dead messages have a room of their own.
+        this.#offer({ kind: 'burial', burial: this.#refused(delivery, admission), delivery, link });
         return;
       case 'ignored':
         this.#options.log.warn('data.ignored', `a message on data/in is ignored: ${admission.reason}`);
         delivery.ack();
         return;
-      case 'admitted':
-        for (const text of admission.warnings) {
-          const { messageId, directive } = admission.message;
+      case 'admitted': {
+        const { message, warnings } = admission;
+        for (const text of warnings) {
+          const { messageId, directive } = message;
           this.#options.log.warn('data.attribute', `a message carries what is not heeded: ${text}`, {
             messageId,
             directive,
           });
         }
+        const arrival: Arrival = { kind: 'message', message, delivery, link };
         // Behind what waits: the order of arrival holds for all of them.
-        if (this.#held.length > 0 || !this.#accept(admission.message, delivery)) {
-          this.#hold({ message: admission.message, delivery });
-        }
+        if (this.#held.length > 0 || !this.#offer(arrival)) this.#hold(arrival);
+      }
     }
   }
 
   /** Offers a message to the store; false when it is full. One that fails waits to be offered again. */
-  #accept(message: NewInbound, delivery: Delivery): boolean {
-    const { messageId, directive } = message;
-    const failed = (error: unknown): void => {
-      const text = `cannot record a message: ${errorText(error)}; it is tried again`;
-      this.#options.log.error('data.not_recorded', text, { messageId, directive });
-      this.#hold({ message, delivery });
-    };
-    let acceptance: Acceptance;
+  #offer(arrival: Arrival): boolean {
+    let offered: Promise<void> | undefined;
     try {
-      FAULT: crashPoint('intake.parsed');
-      acceptance = this.#options.store.accept(message, { isRetained: delivery.retain });
+      offered =
+        arrival.kind === 'message'
+          ? this.#accept(arrival.message, arrival.delivery)
+          : this.#bury(arrival.burial, arrival.delivery);
     } catch (error) {
-      failed(error);
+      this.#failed(arrival, error);
       return true;
     }
-    if (acceptance.kind === 'full') return false;
-    acceptance.durable.then(() => {
+    offered?.then(
+      () => this.#recorded(),
+      (error: unknown) => this.#failed(arrival, error),
+    );
+    return offered !== undefined;
+  }
+
+  /** Resolves when the message is safe; undefined when the store is full. */
+  #accept(message: NewInbound, delivery: Delivery): Promise<void> | undefined {
+    const { store, dataRecv, log, answered } = this.#options;
+    FAULT: crashPoint('intake.parsed');
+    const acceptance = store.accept(message, { isRetained: delivery.retain });
+    if (acceptance.kind === 'full') return undefined;
+    return acceptance.durable.then(() => {
       FAULT: crashPoint('intake.durable');
       delivery.ack();
       if (acceptance.kind === 'accepted') {
         this.#counts.accepted += 1;
-        this.#options.dataRecv.emit(acceptance.key);
+        dataRecv.emit(acceptance.key);
         return;
       }
       this.#counts.duplicates += 1;
-      this.#options.log.debug('data.not_taken', `a message is not taken anew: ${acceptance.kind}`, {
-        messageId,
-        directive,
-      });
-      if (acceptance.kind === 'cancelled') this.#options.answered();
-    }, failed);
-    return true;
+      const { messageId, directive } = message;
+      log.debug('data.not_taken', `a message is not taken anew: ${acceptance.kind}`, { messageId, directive });
+      if (acceptance.kind === 'cancelled') answered();
+    });
   }
 
-  #hold(held: Held): void {
+  async #bury(burial: Burial, delivery: Delivery): Promise<void> {
+    const answer = await this.#options.store.bury(burial);
+    delivery.ack();
+    if (answer !== undefined) this.#options.answered();
+  }
+
+  #recorded(): void {
+    this.#isFailing = false;
+    if (!this.#isAnyLeft || this.#held.length > 0) return;
+    this.#isAnyLeft = false;
+    this.#options.renew();
+  }
+
+  #failed(arrival: Arrival, error: unknown): void {
+    const { messageId, directive } = idsOf(arrival);
+    const text = `cannot record a message: ${errorText(error)}; it is tried again`;
+    this.#options.log[this.#isFailing ? 'debug' : 'error']('data.not_recorded', text, { messageId, directive });
+    this.#isFailing = true;
+    this.#hold(arrival);
+  }
+
+  #hold(arrival: Arrival): void {
     const { settings, log } = this.#options;
+    const { qos } = arrival.delivery;
+    // Its link has ended meanwhile, and the broker sends it again on the next.
+    if (qos > 0 && arrival.link !== this.#link) return;
     if (this.#held.length >= settings.receiveMaximum) {
       // Unacknowledged: at QoS 1 the broker sends it again on the next connection.
       this.#counts.dropped += 1;
-      if (held.delivery.qos > 0) this.#isAnyLeft = true;
-      const { messageId, directive } = held.message;
+      if (qos > 0) this.#isAnyLeft = true;
+      const { messageId, directive } = idsOf(arrival);
       log.error('data.no_room', 'a message finds no room, on disk or in memory; it is left to the broker', {
         messageId,
         directive,
-        qos: held.delivery.qos,
+        qos,
       });
       return;
     }
     if (this.#held.length === 0) {
       log.warn('data.waiting', 'the store takes no more; messages wait unacknowledged until it does');
     }
-    this.#held.push(held);
+    this.#held.push(arrival);
     this.#setRetry();
   }
 
@@ -179,20 +217,15 @@ export class Intake {
   #retry(): void {
     const waiting = this.#held;
     this.#held = [];
-    const left = waiting.findIndex(({ message, delivery }) => !this.#accept(message, delivery));
-    if (left < 0) {
-      if (this.#isAnyLeft) this.#options.renew();
-      return;
-    }
+    const left = waiting.findIndex((arrival) => !this.#offer(arrival));
+    if (left < 0) return;
     this.#held = [...waiting.slice(left), ...this.#held];
     this.#setRetry();
   }
 
-  async #refuse(
-    delivery: Delivery,
-    refused: { failure: Failure; messageId: string | undefined; directive: string | undefined },
-  ): Promise<void> {
-    const { log, malformed, store, clock, answered } = this.#options;
+  /** Tells of a message that is refused, and makes of it what is kept. */
+  #refused(delivery: Delivery, refused: Admission & { kind: 'refused' }): Burial {
+    const { log, malformed, clock } = this.#options;
     const { failure, messageId, directive } = refused;
     const { topic, payload } = delivery;
     this.#counts.refused += 1;
@@ -204,22 +237,16 @@ export class Intake {
       directive,
     });
     malformed.emit({ topic, failure, messageId, directive, size });
-    const burial: Burial = {
+    return {
       failure,
       content: payload,
       arrivedAt: clock.now(),
       ...(messageId === undefined ? {} : { messageId }),
       ...(directive === undefined ? {} : { directive }),
     };
-    try {
-      if ((await store.bury(burial)) !== undefined) answered();
-    } catch (error) {
-      log.error('data.not_buried', `cannot keep a refused message as dead: ${errorText(error)}`, {
-        messageId,
-        directive,
-      });
-    }
-    // Whatever happened: unacknowledged it would come again for ever.
-    delivery.ack();
   }
+}
+
+function idsOf(arrival: Arrival): { readonly messageId?: string; readonly directive?: string } {
+  return arrival.kind === 'message' ? arrival.message : arrival.burial;
 }

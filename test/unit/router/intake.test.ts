@@ -172,15 +172,68 @@ describe('a message that is refused', () => {
     });
   }
 
-  test('is acknowledged even when it cannot be kept, for it would come again for ever', async () => {
+  /** A store that can keep nothing as dead until told otherwise. */
+  async function openFaulty(settings = {}): Promise<{ t: TestRouter; disk: { isFull: boolean } }> {
+    const disk = { isFull: true };
+    const t = await openTestRouter({
+      settings,
+      wrapStore: (store) =>
+        withFault(store, {
+          bury: (burial) => (disk.isFull ? Promise.reject(new Error('no space left')) : store.bury(burial)),
+        }),
+    });
+    return { t: await up(t), disk };
+  }
+
+  test('waits unacknowledged until it is kept as dead, and its PUBACK keeps its turn', async () => {
+    const { t, disk } = await openFaulty();
+    await using _ = t;
+    const refused = t.connection.deliver(DATA_IN, '{"type":"data","message_id":"m1","directive":"echo","metadata":7}');
+    await settle();
+    const good = t.connection.deliver(DATA_IN, dataMessage('m2'));
+    await t.clock.advance(3000);
+    assert.equal(refused.isAcknowledged || good.isAcknowledged, false);
+    assert.equal([...t.store.deadLetters()].length, 0);
+    assert.equal(t.log.lines.filter(({ event }) => event === 'data.not_recorded').length, 1 + 3);
+    disk.isFull = false;
+    await t.clock.advance(1000);
+    await until(() => refused.isAcknowledged && good.isAcknowledged);
+    assert.deepEqual(
+      [...t.store.deadLetters()].map(({ messageId }) => messageId),
+      ['m1'],
+    );
+    assert.deepEqual(answerCodes(t), ['malformed']);
+    assert.equal(t.router.counts.refused, 1);
+    assert.equal(t.router.counts.held, 0);
+  });
+
+  test('and cannot be kept is bounded by receive-maximum; the broker is asked for the rest', async () => {
+    const { t, disk } = await openFaulty({ receiveMaximum: 2 });
+    await using _ = t;
+    for (let i = 0; i < 3; i++) t.connection.deliver(DATA_IN, 'nonsense');
+    await settle();
+    assert.deepEqual([t.router.counts.held, t.router.counts.dropped], [2, 1]);
+    await t.clock.advance(5000);
+    assert.ok(!t.connection.calls.includes('reconnect 0'), 'as long as nothing can be recorded it would be no use');
+    disk.isFull = false;
+    await t.clock.advance(1000);
+    await until(() => t.connection.calls.includes('reconnect 0'));
+    assert.equal([...t.store.deadLetters()].length, 2);
+  });
+
+  test('and cannot be kept when its link has ended is left to the broker, but for QoS 0', async () => {
+    const fails: (() => void)[] = [];
     await using t = await openTestRouter({
-      wrapStore: (store) => withFault(store, { bury: () => Promise.reject(new Error('no space left')) }),
+      wrapStore: (store) =>
+        withFault(store, { bury: () => new Promise((_, reject) => fails.push(() => reject(new Error('EIO')))) }),
     });
     await up(t);
-    const delivered = t.connection.deliver(DATA_IN, 'nonsense');
+    t.connection.deliver(DATA_IN, 'nonsense');
+    t.connection.deliver(DATA_IN, 'nonsense', { qos: 0 });
+    t.connection.cut();
+    for (const fail of fails) fail();
     await settle();
-    assert.equal(delivered.isAcknowledged, true);
-    assert.match((await t.log.line('data.not_buried')).text, /no space left/);
+    assert.equal(t.router.counts.held, 1);
   });
 
   test('because its directive is not among those allowed is answered as unroutable', async () => {
