@@ -247,7 +247,11 @@ export class InboundQueue {
       await facts.keepCancel(directive, messageId);
       return { kind: 'kept' };
     }
-    if (this.#unrecorded.isEnding(key)) return { kind: 'already-ended' };
+    if (this.#unrecorded.isEnding(key)) {
+      // Its end, perhaps by this very cancel, must not be forgotten again once the cancel is acknowledged.
+      await this.#unrecorded.recorded(key);
+      return { kind: 'already-ended' };
+    }
     const record = this.get(key) ?? asInbound(ledger.read(known.recordKey));
     if (record === undefined) return { kind: 'already-ended' };
     if (record.state === 'dispatching') return { kind: 'in-flight', key };

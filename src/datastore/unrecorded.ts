@@ -13,6 +13,8 @@ interface Entry {
   /** `end`: its first end was asked for, and there is no other. `wait`: an end may still take its place. */
   readonly kind: 'end' | 'wait';
   readonly commit: () => Promise<void>;
+  /** Those who want to know when it is through. */
+  readonly waiting: (() => void)[];
 }
 
 export class Unrecorded {
@@ -50,9 +52,15 @@ export class Unrecorded {
     return this.#entries.get(key)?.kind === 'end';
   }
 
+  /** Resolves when the journal knows what became of the message. */
+  recorded(key: MessageKey): Promise<void> {
+    const entry = this.#entries.get(key);
+    return entry === undefined ? Promise.resolve() : new Promise((resolve) => entry.waiting.push(resolve));
+  }
+
   /** Runs `commit`, in this turn. Rejects when it fails; it is then tried again all the same. */
   async record(key: MessageKey, kind: Entry['kind'], commit: () => Promise<void>): Promise<void> {
-    const entry: Entry = { kind, commit };
+    const entry: Entry = { kind, commit, waiting: this.#entries.get(key)?.waiting ?? [] };
     this.#entries.set(key, entry);
     this.#late.delete(key);
     try {
@@ -68,7 +76,10 @@ export class Unrecorded {
   }
 
   #done(key: MessageKey, entry: Entry): void {
-    if (this.#entries.get(key) === entry) this.#entries.delete(key);
+    if (this.#entries.get(key) === entry) {
+      this.#entries.delete(key);
+      for (const wake of entry.waiting) wake();
+    }
     if (this.#late.get(key) === entry) this.#late.delete(key);
   }
 

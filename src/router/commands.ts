@@ -1,9 +1,11 @@
 /**
  * Carries out what comes on `control/in` (PROTOCOL section 1, Commands), at once and ahead of all data. A command that
  * ends the connection is recorded before it takes effect: its PUBACK may be lost with the link, and it would come back
- * at every connect (CONTRACT 1.9).
+ * at every connect (CONTRACT 1.9). What the disk cannot record yet is tried until it can, unacknowledged; when the link
+ * ends first it is the broker's to send again, and what was recorded is carried out all the same.
  */
 import { crashPoint } from '../crash-point.js';
+import { setMaxListeners } from 'node:events';
 import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import {
@@ -20,8 +22,9 @@ import {
   type MessageKey,
 } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
-import type { Clock, Millis } from '../time.js';
+import { sleep, type Clock, type Millis } from '../time.js';
 import type { Delivery, StorePort } from './ports.js';
+import type { RouterSettings } from './settings.js';
 
 /** Longest delay of a `reconnect`: a day. */
 const MAX_DELAY: Millis = 86_400_000;
@@ -35,6 +38,7 @@ export interface DataCancel {
 
 export interface CommandsOptions {
   readonly store: Pick<StorePort, 'cancel' | 'recordCommand' | 'isCommandRecorded'>;
+  readonly settings: Pick<RouterSettings, 'receiveMaximum' | 'roomInterval'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly dataCancel: Signal<DataCancel>;
@@ -91,13 +95,41 @@ function delayOf(given: unknown): Millis | undefined {
   return seconds * 1000 <= MAX_DELAY ? seconds * 1000 : undefined;
 }
 
+/** A command as it came. */
+interface Received {
+  readonly envelope: CommandEnvelope;
+  readonly delivery: Delivery;
+  /** Ends with the link it came by. */
+  readonly link: AbortSignal;
+}
+
+/** What became of recording a command: `left` to the broker, since its link has ended. */
+type Recorded = 'new' | 'known' | 'left';
+
 export class Commands {
   readonly #options: CommandsOptions;
-  /** Ids that are being carried out: a second copy may come before the first is recorded. */
-  readonly #underWay = new Set<string>();
+  /** Ids that are being recorded: a second copy may come before the first is. */
+  readonly #recording = new Map<string, Promise<Recorded>>();
+  /** Commands that could not be recorded yet. */
+  #waiting = 0;
+  /** Ends with the link. */
+  #link = newLink();
+  #scope: AbortSignal = AbortSignal.abort();
 
   constructor(options: CommandsOptions) {
     this.#options = options;
+  }
+
+  /** Begins to try again what could not be recorded; ends with the scope. */
+  start(scope: AbortSignal): void {
+    this.#scope = scope;
+    scope.addEventListener('abort', () => this.linkDown(), { once: true });
+  }
+
+  /** The link has ended: what was not acknowledged on it comes again on the next. */
+  linkDown(): void {
+    this.#link.abort();
+    this.#link = newLink();
   }
 
   /** Takes a delivery of `control/in`. Resolves when it has taken effect; never rejects. */
@@ -118,15 +150,15 @@ export class Commands {
     }
     const { messageId, command } = decoded.envelope;
     try {
-      await this.#execute(decoded.envelope, delivery);
+      await this.#execute({ envelope: decoded.envelope, delivery, link: this.#link.signal });
     } catch (error) {
       log.error('command.failed', `the command ${quoted(command)} failed: ${errorText(error)}`, { messageId });
-      delivery.ack();
     }
   }
 
-  async #execute(envelope: CommandEnvelope, delivery: Delivery): Promise<void> {
+  async #execute(received: Received): Promise<void> {
     const { log } = this.#options;
+    const { envelope, delivery } = received;
     const { messageId, command } = envelope;
     const instruction = instructionOf(envelope);
     switch (instruction.kind) {
@@ -138,12 +170,14 @@ export class Commands {
         this.#tell('pong', messageId);
         delivery.ack();
         return;
-      case 'cancel':
-        await this.#cancel(instruction.directive, instruction.messageId);
-        delivery.ack();
+      case 'cancel': {
+        const { directive, messageId: cancelled } = instruction;
+        const isDone = await this.#untilRecorded(received, () => this.#cancel(directive, cancelled));
+        if (isDone) delivery.ack();
         return;
+      }
       case 'disconnect':
-        await this.#once(messageId, delivery, async () => {
+        await this.#once(received, async () => {
           log.info('command.disconnect', 'told to disconnect: idle until `ygg link up`, SIGHUP or a restart', {
             messageId,
           });
@@ -153,7 +187,7 @@ export class Commands {
         });
         return;
       case 'reconnect':
-        await this.#once(messageId, delivery, async () => {
+        await this.#once(received, async () => {
           const { delay } = instruction;
           log.info('command.reconnect', 'told to connect anew', { messageId, delay });
           await this.#options.reconnect(delay);
@@ -162,26 +196,64 @@ export class Commands {
   }
 
   /** Runs what ends the link, unless that id did so before. */
-  async #once(messageId: string, delivery: Delivery, act: () => Promise<void>): Promise<void> {
-    const { store, log, flushAcks } = this.#options;
-    if (this.#underWay.has(messageId) || store.isCommandRecorded(messageId)) {
-      log.info('command.repeated', 'a command came again and is ignored: it was carried out before', { messageId });
+  async #once(received: Received, act: () => Promise<void>): Promise<void> {
+    const { delivery, envelope } = received;
+    const { messageId } = envelope;
+    // Without an id it cannot be told from another; its PUBACK, flushed below, has to do.
+    const recorded = messageId === '' ? 'new' : await this.#recordOnce(received);
+    if (recorded === 'left') return;
+    if (recorded === 'known') {
+      const text = 'a command came again and is ignored: it was carried out before';
+      this.#options.log.info('command.repeated', text, { messageId });
       delivery.ack();
       return;
     }
-    // Without an id it cannot be told from another; its PUBACK, flushed below, has to do.
-    if (messageId !== '') {
-      this.#underWay.add(messageId);
-      try {
-        await store.recordCommand(messageId);
-      } finally {
-        this.#underWay.delete(messageId);
-      }
-    }
     FAULT: crashPoint('command.recorded');
     delivery.ack();
-    await flushAcks();
+    await this.#options.flushAcks();
     await act();
+  }
+
+  /** Records the id of a command; `new` for the first copy of it alone. */
+  async #recordOnce(received: Received): Promise<Recorded> {
+    const { store } = this.#options;
+    const { messageId } = received.envelope;
+    for (let first = this.#recording.get(messageId); first !== undefined; first = this.#recording.get(messageId)) {
+      // The link of the first copy may end before it is recorded: then this one takes its place.
+      if ((await first) !== 'left') return 'known';
+    }
+    let isKnown = false;
+    const recording = this.#untilRecorded(received, async () => {
+      isKnown = store.isCommandRecorded(messageId);
+      if (!isKnown) await store.recordCommand(messageId);
+    }).then((isDone): Recorded => (!isDone ? 'left' : isKnown ? 'known' : 'new'));
+    this.#recording.set(messageId, recording);
+    const recorded = await recording;
+    this.#recording.delete(messageId);
+    return recorded;
+  }
+
+  /** Runs `record` until it succeeds; false when the link ended first, or too many wait already. Never rejects. */
+  async #untilRecorded({ envelope, delivery, link }: Received, record: () => Promise<void>): Promise<boolean> {
+    const { log, clock, settings } = this.#options;
+    const { messageId, command } = envelope;
+    // At QoS 0 nobody sends it again.
+    const scope = delivery.qos === 0 ? this.#scope : link;
+    for (let failures = 0; ; failures++) {
+      try {
+        await record();
+        return true;
+      } catch (error) {
+        const text = `cannot record the command ${quoted(command)}: ${errorText(error)}; it is tried again`;
+        log[failures === 0 ? 'error' : 'debug']('command.not_recorded', text, { messageId });
+      }
+      // Beyond the bound the broker keeps it: it was not acknowledged.
+      if (this.#waiting >= settings.receiveMaximum) return false;
+      this.#waiting += 1;
+      const isOver = await hasEnded(clock, settings.roomInterval, scope);
+      this.#waiting -= 1;
+      if (isOver) return false;
+    }
   }
 
   async #cancel(directive: DirectiveKey, messageId: string): Promise<void> {
@@ -204,4 +276,19 @@ function problemOf(delivery: Delivery): string | undefined {
   if (delivery.payload.length === 0) return 'it is empty';
   if (delivery.truncatedFrom !== undefined) return `it has ${delivery.truncatedFrom} bytes, which is too large`;
   return undefined;
+}
+
+/** The scope of a link, on which many commands may wait. */
+function newLink(): AbortController {
+  const link = new AbortController();
+  setMaxListeners(0, link.signal);
+  return link;
+}
+
+/** Whether `scope` ends within `delay`. */
+async function hasEnded(clock: Clock, delay: Millis, scope: AbortSignal): Promise<boolean> {
+  return sleep(clock, delay, scope).then(
+    () => false,
+    () => true,
+  );
 }

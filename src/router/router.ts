@@ -135,6 +135,7 @@ export class MessageRouter {
     connection.down.connect((down) => this.#onDown(down), scope);
     connection.message.connect((delivery) => this.#onMessage(delivery), scope);
     this.#intake.start(scope);
+    this.#commands.start(scope);
     this.#outbox.start(scope);
     await connection.start();
   }
@@ -209,6 +210,7 @@ export class MessageRouter {
   #onDown(down: LinkDown): void {
     this.#early = [];
     this.#intake.linkDown();
+    this.#commands.linkDown();
     const link = this.#link;
     if (link === undefined) return;
     const isCut = !WANTED_ENDS.has(down.code);

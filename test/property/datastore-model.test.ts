@@ -403,7 +403,10 @@ async function cancel(run: Run, number: number): Promise<void> {
   const before = message?.state;
   if (message !== undefined && before !== 'dispatching' && before !== 'owed') message.state = 'owed';
   try {
-    const cancelled = await run.store.cancel(directiveKey(DIRECTIVES[at] ?? DIRECTIVES[0]), id);
+    const cancelling = run.store.cancel(directiveKey(DIRECTIVES[at] ?? DIRECTIVES[0]), id);
+    const cancelled = await Promise.race([cancelling, run.quiet()]);
+    // It waits until an end that is owed is recorded.
+    if (cancelled === undefined) return;
     if (message === undefined) {
       assert.equal(cancelled.kind, run.ends.has(id) ? 'already-ended' : 'kept');
       if (cancelled.kind === 'kept') run.cancels.add(id);

@@ -87,8 +87,9 @@ describe('a disk that is full', () => {
     t.journal.fails = () => true;
     await assert.rejects(t.store.delivered(key), { code: 'journal.write_failed' });
     assert.equal(t.store.nextReady(ECHO), undefined, 'no more than was in flight is owed');
-    assert.equal((await t.store.cancel(ECHO, 'a')).kind, 'already-ended');
+    const cancelled = t.store.cancel(ECHO, 'a');
     await mend(t);
+    assert.equal((await cancelled).kind, 'already-ended', 'it was told once that was sure');
     assert.deepEqual(t.fed, ['b'], 'whoever waits is told');
     assert.equal(t.store.nextReady(ECHO)?.messageId, 'b');
     assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
@@ -104,6 +105,23 @@ describe('a disk that is full', () => {
     await mend(t);
     assert.deepEqual(t.fed, ['a']);
     assert.equal(t.store.inbound(key)?.attempts, 1);
+  });
+
+  it('a cancel that could not be recorded is not said to be done before it is', async () => {
+    await using t = await open();
+    await take(t.store, t.store.accept(inbound('a')));
+    t.journal.fails = () => true;
+    await assert.rejects(t.store.cancel(ECHO, 'a'), { code: 'journal.write_failed' });
+    let isTold = false;
+    const again = t.store.cancel(ECHO, 'a').then((cancellation) => {
+      isTold = true;
+      return cancellation;
+    });
+    await settle();
+    assert.equal(isTold, false);
+    await mend(t);
+    assert.equal((await again).kind, 'already-ended');
+    assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
   });
 
   it('a message given up is answered once, later', async () => {

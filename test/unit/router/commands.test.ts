@@ -182,26 +182,164 @@ describe('reconnect', () => {
     assert.deepEqual(t.connection.calls, ['start']);
     assert.match((await t.log.line('command.refused')).text, /delay must be a number of seconds from 0 to 86400/);
   });
+});
 
-  test('that cannot be recorded is not carried out, but acknowledged', async () => {
-    await using t = await openTestRouter({
+describe('a command that the disk cannot record', () => {
+  interface Disk {
+    isFull: boolean;
+  }
+
+  async function openFaulty(settings = {}): Promise<{ t: TestRouter; disk: Disk }> {
+    const disk: Disk = { isFull: true };
+    const t = await openUp({
+      settings,
       wrapStore: (store) =>
         new Proxy(store, {
           get: (target, name) => {
-            if (name === 'recordCommand') return () => Promise.reject(new Error('EIO'));
+            const value: unknown = Reflect.get(target, name);
+            if (disk.isFull && (name === 'recordCommand' || name === 'cancel')) {
+              return () => Promise.reject(new Error('no space left'));
+            }
+            return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+          },
+        }),
+    });
+    return { t, disk };
+  }
+
+  const reconnects = (t: TestRouter): number => t.connection.calls.filter((call) => call === 'reconnect 0').length;
+
+  test('is tried until it is recorded, then carried out; a ping behind it is answered meanwhile', async () => {
+    const { t, disk } = await openFaulty();
+    await using _ = t;
+    const command = t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+    const ping = t.connection.deliver(CONTROL_IN, commandMessage('c2', 'ping'));
+    const bad = t.connection.deliver(CONTROL_IN, commandMessage('c3', 'reconnect', { delay: 'soon' }));
+    await settle();
+    await t.clock.advance(3000);
+    assert.deepEqual(events(t), [['pong', 'c2']]);
+    assert.match((await t.log.line('command.refused')).text, /delay/);
+    assert.equal(reconnects(t), 0);
+    assert.equal(command.isAcknowledged || ping.isAcknowledged || bad.isAcknowledged, false, 'in their turn');
+    disk.isFull = false;
+    await t.clock.advance(1000);
+    await until(() => reconnects(t) === 1);
+    assert.equal(command.isAcknowledged && ping.isAcknowledged && bad.isAcknowledged, true);
+    assert.equal(t.store.isCommandRecorded('c1'), true);
+    assert.deepEqual(
+      t.log.lines.filter(({ event }) => event === 'command.not_recorded').map(({ level }) => level),
+      ['error', 'debug', 'debug', 'debug'],
+    );
+  });
+
+  test('is left to the broker when the link ends, and carried out once when it comes again', async () => {
+    const { t, disk } = await openFaulty();
+    await using _ = t;
+    t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+    t.connection.deliver(CONTROL_IN, commandMessage('c2', 'cancel', { directive: 'echo', messageID: 'm1' }));
+    await settle();
+    t.connection.cut();
+    await settle();
+    disk.isFull = false;
+    await t.clock.advance(5000);
+    assert.equal(reconnects(t), 0);
+    assert.equal(t.store.isCommandRecorded('c1'), false);
+    await t.connection.open();
+    const again = t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+    await until(() => reconnects(t) === 1);
+    assert.equal(again.isAcknowledged, true);
+  });
+
+  test('and comes a second time on the next link takes the place of the first, and happens once', async () => {
+    let record: (error?: Error) => void = () => undefined;
+    await using t = await openUp({
+      wrapStore: (store) =>
+        new Proxy(store, {
+          get: (target, name) => {
+            if (name === 'recordCommand') {
+              return (id: string) =>
+                new Promise<void>((resolve, reject) => {
+                  record = (error) => (error === undefined ? resolve(target.recordCommand(id)) : reject(error));
+                });
+            }
             const value: unknown = Reflect.get(target, name);
             return typeof value === 'function' ? (value.bind(target) as unknown) : value;
           },
         }),
     });
-    await t.router.start();
+    t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+    t.connection.cut();
     await t.connection.open();
-    const delivered = t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+    const second = t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+    const third = t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
     await settle();
-    assert.equal(delivered.isAcknowledged, true);
-    assert.deepEqual(t.connection.calls, ['start']);
-    assert.match((await t.log.line('command.failed')).text, /EIO/);
+    record(new Error('EIO'));
+    await settle();
+    assert.equal(second.isAcknowledged, false);
+    record();
+    await until(() => reconnects(t) === 1);
+    await settle();
+    assert.equal(second.isAcknowledged && third.isAcknowledged, true);
+    assert.equal(reconnects(t), 1);
   });
+
+  test('and was recorded when its link had just ended is carried out, since it will not be when it comes again', async () => {
+    const { t, disk } = await openFaulty();
+    await using _ = t;
+    disk.isFull = false;
+    t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+    t.connection.cut();
+    await until(() => reconnects(t) === 1);
+  });
+
+  test('that is a cancel is acknowledged only once it is done', async () => {
+    const { t, disk } = await openFaulty();
+    await using _ = t;
+    const cancel = commandMessage('c1', 'cancel', { directive: 'echo', messageID: 'm1' });
+    const delivered = t.connection.deliver(CONTROL_IN, cancel);
+    await t.clock.advance(2000);
+    assert.equal(delivered.isAcknowledged, false);
+    disk.isFull = false;
+    await t.clock.advance(1000);
+    await until(() => delivered.isAcknowledged);
+    t.connection.deliver(DATA_IN, dataMessage('m1'));
+    await until(() => t.on(DATA_OUT).length === 1);
+    assert.deepEqual(t.received, []);
+  });
+
+  test('at QoS 0 is not given up with the link, since nobody sends it again', async () => {
+    const { t, disk } = await openFaulty();
+    await using _ = t;
+    t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'), { qos: 0 });
+    await settle();
+    t.connection.cut();
+    await settle();
+    disk.isFull = false;
+    await t.clock.advance(1000);
+    await until(() => reconnects(t) === 1);
+  });
+
+  test('waits only as far as a bound; beyond it the broker keeps it', async () => {
+    const { t, disk } = await openFaulty({ receiveMaximum: 1 });
+    await using _ = t;
+    t.connection.deliver(CONTROL_IN, commandMessage('c1', 'cancel', { directive: 'echo', messageID: 'm1' }));
+    t.connection.deliver(CONTROL_IN, commandMessage('c2', 'cancel', { directive: 'echo', messageID: 'm2' }));
+    await settle();
+    disk.isFull = false;
+    await t.clock.advance(5000);
+    t.connection.deliver(DATA_IN, dataMessage('m1'));
+    t.connection.deliver(DATA_IN, dataMessage('m2'));
+    await until(() => t.received.length === 1);
+    assert.equal(t.store.inbound(t.received[0]!)?.messageId, 'm2');
+  });
+});
+
+test('a command whose execution fails is told of in the log', async () => {
+  await using t = await openUp();
+  t.connection.reconnect = () => Promise.reject(new Error('no such link'));
+  const delivered = t.connection.deliver(CONTROL_IN, commandMessage('c1', 'reconnect'));
+  assert.match((await t.log.line('command.failed')).text, /no such link/);
+  assert.equal(delivered.isAcknowledged, true);
 });
 
 describe('cancel', () => {
