@@ -17,6 +17,8 @@ export {
   type DatastoreOptions,
   type Journal,
   type ProcessEntry,
+  type Replay,
+  type TornRecord,
   type WorkerEntry,
 } from './datastore/index.js';
 export { Dispatcher, type DispatcherOptions } from './dispatcher/index.js';

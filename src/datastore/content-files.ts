@@ -3,7 +3,7 @@
  * record that names it is committed. A file that no record names is left over from a crash and deleted at the start.
  */
 import { randomBytes } from 'node:crypto';
-import { open, readFile, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { open, readFile, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crashPoint } from '../crash-point.js';
 import { AgentError, errorText } from '../errors.js';
@@ -57,8 +57,23 @@ export class ContentFiles {
     }
   }
 
-  read(content: Content): Promise<Buffer> {
-    return content.kind === 'inline' ? Promise.resolve(content.bytes) : readFile(content.path);
+  async read(content: Content): Promise<Buffer> {
+    if (content.kind === 'inline') return content.bytes;
+    const bytes = await readFile(content.path);
+    // Half a body must not pass for the whole.
+    if (bytes.length !== content.size) throw new Error(`it has ${bytes.length} bytes instead of ${content.size}`);
+    return bytes;
+  }
+
+  /** Whether the bytes of a content are all there, as far as their number tells. */
+  async isWhole(content: Content): Promise<boolean> {
+    if (content.kind === 'inline') return true;
+    const size = await stat(content.path).then(
+      (stats) => stats.size,
+      // Missing, or not to be read: either way nobody can be given it.
+      () => undefined,
+    );
+    return size === content.size;
   }
 
   /** Makes the names of new files durable. */
@@ -72,7 +87,7 @@ export class ContentFiles {
   }
 
   /** Deletes every file that is not `named`. */
-  async sweep(named: ReadonlySet<string>): Promise<void> {
+  async sweep(named: { has(path: string): boolean }): Promise<void> {
     for (const name of await readdir(this.directory)) {
       const path = join(this.directory, name);
       if (!named.has(path)) await rm(path, { force: true, recursive: true });

@@ -7,11 +7,8 @@ import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import type { FileHandle } from 'node:fs/promises';
 import { crashPoint } from '../crash-point.js';
-import { AgentError } from '../errors.js';
 import type { Log } from '../log/log.js';
 import {
-  metadataFrom,
-  parseDirective,
   type Content,
   type DeadRecord,
   type DirectiveKey,
@@ -29,6 +26,7 @@ import { Alarms } from './alarms.js';
 import { ContentFiles } from './content-files.js';
 import { DeadLetters, type DeadLimits } from './dead-letters.js';
 import type { ProcessEntry, Refused, WorkerEntry } from './entries.js';
+import { bringUpToDate } from './format.js';
 import { InboundQueue } from './inbound-queue.js';
 import type {
   AcceptOptions,
@@ -46,8 +44,11 @@ import { makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
 import type { LiveRecord } from './lanes.js';
 import { OutboundQueue, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
 import { RecentIds, type DedupeWindow } from './recent-ids.js';
+import { Replays, type Replay } from './replay.js';
 import { SmallFacts } from './small-facts.js';
 import { StateLock } from './state-lock.js';
+import type { TornRecord } from './torn-records.js';
+import { Upkeep } from './upkeep.js';
 import type { WindowLimits } from './window.js';
 
 export interface DatastoreOptions {
@@ -69,9 +70,6 @@ export interface DatastoreOptions {
   readonly window?: WindowLimits;
 }
 
-/** What the layout of the journal is called; a newer one is refused, an older one would be upgraded at the start. */
-const FORMAT = 1;
-
 export class Datastore {
   readonly #database = liveDatabase();
   readonly #messages = new LiveCollection<MessageKey, LiveRecord>(this.#database, 'messages', (record) => record.key);
@@ -85,6 +83,8 @@ export class Datastore {
   readonly #alarms: Alarms;
   readonly #inbound: InboundQueue;
   readonly #outbound: OutboundQueue;
+  readonly #replays: Replays;
+  readonly #upkeep: Upkeep;
   #scope: AbortController | undefined;
 
   constructor(private readonly options: DatastoreOptions) {
@@ -115,6 +115,8 @@ export class Datastore {
       lifetimes: options.lifetimes,
       ...(options.window && { limits: options.window }),
     });
+    this.#upkeep = new Upkeep(clock, log, [() => this.#facts.expire(), () => this.#dead.expire(), () => ids.expire()]);
+    this.#replays = new Replays(this.#files, this.#dead, this.#inbound, this.#outbound);
   }
 
   /**
@@ -133,16 +135,31 @@ export class Datastore {
       await this.#lock.acquire();
       await journal.open();
       FAULT: crashPoint('start.journal-open');
-      await this.#checkFormat();
+      await bringUpToDate({ journal, stateDir, log: this.options.log });
       await this.#files.open();
-      await this.#ledger.open(scope.signal);
-      await this.#facts.open();
-      this.#dead.open();
+      const { deadBytes, damaged } = await this.#ledger.open(scope.signal);
+      this.#facts.open();
+      this.#dead.open(deadBytes);
       this.#outbound.open(scope.signal);
       this.#inbound.open(scope.signal);
+      for (const record of damaged) await this.#giveUp(record);
     } catch (error) {
       await this.close();
       throw error;
+    }
+  }
+
+  /** Without its content nobody can be given it: that is its end, and it is told. */
+  async #giveUp(record: LiveRecord): Promise<void> {
+    const { key, messageId } = record;
+    const text = 'its content file is missing or has another size: the disk has lost it';
+    this.options.log.error('content.lost', 'a message is given up: its content cannot be read', { key, messageId });
+    if (this.#messages.get(key) === undefined) this.#messages.put(record);
+    try {
+      if (record.kind === 'inbound') await this.#inbound.end(key, 'dead', { code: 'worker-failed', text });
+      else await this.#outbound.end(key, 'dead', { code: 'worker-failed', text });
+    } catch (error) {
+      this.options.log.error('journal.write_failed', 'the end of a message could not be recorded yet', { key, error });
     }
   }
 
@@ -151,6 +168,7 @@ export class Datastore {
     if (this.#scope === undefined) return;
     this.#inbound.resume();
     this.#alarms.start(this.#scope.signal);
+    this.#upkeep.start(this.#scope.signal);
   }
 
   /** Waits for commits under way. Idempotent, also in the middle of `open`. */
@@ -193,28 +211,8 @@ export class Datastore {
   }
 
   /** Records a message refused at the door as dead; the key of the error answer, where its ids could be read. */
-  async bury(refused: Refused): Promise<MessageKey | undefined> {
-    const { messageId, failure, content } = refused;
-    const directive = refused.directive === undefined ? undefined : parseDirective(refused.directive);
-    const { key, changes } = this.#ledger.nextKey();
-    const kept = this.#dead.keep({
-      kind: 'dead',
-      key,
-      direction: 'inbound',
-      endedAt: this.options.clock.now(),
-      failure,
-      messageId: messageId ?? '',
-      directive: refused.directive ?? '',
-      metadata: metadataFrom([]),
-      content: { kind: 'inline', bytes: content },
-    });
-    if (messageId === undefined || directive === undefined) {
-      await this.#ledger.commit([...changes, ...kept]);
-      return undefined;
-    }
-    const answer = this.#outbound.answerTo({ messageId, directive, replyTopic: undefined }, failure);
-    await this.#outbound.addAnswer(answer.record, [...changes, ...kept, ...answer.changes], answer.growth);
-    return answer.record.key;
+  bury(refused: Refused): Promise<MessageKey | undefined> {
+    return this.#inbound.bury(refused);
   }
 
   inbound(key: MessageKey): InboundRecord | undefined {
@@ -368,6 +366,16 @@ export class Datastore {
     return this.#dead.all();
   }
 
+  /** Gives a dead message another chance. Rejects with journal.write_failed when it stays as it was. */
+  replay(key: MessageKey): Promise<Replay> {
+    return this.#replays.replay(key);
+  }
+
+  /** What could not be read of the journal, by the time it was found. */
+  tornRecords(): Iterable<TornRecord> {
+    return this.#ledger.torn.all();
+  }
+
   get liveMessages(): number {
     return this.#messages.size;
   }
@@ -375,20 +383,5 @@ export class Datastore {
   /** Bytes that live messages take on disk. */
   get spoolBytes(): number {
     return this.#ledger.bytes;
-  }
-
-  async #checkFormat(): Promise<void> {
-    const { journal, stateDir } = this.options;
-    const format = journal.get('facts', 'format');
-    if (format === undefined) {
-      await journal.commit([{ table: 'facts', key: 'format', value: Buffer.from(String(FORMAT)) }]);
-    } else if (Number(format.toString()) !== FORMAT) {
-      throw new AgentError(
-        'state.version',
-        `the journal in ${stateDir} has format ${format.toString()}; this version reads format ${FORMAT}. ` +
-          'Install the version that wrote it, or start with another state-dir',
-        { stateDir },
-      );
-    }
   }
 }

@@ -2,9 +2,18 @@
  * How an inbound message leaves: for good, with its error answer in the same commit, or for a while. It is out of
  * memory from the call on, so that the first end that is asked for wins; a commit that fails is tried again.
  */
-import { spoolSize, type Failure, type InboundEnd, type InboundRecord, type MessageKey } from '../message/index.js';
+import {
+  metadataFrom,
+  parseDirective,
+  spoolSize,
+  type Failure,
+  type InboundEnd,
+  type InboundRecord,
+  type MessageKey,
+} from '../message/index.js';
 import type { Alarms } from './alarms.js';
 import type { DeadLetters } from './dead-letters.js';
+import type { Refused } from './entries.js';
 import { prefixOf, put } from './inbound-record.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, recordKey } from './keys.js';
@@ -40,7 +49,8 @@ export class InboundEnds {
   /** Gives the key of the error answer. */
   async givenUp(record: InboundRecord, end: Exclude<InboundEnd, 'delivered'>, failure: Failure): Promise<MessageKey> {
     const { ledger, outbound, dead } = this.parts;
-    const changes = [...this.#changes(record, end), ...(end === 'dead' ? dead.keepRecord(record, failure) : [])];
+    const kept = end === 'dead' ? dead.keepRecord(record, failure) : undefined;
+    const changes = [...this.#changes(record, end), ...(kept?.changes ?? [])];
     // Each try makes an answer of its own: the key of the first is behind others by then.
     let answer = outbound.answerTo(record, failure);
     let isFirst = true;
@@ -48,8 +58,38 @@ export class InboundEnds {
       if (!isFirst) answer = outbound.answerTo(record, failure);
       isFirst = false;
       await outbound.addAnswer(answer.record, [...changes, ...answer.changes], answer.growth - spoolSize(record));
-      if (end !== 'dead') ledger.release(record.content);
+      kept?.committed();
+      if (kept === undefined) ledger.release(record.content);
     });
+    return answer.record.key;
+  }
+
+  /** Records a message refused at the door as dead; the key of the error answer, where its ids could be read. */
+  async refused({ messageId, failure, content, ...refused }: Refused): Promise<MessageKey | undefined> {
+    const { ledger, outbound, dead } = this.parts;
+    const directive = refused.directive === undefined ? undefined : parseDirective(refused.directive);
+    const { key, changes } = ledger.nextKey();
+    const kept = dead.keep({
+      kind: 'dead',
+      key,
+      direction: 'inbound',
+      endedAt: ledger.clock.now(),
+      failure,
+      messageId: messageId ?? '',
+      directive: refused.directive ?? '',
+      metadata: metadataFrom([]),
+      content: { kind: 'inline', bytes: content },
+      origin: { kind: 'refused' },
+    });
+    const all = [...changes, ...kept.changes];
+    if (messageId === undefined || directive === undefined) {
+      await ledger.commit(all);
+      kept.committed();
+      return undefined;
+    }
+    const answer = outbound.answerTo({ messageId, directive, replyTopic: undefined }, failure);
+    await outbound.addAnswer(answer.record, [...all, ...answer.changes], answer.growth);
+    kept.committed();
     return answer.record.key;
   }
 

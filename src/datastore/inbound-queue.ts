@@ -4,9 +4,9 @@
  * allowed is decided here and nowhere else; the first end that is asked for wins.
  */
 import {
-  directiveKey,
   spoolSize,
   type Content,
+  type DeadRecord,
   type DirectiveKey,
   type Failure,
   type InboundEnd,
@@ -16,9 +16,11 @@ import {
 } from '../message/index.js';
 import { Signal } from '../signal/index.js';
 import type { Change } from './journal.js';
+import type { Refused } from './entries.js';
 import { InboundEnds } from './inbound-ends.js';
-import { inboundIdKey, inboundPrefix, recordKey, splitRecordKey } from './keys.js';
-import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
+import { inboundIdKey, inboundPrefix, recordKey, recordNumber } from './keys.js';
+import { InboundArrivals } from './inbound-arrivals.js';
+import { asInbound, prefixOf, put } from './inbound-record.js';
 import type {
   AcceptOptions,
   Acceptance,
@@ -30,7 +32,6 @@ import type {
 } from './inbound-types.js';
 import { Lanes } from './lanes.js';
 import { LifetimeSweep } from './lifetime-sweep.js';
-import type { IdState } from './recent-ids.js';
 import { Unrecorded } from './unrecorded.js';
 
 const ROOT = 'i/';
@@ -40,14 +41,12 @@ export class InboundQueue {
   readonly fed = new Signal<MessageKey>('fed');
   readonly lapsed = new Signal<MessageKey>('lapsed');
   readonly #lanes: Lanes<InboundRecord>;
-  readonly #committing = new Map<MessageKey, Promise<void>>();
   #scope: AbortSignal = AbortSignal.abort();
   #isResumed = false;
   readonly #lifetimes: LifetimeSweep;
   readonly #unrecorded: Unrecorded;
   readonly #ends: InboundEnds;
-  /** Messages whose commit is under way, by id: a second copy waits for the first. */
-  readonly #arriving = new Map<string, IdState>();
+  readonly #arrivals: InboundArrivals;
 
   constructor(private readonly parts: InboundParts) {
     const { ledger, live } = parts;
@@ -73,6 +72,13 @@ export class InboundQueue {
       parts.outbound.nudge();
     });
     this.#ends = new InboundEnds({ ...parts, lanes: this.#lanes, unrecorded: this.#unrecorded });
+    this.#arrivals = new InboundArrivals({
+      ...parts,
+      lanes: this.#lanes,
+      expect: (record) => this.#lifetimes.expect(record),
+      comesBack: (record) => this.#enter(record),
+      isEnding: (key) => this.#unrecorded.isEnding(key),
+    });
   }
 
   open(scope: AbortSignal): void {
@@ -91,40 +97,23 @@ export class InboundQueue {
     }
   }
 
-  accept(message: NewInbound, { isRetained = false }: AcceptOptions = {}): Acceptance {
-    const { ledger, ids } = this.parts;
-    const directive = directiveKey(message.directive);
-    const idKey = inboundIdKey(directive, message.messageId);
-    const known = this.#arriving.get(idKey) ?? ids.get(idKey);
-    // A dead one is accepted anew when it is sent again (CONTRACT 1.3), but not when it merely lies there (1.9).
-    const isAnew = known?.kind === 'ended' && known.end === 'dead' && !isRetained;
-    if (known !== undefined && !isAnew) return this.#duplicate(known);
-    const cancel = this.parts.facts.takeCancel(directive, message.messageId);
-    if (cancel !== undefined) return this.#acceptCancelled(message, idKey, cancel);
-    if (ledger.isIntakeFull) return { kind: 'full' };
-    const { key, changes } = ledger.nextKey();
-    const record = newRecord(message, directive, key);
-    const path = recordKey(prefixOf(record), key);
-    const durable = this.#arrives(idKey, { kind: 'pending', recordKey: path, key }, () =>
-      this.#add(record, [...changes, ids.pending(idKey, path, key)]),
-    );
-    return { kind: 'accepted', key, durable };
+  accept(message: NewInbound, options?: AcceptOptions): Acceptance {
+    return this.#arrivals.accept(message, options);
   }
 
-  /** Notes that a message is being committed, so that a second copy waits for the first. */
-  #arrives(idKey: string, state: IdState & { kind: 'pending' }, commit: () => Promise<void>): Promise<void> {
-    this.#arriving.set(idKey, state);
-    const durable = commit().finally(() => {
-      this.#arriving.delete(idKey);
-      this.#committing.delete(state.key);
-    });
-    this.#committing.set(state.key, durable);
-    return durable;
+  /** A dead message comes in anew, in one commit with `removal`; `announce` it then. */
+  replay(dead: DeadRecord, removal: readonly Change[]): ReturnType<InboundArrivals['replay']> {
+    return this.#arrivals.replay(dead, removal);
+  }
+
+  /** Tells of a message that came in otherwise than from the broker. */
+  announce(key: MessageKey): void {
+    if (this.get(key) !== undefined) this.#feed(key);
   }
 
   /** A live record that is on stable storage and has not ended. */
   get(key: MessageKey): InboundRecord | undefined {
-    return this.#committing.has(key) ? undefined : asInbound(this.parts.live.get(key));
+    return this.#arrivals.committing(key) !== undefined ? undefined : asInbound(this.parts.live.get(key));
   }
 
   /** Live records of a directive that nobody has made ready yet. */
@@ -230,10 +219,13 @@ export class InboundQueue {
     return { kind: 'ended', answer: await this.#ends.givenUp(record, end, failure) };
   }
 
+  bury(refused: Refused): Promise<MessageKey | undefined> {
+    return this.#ends.refused(refused);
+  }
+
   async cancel(directive: DirectiveKey, messageId: string): Promise<Cancellation> {
-    const { ids, facts, ledger, live } = this.parts;
-    const idKey = inboundIdKey(directive, messageId);
-    const known = this.#arriving.get(idKey) ?? ids.get(idKey);
+    const { facts, ledger, live } = this.parts;
+    const known = this.#arrivals.stateOf(inboundIdKey(directive, messageId));
     if (known === undefined) {
       await facts.keepCancel(directive, messageId);
       return { kind: 'kept' };
@@ -241,7 +233,7 @@ export class InboundQueue {
     if (known.kind === 'ended') return { kind: 'already-ended' };
     const { key } = known;
     try {
-      await this.#committing.get(key);
+      await this.#arrivals.committing(key);
     } catch {
       // It never was: the broker sends it again, and then the cancel is there.
       await facts.keepCancel(directive, messageId);
@@ -273,20 +265,25 @@ export class InboundQueue {
   /** An alarm of the journal: the record behind it is due, or its time is over. False when it has to ring again. */
   rang(key: string): boolean {
     const { ledger, live } = this.parts;
-    const { key: number, prefix } = splitRecordKey(key);
+    const number = recordNumber(key);
+    if (number === undefined) return true;
     const present = asInbound(live.get(number));
-    if (this.#committing.has(number) || this.#unrecorded.has(number)) return false;
+    if (this.#arrivals.committing(number) !== undefined || this.#unrecorded.has(number)) return false;
     const record = present ?? asInbound(ledger.read(key));
     if (record === undefined) return true;
     if (record.expiresAt !== undefined && record.expiresAt <= ledger.clock.now()) {
       if (present === undefined) live.put(record);
       this.lapsed.emit(number);
-    } else if (present === undefined && this.#lanes.insert(prefix, number)) {
-      live.put(record);
-      this.#lifetimes.expect(record);
-      this.#feed(number);
-    }
+    } else if (present === undefined) this.#enter(record);
     return true;
+  }
+
+  /** A record that was set aside is there again: now, or when its lane has room for it. */
+  #enter(record: InboundRecord): void {
+    if (!this.#lanes.insert(prefixOf(record), record.key)) return;
+    this.parts.live.put(record);
+    this.#lifetimes.expect(record);
+    this.#feed(record.key);
   }
 
   #liveOf(prefix: string): readonly InboundRecord[] {
@@ -303,60 +300,6 @@ export class InboundQueue {
       if (record?.state === 'ready' && (only === undefined || only(record))) return record;
     }
     return undefined;
-  }
-
-  #duplicate(known: IdState): Acceptance {
-    if (known.kind === 'ended') return { kind: 'duplicate', durable: Promise.resolve() };
-    const underWay = this.#committing.get(known.key);
-    if (underWay === undefined) this.#wake(known.recordKey);
-    return { kind: 'duplicate', durable: underWay ?? Promise.resolve() };
-  }
-
-  /** The broker sent it again: a back-off it waits in ends now (CONTRACT 1.3). */
-  #wake(key: string): void {
-    const { ledger, live, alarms } = this.parts;
-    const { key: number, prefix } = splitRecordKey(key);
-    if (live.get(number) !== undefined || this.#unrecorded.isEnding(number)) return;
-    const record = asInbound(ledger.read(key));
-    if (record === undefined || record.dueAt <= ledger.clock.now()) return;
-    const due: InboundRecord = { ...record, dueAt: 0 };
-    if (this.#lanes.insert(prefix, number)) {
-      live.put(due);
-      this.#lifetimes.expect(due);
-      this.#feed(number);
-    }
-    const alarm = record.dueAt === record.expiresAt ? [] : [alarms.clear(record.dueAt, number)];
-    ledger.commit([put(due), ...alarm]).catch((error: unknown) => {
-      ledger.log.warn('journal.write_failed', 'a message was woken, but the journal does not know it', { error });
-    });
-  }
-
-  #acceptCancelled(message: NewInbound, idKey: string, cancel: Change): Acceptance {
-    const { ledger, ids, outbound } = this.parts;
-    const { key, changes } = ledger.nextKey();
-    const failure: Failure = { code: 'cancelled', text: 'the message was cancelled before it arrived' };
-    const answer = outbound.answerTo(message, failure);
-    const path = recordKey(inboundPrefix(directiveKey(message.directive), message.priority), key);
-    const all = [...changes, cancel, ...ids.ended(idKey, 'cancelled', key, message.replyTopic), ...answer.changes];
-    return {
-      kind: 'cancelled',
-      answer: answer.record.key,
-      durable: this.#arrives(idKey, { kind: 'pending', recordKey: path, key }, () =>
-        outbound.addAnswer(answer.record, all, answer.growth),
-      ),
-    };
-  }
-
-  async #add(record: InboundRecord, changes: readonly Change[]): Promise<void> {
-    const { alarms } = this.parts;
-    const prefix = prefixOf(record);
-    const { key, expiresAt } = record;
-    await this.#lanes.add(prefix, record, (stored) => {
-      const alarm = expiresAt === undefined ? [] : [alarms.set(expiresAt, key, recordKey(prefix, key))];
-      return { changes: [...changes, put(stored), ...alarm], growth: spoolSize(stored) };
-    });
-    if (expiresAt !== undefined) alarms.arm(expiresAt);
-    this.#lifetimes.expect(record);
   }
 
   /** One that is set aside comes by its alarm, which is gone if it rang before the wall clock was set back. */

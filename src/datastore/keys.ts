@@ -26,9 +26,15 @@ export function recordKey(prefix: string, key: MessageKey): string {
   return prefix + padded(key);
 }
 
-/** The prefix of a record key and the number behind it. */
-export function splitRecordKey(key: string): { prefix: string; key: MessageKey } {
-  return { prefix: key.slice(0, -WIDTH), key: messageKey(Number.parseInt(key.slice(-WIDTH), 36)) };
+/** The prefix of a record key. */
+export function recordPrefix(key: string): string {
+  return key.slice(0, -WIDTH);
+}
+
+/** The number in a record key; undefined for what is no such key, as when bits of it were flipped. */
+export function recordNumber(key: string): MessageKey | undefined {
+  const number = Number.parseInt(key.slice(-WIDTH), 36);
+  return number > 0 && padded(number) === key.slice(-WIDTH) ? messageKey(number) : undefined;
 }
 
 /** The range of all keys that start with `prefix`, which ends in `/`. */

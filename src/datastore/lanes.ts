@@ -4,7 +4,7 @@
  */
 import type { InboundRecord, MessageKey, OutboundRecord } from '../message/index.js';
 import type { Change } from './journal.js';
-import { padded, splitRecordKey, under } from './keys.js';
+import { padded, recordNumber, recordPrefix, under } from './keys.js';
 import type { Ledger } from './ledger.js';
 import type { LiveCollection } from './live-collection.js';
 import { LaneWindow, WINDOW_LIMITS, type WindowLimits } from './window.js';
@@ -54,7 +54,7 @@ export class Lanes<R extends LiveRecord> {
     for (;;) {
       const first = [...this.options.ledger.journal.range('records', { after, before: end, limit: 1 })][0];
       if (first === undefined) break;
-      const { prefix } = splitRecordKey(first[0]);
+      const prefix = recordPrefix(first[0]);
       this.#windows.set(prefix, this.#window(true));
       after = under(prefix).before;
     }
@@ -160,11 +160,13 @@ export class Lanes<R extends LiveRecord> {
     let last = wanted.after;
     for (const [key, bytes] of ledger.journal.range('records', range)) {
       read += 1;
-      last = splitRecordKey(key).key;
+      const number = recordNumber(key);
+      last = number ?? last;
+      if (number !== undefined && live.get(number) !== undefined) continue;
       // A commit that is still under way may have changed or ended it.
       const current = ledger.latest('records', key, bytes);
-      const record = current && accepts(ledger.decode(key, current));
-      if (record === undefined || live.get(record.key) !== undefined || !mayEnter(record)) continue;
+      const record = current && accepts(ledger.decode('records', key, current));
+      if (record === undefined || !mayEnter(record)) continue;
       fresh.push(record);
     }
     window.refilled(
@@ -174,7 +176,7 @@ export class Lanes<R extends LiveRecord> {
     );
     for (const record of fresh) live.put(record);
     for (const record of fresh) entered(record);
-    if (read === wanted.limit && fresh.length === 0) return true;
+    if (read === wanted.limit && fresh.length === 0 && last > wanted.after) return true;
     if (window.isEmpty) this.#windows.delete(prefix);
     return false;
   }

@@ -4,13 +4,21 @@
  */
 import { rm, statfs } from 'node:fs/promises';
 import type { Log } from '../log/log.js';
-import { messageKey, spoolSize, type Content, type MessageKey } from '../message/index.js';
+import {
+  messageKey,
+  spoolSize,
+  type Content,
+  type InboundRecord,
+  type MessageKey,
+  type OutboundRecord,
+} from '../message/index.js';
 import { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { END, type Change, type Journal, type Table } from './journal.js';
-import { splitRecordKey } from './keys.js';
-import { decodeRecord, type AnyRecord } from './record-codec.js';
+import { recordNumber } from './keys.js';
+import { decodeRecord, storedSize, type AnyRecord } from './record-codec.js';
+import { TornRecords } from './torn-records.js';
 
 export interface SpoolLimits {
   /** Bytes that records and content files may take together. */
@@ -29,6 +37,16 @@ const DISK_CHECK_MS = 5_000;
 /** How long the end of a message may wait for a commit to ride with. A matter of batching, so no test needs to hold it. */
 const SOON_MS = 2;
 
+type LiveRecord = InboundRecord | OutboundRecord;
+
+/** What the start found out about the journal. */
+export interface Findings {
+  /** Bytes that dead messages take. */
+  readonly deadBytes: number;
+  /** Records whose content file is missing or has another size. */
+  readonly damaged: readonly LiveRecord[];
+}
+
 /** A value that is on its way to the journal. */
 interface Mark {
   readonly id: string;
@@ -44,6 +62,7 @@ interface Waiting {
 export class Ledger {
   /** The intake may go on: there is room again. */
   readonly room = new Signal<undefined>('room');
+  readonly torn: TornRecords;
   readonly #uncommitted = new Map<string, Mark>();
   #waiting: Waiting | undefined;
   #next = 1;
@@ -61,29 +80,53 @@ export class Ledger {
     readonly clock: Clock,
     readonly log: Log,
     private readonly spool: SpoolLimits,
-  ) {}
+  ) {
+    this.torn = new TornRecords(journal, (changes) => this.commit(changes), clock, log);
+  }
 
-  /** Reads the sequence and the space taken, and deletes content files that no record names. */
-  async open(scope: AbortSignal): Promise<void> {
+  /**
+   * Reads the sequence and the space taken, puts torn records aside and deletes content files that no record names.
+   */
+  async open(scope: AbortSignal): Promise<Findings> {
     const reserved = Number(this.journal.get('facts', SEQUENCE)?.toString() ?? '1');
     this.#next = Number.isSafeInteger(reserved) && reserved > 0 ? reserved : 1;
     this.#bytes = 0;
-    const named = new Set<string>();
+    const named = new Map<string, LiveRecord | undefined>();
+    const torn: [Table, string][] = [];
+    let deadBytes = 0;
     for (const [key, bytes] of this.journal.range('records', { after: '', before: END })) {
+      const record = decodeRecord(bytes, this.files.directory);
+      if (record === undefined || record.key !== recordNumber(key)) {
+        torn.push(['records', key]);
+        continue;
+      }
       // A sequence that was torn must not make new messages take the places of those that are there.
-      this.#next = Math.max(this.#next, splitRecordKey(key).key + 1);
-      const record = this.decode(key, bytes);
-      if (record === undefined) continue;
+      this.#next = Math.max(this.#next, record.key + 1);
       if (record.kind !== 'dead') this.#bytes += spoolSize(record);
-      if (record.content.kind === 'file') named.add(record.content.path);
+      if (record.kind !== 'dead' && record.content.kind === 'file') named.set(record.content.path, record);
     }
     for (const [key, bytes] of this.journal.range('dead', { after: '', before: END })) {
-      const content = this.decode(key, bytes)?.content;
-      if (content?.kind === 'file') named.add(content.path);
+      const record = decodeRecord(bytes, this.files.directory);
+      if (record === undefined) {
+        torn.push(['dead', key]);
+        continue;
+      }
+      deadBytes += storedSize(bytes);
+      if (record.content.kind === 'file') named.set(record.content.path, undefined);
     }
+    await this.torn.moveAll(torn);
     this.#reserved = this.#next;
     await this.files.sweep(named);
     await this.#watchDisk(scope);
+    return { deadBytes, damaged: await this.#damaged([...named.values()]) };
+  }
+
+  async #damaged(records: readonly (LiveRecord | undefined)[]): Promise<readonly LiveRecord[]> {
+    const damaged: LiveRecord[] = [];
+    for (const record of records) {
+      if (record !== undefined && !(await this.files.isWhole(record.content))) damaged.push(record);
+    }
+    return damaged;
   }
 
   /** Bytes that live records and their files take. */
@@ -228,20 +271,16 @@ export class Ledger {
     return mark === undefined ? committed : mark.value;
   }
 
-  /** The record behind a key of the tables `records` and `dead`; one that is torn is named in the log and skipped. */
-  decode(key: string, bytes: Buffer): AnyRecord | undefined {
+  /** The record behind a key; one that is torn is put aside. */
+  decode(table: 'records' | 'dead', key: string, bytes: Buffer): AnyRecord | undefined {
     const record = decodeRecord(bytes, this.files.directory);
-    if (record === undefined) {
-      this.log.error('journal.torn', 'a record of the journal fails its checksum and is skipped; all others are kept', {
-        key,
-      });
-    }
+    if (record === undefined) this.torn.met(table, key, bytes);
     return record;
   }
 
   read(key: string): AnyRecord | undefined {
     const bytes = this.get('records', key);
-    return bytes && this.decode(key, bytes);
+    return bytes && this.decode('records', key, bytes);
   }
 
   /** Deletes the file of a content whose record is gone; one that cannot be deleted goes at the next start. */

@@ -73,6 +73,7 @@ export class LmdbJournal implements Journal {
       alarms: table('alarms'),
       dead: table('dead'),
       facts: table('facts'),
+      torn: table('torn'),
     };
   }
 

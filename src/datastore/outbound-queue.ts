@@ -7,6 +7,7 @@ import {
   errorMetadata,
   spoolSize,
   type Content,
+  type DeadRecord,
   type Destination,
   type DirectiveKey,
   type Failure,
@@ -27,6 +28,7 @@ import { Lanes, type LiveMessages, type Prepared } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import type { RecentIds } from './recent-ids.js';
 import { encodeRecord } from './record-codec.js';
+import type { Replay } from './replay.js';
 import { Unrecorded } from './unrecorded.js';
 import type { WindowLimits } from './window.js';
 
@@ -103,7 +105,8 @@ export class OutboundQueue {
     if (idKey !== undefined) {
       const underWay = this.#pending.get(idKey);
       if (underWay !== undefined) return { kind: 'duplicate', durable: underWay };
-      if (this.ids.get(idKey) !== undefined) return { kind: 'duplicate', durable: Promise.resolve() };
+      const isKnown = this.ids.get(idKey)?.kind === 'ended' || this.#isPending(idKey);
+      if (isKnown) return { kind: 'duplicate', durable: Promise.resolve() };
     }
     if (this.ledger.isFull) return { kind: 'full' };
     const { key, changes: keyChanges } = this.ledger.nextKey();
@@ -122,14 +125,41 @@ export class OutboundQueue {
       arrivedAt: result.arrivedAt,
       attempts: 0,
       dueAt: 0,
+      replayOf: undefined,
     };
-    const durable = this.#add(record, keyChanges);
-    if (idKey !== undefined) {
-      const settled = (): boolean => this.#pending.delete(idKey);
-      this.#pending.set(idKey, durable);
-      durable.then(settled, settled);
-    }
-    return { kind: 'accepted', key, durable };
+    return { kind: 'accepted', key, durable: this.#arrives(record, keyChanges) };
+  }
+
+  /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */
+  replay(
+    dead: DeadRecord,
+    removal: readonly Change[],
+  ): Replay | { readonly key: MessageKey; readonly durable: Promise<void> } {
+    const { origin, messageId, directive, metadata, content } = dead;
+    if (origin.kind !== 'outbound') return { kind: 'not-replayable', reason: 'it is no result' };
+    if (origin.idKey !== undefined && this.#isPending(origin.idKey)) return { kind: 'pending' };
+    if (this.ledger.isFull) return { kind: 'full' };
+    const { key, changes } = this.ledger.nextKey();
+    const record: OutboundRecord = {
+      ...origin,
+      key,
+      state: 'queued',
+      messageId,
+      directive,
+      metadata,
+      content,
+      arrivedAt: this.ledger.clock.now(),
+      attempts: 0,
+      dueAt: 0,
+      replayOf: dead.key,
+    };
+    return { key, durable: this.#arrives(record, [...removal, ...changes]) };
+  }
+
+  /** Tells of a result that came in otherwise than from a worker. */
+  announce(key: MessageKey): void {
+    const record = this.get(key);
+    if (record !== undefined) this.#call(prefixOf(record));
   }
 
   /** The error answer to a message that is given up, as changes for the commit that ends it. */
@@ -153,6 +183,7 @@ export class OutboundQueue {
       arrivedAt: this.ledger.clock.now(),
       attempts: 0,
       dueAt: 0,
+      replayOf: undefined,
     };
     return { record, changes: [...changes, put(record)], growth: spoolSize(record) };
   }
@@ -234,18 +265,16 @@ export class OutboundQueue {
     const prefix = prefixOf(record);
     const changes: Change[] = [{ table: 'records', key: recordKey(prefix, key), value: undefined }];
     if (record.idKey !== undefined) changes.push(...this.ids.ended(record.idKey, 'result', key, undefined));
-    if (end === 'dead') {
-      changes.push(
-        ...this.dead.keepRecord(
-          record,
-          failure ?? { code: 'worker-failed', text: 'the result could not be delivered' },
-        ),
-      );
-    }
+    const kept =
+      end === 'dead'
+        ? this.dead.keepRecord(record, failure ?? { code: 'worker-failed', text: 'the result could not be delivered' })
+        : undefined;
+    if (kept !== undefined) changes.push(...kept.changes);
     this.live.remove(key);
     const recorded = this.#unrecorded.record(key, 'end', async () => {
       await this.ledger.commitSoon(changes, -spoolSize(record));
-      if (end !== 'dead') this.ledger.release(record.content);
+      kept?.committed();
+      if (kept === undefined) this.ledger.release(record.content);
     });
     // Behind the commit: whatever is read to fill its place must not be this record as it was.
     this.#lanes.take(prefix, key);
@@ -266,6 +295,24 @@ export class OutboundQueue {
       else this.laneDue.emit(laneOf(record));
     };
     this.ledger.clock.after(delay, call, this.#scope);
+  }
+
+  /** Whether a record is there under this id: one that is gone or torn is no reason to drop what comes again. */
+  #isPending(idKey: string): boolean {
+    const known = this.ids.get(idKey);
+    if (known?.kind !== 'pending') return false;
+    return this.live.get(known.key) !== undefined || asOutbound(this.ledger.read(known.recordKey)) !== undefined;
+  }
+
+  #arrives(record: OutboundRecord, changes: readonly Change[]): Promise<void> {
+    const durable = this.#add(record, changes);
+    const { idKey } = record;
+    if (idKey !== undefined) {
+      const settled = (): boolean => this.#pending.delete(idKey);
+      this.#pending.set(idKey, durable);
+      durable.then(settled, settled);
+    }
+    return durable;
   }
 
   #add(record: OutboundRecord, keyChanges: readonly Change[]): Promise<void> {

@@ -38,7 +38,8 @@ export class RecentIds {
   get(idKey: string): IdState | undefined {
     const bytes = this.ledger.get('ids', idKey);
     if (bytes === undefined) return undefined;
-    const stored = JSON.parse(bytes.toString()) as StoredId;
+    const stored = this.#parse(idKey, bytes);
+    if (stored === undefined) return undefined;
     if ('r' in stored) return { kind: 'pending', recordKey: stored.r, key: stored.k };
     return { kind: 'ended', end: stored.e, at: stored.a, replyTopic: stored.t && restoreTopic(stored.t) };
   }
@@ -67,11 +68,22 @@ export class RecentIds {
     return { table: 'ids', key: idKey, value: undefined };
   }
 
-  /** What has left the window, a part at a time, so that no commit grows large because of it. */
+  /** Forgets some of what has left the window; true when that is all. Rejects when the journal fails. */
+  async expire(): Promise<boolean> {
+    const changes = this.#forgettable(this.ledger.clock.now());
+    if (changes.length > 0) await this.ledger.commit(changes);
+    return changes.length === 0;
+  }
+
   #prune(now: number): readonly Change[] {
     this.#sincePrune += 1;
     if (this.#sincePrune < PRUNE_EVERY) return [];
     this.#sincePrune = 0;
+    return this.#forgettable(now);
+  }
+
+  /** What has left the window, a part at a time, so that no commit grows large because of it. */
+  #forgettable(now: number): readonly Change[] {
     const tooMany = this.ledger.journal.count('ended') - this.window.count;
     const changes: Change[] = [];
     let index = 0;
@@ -85,6 +97,21 @@ export class RecentIds {
       changes.push({ table: 'ended', key, value: undefined });
     }
     return changes;
+  }
+
+  /** Undefined for bytes that are torn: then nothing is known, and what comes again is taken anew. */
+  #parse(idKey: string, bytes: Buffer): StoredId | undefined {
+    try {
+      const stored: unknown = JSON.parse(bytes.toString());
+      if (typeof stored === 'object' && stored !== null && ('r' in stored || 'e' in stored)) return stored as StoredId;
+    } catch {
+      // Told below, as any other damage.
+    }
+    this.ledger.log.error('journal.torn', 'what was known of a message id cannot be read; it counts as new', {
+      table: 'ids',
+      key: idKey,
+    });
+    return undefined;
   }
 
   #change(idKey: string, stored: StoredId): Change {

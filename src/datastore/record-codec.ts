@@ -6,6 +6,7 @@ import { basename, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import type {
   Content,
+  DeadOrigin,
   DeadRecord,
   Destination,
   InboundRecord,
@@ -34,6 +35,7 @@ export function encodeRecord(record: AnyRecord): Buffer {
     ...(content.kind === 'file' ? { file: basename(content.path) } : {}),
     ...(record.kind === 'inbound' && record.replyTopic ? { replyTopic: storeTopic(record.replyTopic) } : {}),
     ...(record.kind === 'outbound' ? { destination: storeDestination(record.destination) } : {}),
+    ...(record.kind === 'dead' ? { origin: storeOrigin(record.origin) } : {}),
   };
   const header = Buffer.from(JSON.stringify(stored), 'utf8');
   const body = content.kind === 'inline' ? content.bytes : Buffer.alloc(0);
@@ -71,11 +73,16 @@ type StoredDestination =
   | { readonly kind: 'url'; readonly url: string }
   | ({ readonly kind: 'topic' } & StoredTopic);
 
-type Stored<R> = Omit<R, 'content' | 'metadata' | 'replyTopic' | 'destination'>;
+type StoredOrigin =
+  | (Omit<DeadOrigin & { kind: 'inbound' }, 'replyTopic'> & { readonly replyTopic?: StoredTopic | undefined })
+  | (Omit<DeadOrigin & { kind: 'outbound' }, 'destination'> & { readonly destination: StoredDestination })
+  | (DeadOrigin & { kind: 'refused' | 'unknown' });
+
+type Stored<R> = Omit<R, 'content' | 'metadata' | 'replyTopic' | 'destination' | 'origin'>;
 type StoredRecord = { readonly file?: string; readonly metadata: [string, string][] } & (
   | (Stored<InboundRecord> & { readonly replyTopic?: StoredTopic })
   | (Stored<OutboundRecord> & { readonly destination: StoredDestination })
-  | Stored<DeadRecord>
+  | (Stored<DeadRecord> & { readonly origin?: StoredOrigin })
 );
 type Headers = StoredRecord extends infer S ? (S extends unknown ? Omit<S, 'file' | 'metadata'> : never) : never;
 
@@ -96,12 +103,13 @@ function restore(stored: Headers, metadata: Metadata, content: Content): AnyReco
         ...stored,
         worker: stored.worker,
         idKey: stored.idKey,
+        replayOf: stored.replayOf,
         destination: restoreDestination(stored.destination),
         metadata,
         content,
       };
     case 'dead':
-      return { ...stored, metadata, content };
+      return { ...stored, origin: restoreOrigin(stored.origin), metadata, content };
   }
 }
 
@@ -120,4 +128,36 @@ function storeDestination(destination: Destination): StoredDestination {
 
 function restoreDestination(stored: StoredDestination): Destination {
   return stored.kind === 'topic' ? { kind: 'topic', ...restoreTopic(stored) } : stored;
+}
+
+function storeOrigin(origin: DeadOrigin): StoredOrigin {
+  switch (origin.kind) {
+    case 'inbound':
+      return { ...origin, replyTopic: origin.replyTopic && storeTopic(origin.replyTopic) };
+    case 'outbound':
+      return { ...origin, destination: storeDestination(origin.destination) };
+    case 'refused':
+    case 'unknown':
+      return origin;
+  }
+}
+
+/** A store of format 1 kept none. */
+function restoreOrigin(stored: StoredOrigin | undefined): DeadOrigin {
+  switch (stored?.kind) {
+    case 'inbound':
+      return { ...stored, replyTopic: stored.replyTopic && restoreTopic(stored.replyTopic) };
+    case 'outbound':
+      return {
+        ...stored,
+        worker: stored.worker,
+        idKey: stored.idKey,
+        destination: restoreDestination(stored.destination),
+      };
+    case 'refused':
+    case 'unknown':
+      return stored;
+    case undefined:
+      return { kind: 'unknown' };
+  }
 }

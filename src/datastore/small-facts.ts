@@ -11,23 +11,33 @@ const SENT = 'sent';
 /** How long a cancel waits for its message (CONTRACT 1.8), and a command's id is remembered (as long as a session). */
 const CANCEL_AGE_MS = 24 * 3600_000;
 const COMMAND_AGE_MS = 7 * 24 * 3600_000;
+/** Looked at in one turn. */
+const BATCH = 256;
 
 export class SmallFacts {
   readonly #owners = new Map<DirectiveKey, WorkerName | undefined>();
   #lastSent = 0;
+  /** How far the search for what is too old has come. */
+  readonly #cursors = new Map<string, string>();
 
   constructor(private readonly ledger: Ledger) {}
 
-  /** Reads what is asked often, and forgets what is too old. */
-  async open(): Promise<void> {
+  /** Reads what is asked often. */
+  open(): void {
     this.#owners.clear();
     for (const [key, value] of this.ledger.journal.range('facts', under('owner/'))) {
       // An empty value: the directive is known, its owner was released.
       this.#owners.set(key.slice('owner/'.length) as DirectiveKey, parseWorkerName(value.toString()));
     }
     this.#lastSent = Number(this.ledger.journal.get('facts', SENT)?.toString() ?? '0');
-    await this.#expire('cancel/', CANCEL_AGE_MS);
-    await this.#expire('command/', COMMAND_AGE_MS);
+    this.#cursors.clear();
+  }
+
+  /** Forgets some of the cancels and commands that are too old; true when it has come to the end of both. */
+  async expire(): Promise<boolean> {
+    const isEndOfCancels = await this.#expire('cancel/', CANCEL_AGE_MS);
+    const isEndOfCommands = await this.#expire('command/', COMMAND_AGE_MS);
+    return isEndOfCancels && isEndOfCommands;
   }
 
   ownerOf(directive: DirectiveKey): WorkerName | undefined {
@@ -104,12 +114,21 @@ export class SmallFacts {
     return Buffer.from(String(this.ledger.clock.now()));
   }
 
-  async #expire(prefix: string, age: number): Promise<void> {
+  async #expire(prefix: string, age: number): Promise<boolean> {
+    const { after: start, before } = under(prefix);
+    const after = this.#cursors.get(prefix) ?? start;
     const changes: Change[] = [];
-    for (const [key, value] of this.ledger.journal.range('facts', under(prefix))) {
+    let read = 0;
+    let last = start;
+    for (const [key, value] of this.ledger.journal.range('facts', { after, before, limit: BATCH })) {
+      read += 1;
+      last = key;
       if (Number(value.toString()) + age < this.ledger.clock.now())
         changes.push({ table: 'facts', key, value: undefined });
     }
+    const isEnd = read < BATCH;
+    this.#cursors.set(prefix, isEnd ? start : last);
     if (changes.length > 0) await this.ledger.commit(changes);
+    return isEnd;
   }
 }

@@ -85,6 +85,8 @@ export interface OutboundRecord {
   readonly arrivedAt: number;
   readonly attempts: number;
   readonly dueAt: number;
+  /** The record this one replays; undefined for what a worker handed in. */
+  readonly replayOf: MessageKey | undefined;
 }
 
 /** Why a message was given up. `code` is what the error answer says. */
@@ -93,6 +95,15 @@ export interface Failure {
   /** A sentence for a person: what went wrong, with names, without secrets. */
   readonly text: string;
 }
+
+/** What a replay needs to know of a dead message beside what is kept of each. */
+export type DeadOrigin =
+  | ({ readonly kind: 'inbound' } & Pick<InboundRecord, 'responseTo' | 'isFetched' | 'priority' | 'replyTopic'>)
+  | ({ readonly kind: 'outbound' } & Pick<OutboundRecord, 'worker' | 'responseTo' | 'destination' | 'idKey'>)
+  /** Refused at the door: it never was a message that could be delivered. */
+  | { readonly kind: 'refused' }
+  /** Kept by a version that did not keep this. */
+  | { readonly kind: 'unknown' };
 
 /** A message that was given up, as it is kept. */
 export interface DeadRecord {
@@ -105,6 +116,7 @@ export interface DeadRecord {
   readonly directive: string;
   readonly metadata: Metadata;
   readonly content: Content;
+  readonly origin: DeadOrigin;
 }
 
 /** Content up to this size lives in the record; more of it in a file (DEPENDENCIES, lmdb). */

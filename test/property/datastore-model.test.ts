@@ -8,7 +8,6 @@ import { writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Datastore, MQTT_LANE, type Acceptance, type ResultAcceptance } from '../../src/datastore/index.js';
-import { splitRecordKey } from '../../src/datastore/keys.js';
 import { decodeRecord } from '../../src/datastore/record-codec.js';
 import { directiveKey, type MessageKey } from '../../src/message/index.js';
 import { silentLog } from '../../src/log/log.js';
@@ -138,9 +137,9 @@ class Run {
     const { inner } = this.journal;
     await inner.open();
     const kept = new Map<MessageKey, number>();
-    for (const [path, bytes] of inner.range('records', { after: '', before: '~' })) {
+    for (const [, bytes] of inner.range('records', { after: '', before: '~' })) {
       const record = decodeRecord(bytes, '');
-      if (record?.kind === 'inbound' || record?.kind === 'outbound') kept.set(splitRecordKey(path).key, record.dueAt);
+      if (record?.kind === 'inbound' || record?.kind === 'outbound') kept.set(record.key, record.dueAt);
     }
     await inner.close();
     return kept;

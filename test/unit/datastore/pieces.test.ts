@@ -15,6 +15,8 @@ import {
   directiveKey,
   messageKey,
   metadataFrom,
+  type DeadOrigin,
+  type DeadRecord,
   type InboundRecord,
   type MessageKey,
   type OutboundRecord,
@@ -282,33 +284,67 @@ describe('the bytes of a record', () => {
     },
     plain,
   );
+  const destination = fc.oneof(
+    fc.constant({ kind: 'data-out' as const }),
+    text.map((url) => ({ kind: 'url' as const, url })),
+    topic.map((each) => ({ kind: 'topic' as const, ...each })),
+  );
+  const worker = fc.option(fc.constant(workerName('w')), { nil: undefined });
+  const idKey = fc.option(text, { nil: undefined });
   const outboundRecord: fc.Arbitrary<OutboundRecord> = fc.record(
     {
       kind: fc.constant('outbound' as const),
       key: number.map(key),
       state: fc.constant('queued' as const),
-      worker: fc.option(fc.constant(workerName('w')), { nil: undefined }),
+      worker,
       messageId: text,
       responseTo: text,
       directive: text,
       metadata,
       content,
-      destination: fc.oneof(
-        fc.constant({ kind: 'data-out' as const }),
-        text.map((url) => ({ kind: 'url' as const, url })),
-        topic.map((each) => ({ kind: 'topic' as const, ...each })),
-      ),
-      idKey: fc.option(text, { nil: undefined }),
+      destination,
+      idKey,
       arrivedAt: number,
       attempts: fc.nat(),
       dueAt: fc.nat(),
+      replayOf: fc.option(number.map(key), { nil: undefined }),
+    },
+    plain,
+  );
+  const origin: fc.Arbitrary<DeadOrigin> = fc.oneof(
+    fc.constant({ kind: 'refused' as const }),
+    fc.constant({ kind: 'unknown' as const }),
+    fc.record(
+      {
+        kind: fc.constant('inbound' as const),
+        responseTo: text,
+        isFetched: fc.boolean(),
+        priority: fc.integer({ min: 0, max: 9 }),
+        replyTopic: fc.option(topic, { nil: undefined }),
+      },
+      plain,
+    ),
+    fc.record({ kind: fc.constant('outbound' as const), worker, responseTo: text, destination, idKey }, plain),
+  );
+  const deadRecord: fc.Arbitrary<DeadRecord> = fc.record(
+    {
+      kind: fc.constant('dead' as const),
+      key: number.map(key),
+      direction: fc.constantFrom('inbound' as const, 'outbound' as const),
+      endedAt: number,
+      failure: fc.record({ code: fc.constant('expired' as const), text }, plain),
+      messageId: text,
+      directive: text,
+      metadata,
+      content,
+      origin,
     },
     plain,
   );
 
   it('give the same record back', () => {
     fc.assert(
-      fc.property(fc.oneof(inboundRecord, outboundRecord), (record) => {
+      fc.property(fc.oneof(inboundRecord, outboundRecord, deadRecord), (record) => {
         assert.deepEqual(decodeRecord(encodeRecord(record), '/state/content'), record);
       }),
     );

@@ -103,6 +103,7 @@ describe('spoolSize', () => {
       arrivedAt: 0,
       attempts: 0,
       dueAt: 0,
+      replayOf: undefined,
     } as const;
     const without = spoolSize({
       ...record,

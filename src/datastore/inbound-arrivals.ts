@@ -1,0 +1,180 @@
+/**
+ * How a message comes in: durably, once for each id, and again when an operator replays a dead one. What is known of an
+ * id counts only while there is something behind it: one that is pending on a record which is gone or torn is unknown,
+ * so that the server's repeat is accepted anew instead of being acknowledged and lost.
+ */
+import {
+  directiveKey,
+  parseDirective,
+  readAttributes,
+  spoolSize,
+  type DeadRecord,
+  type Failure,
+  type InboundRecord,
+  type MessageKey,
+  type Metadata,
+} from '../message/index.js';
+import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
+import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbound-types.js';
+import type { Change } from './journal.js';
+import { inboundIdKey, inboundPrefix, recordKey } from './keys.js';
+import type { Lanes } from './lanes.js';
+import type { IdState } from './recent-ids.js';
+import type { Replay } from './replay.js';
+
+export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
+  readonly lanes: Lanes<InboundRecord>;
+  /** Its lifetime begins. */
+  readonly expect: (record: InboundRecord) => void;
+  /** It comes back to its place in the lane. */
+  readonly comesBack: (record: InboundRecord) => void;
+  readonly isEnding: (key: MessageKey) => boolean;
+}
+
+export class InboundArrivals {
+  readonly #committing = new Map<MessageKey, Promise<void>>();
+  /** Messages whose commit is under way, by id: a second copy waits for the first. */
+  readonly #arriving = new Map<string, IdState>();
+
+  constructor(private readonly parts: ArrivalsParts) {}
+
+  /** The commit of a new message, while it is under way. */
+  committing(key: MessageKey): Promise<void> | undefined {
+    return this.#committing.get(key);
+  }
+
+  stateOf(idKey: string): IdState | undefined {
+    const arriving = this.#arriving.get(idKey);
+    if (arriving !== undefined) return arriving;
+    const known = this.parts.ids.get(idKey);
+    return known?.kind !== 'pending' || this.#isThere(known) ? known : undefined;
+  }
+
+  accept(message: NewInbound, { isRetained = false }: AcceptOptions = {}): Acceptance {
+    const { ledger } = this.parts;
+    const directive = directiveKey(message.directive);
+    const idKey = inboundIdKey(directive, message.messageId);
+    const known = this.stateOf(idKey);
+    // A dead one is accepted anew when it is sent again (CONTRACT 1.3), but not when it merely lies there (1.9).
+    const isAnew = known?.kind === 'ended' && known.end === 'dead' && !isRetained;
+    if (known !== undefined && !isAnew) return this.#duplicate(known);
+    const cancel = this.parts.facts.takeCancel(directive, message.messageId);
+    if (cancel !== undefined) return this.#acceptCancelled(message, idKey, cancel);
+    if (ledger.isIntakeFull) return { kind: 'full' };
+    const { key, changes } = ledger.nextKey();
+    return { kind: 'accepted', key, durable: this.#arrives(newRecord(message, directive, key), idKey, changes) };
+  }
+
+  /** A dead message comes in anew; `removal` takes it out of the dead, in the same commit. */
+  replay(
+    dead: DeadRecord,
+    removal: readonly Change[],
+  ): Replay | { readonly key: MessageKey; readonly durable: Promise<void> } {
+    const { ledger } = this.parts;
+    const { origin, messageId, metadata, content } = dead;
+    const directive = parseDirective(dead.directive);
+    if (origin.kind !== 'inbound' || directive === undefined) {
+      return { kind: 'not-replayable', reason: 'it was never a message that could be delivered' };
+    }
+    const idKey = inboundIdKey(directiveKey(directive), messageId);
+    const known = this.stateOf(idKey);
+    if (known?.kind === 'pending') return { kind: 'pending' };
+    if (known !== undefined && known.end !== 'dead') return { kind: 'superseded', end: known.end };
+    if (ledger.isIntakeFull) return { kind: 'full' };
+    const { key, changes } = ledger.nextKey();
+    const { responseTo, isFetched, priority, replyTopic } = origin;
+    const arrivedAt = ledger.clock.now();
+    const expiresAt = readAttributes(withoutExpires(metadata), arrivedAt).expiresAt;
+    const record: InboundRecord = {
+      ...newRecord(
+        { messageId, responseTo, directive, metadata, priority, arrivedAt, expiresAt, replyTopic, content: NOTHING },
+        directiveKey(directive),
+        key,
+      ),
+      content,
+      isFetched,
+      replayOf: dead.key,
+    };
+    return { key, durable: this.#arrives(record, idKey, [...removal, ...changes]) };
+  }
+
+  #isThere({ key, recordKey: path }: IdState & { kind: 'pending' }): boolean {
+    const { live, ledger } = this.parts;
+    return live.get(key) !== undefined || asInbound(ledger.read(path)) !== undefined;
+  }
+
+  #arrives(record: InboundRecord, idKey: string, changes: readonly Change[]): Promise<void> {
+    const { key } = record;
+    const path = recordKey(prefixOf(record), key);
+    return this.#underWay(idKey, { kind: 'pending', recordKey: path, key }, () =>
+      this.#add(record, [...changes, this.parts.ids.pending(idKey, path, key)]),
+    );
+  }
+
+  /** Notes that a message is being committed, so that a second copy waits for the first. */
+  #underWay(idKey: string, state: IdState & { kind: 'pending' }, commit: () => Promise<void>): Promise<void> {
+    this.#arriving.set(idKey, state);
+    const durable = commit().finally(() => {
+      this.#arriving.delete(idKey);
+      this.#committing.delete(state.key);
+    });
+    this.#committing.set(state.key, durable);
+    return durable;
+  }
+
+  #duplicate(known: IdState): Acceptance {
+    if (known.kind === 'ended') return { kind: 'duplicate', durable: Promise.resolve() };
+    const underWay = this.#committing.get(known.key);
+    if (underWay === undefined) this.#wake(known);
+    return { kind: 'duplicate', durable: underWay ?? Promise.resolve() };
+  }
+
+  /** The broker sent it again: a back-off it waits in ends now (CONTRACT 1.3). */
+  #wake({ key, recordKey: path }: IdState & { kind: 'pending' }): void {
+    const { ledger, live, alarms, isEnding, comesBack } = this.parts;
+    if (live.get(key) !== undefined || isEnding(key)) return;
+    const record = asInbound(ledger.read(path));
+    if (record === undefined || record.dueAt <= ledger.clock.now()) return;
+    const due: InboundRecord = { ...record, dueAt: 0 };
+    comesBack(due);
+    const alarm = record.dueAt === record.expiresAt ? [] : [alarms.clear(record.dueAt, key)];
+    ledger.commit([put(due), ...alarm]).catch((error: unknown) => {
+      ledger.log.warn('journal.write_failed', 'a message was woken, but the journal does not know it', { error });
+    });
+  }
+
+  #acceptCancelled(message: NewInbound, idKey: string, cancel: Change): Acceptance {
+    const { ledger, ids, outbound } = this.parts;
+    const { key, changes } = ledger.nextKey();
+    const failure: Failure = { code: 'cancelled', text: 'the message was cancelled before it arrived' };
+    const answer = outbound.answerTo(message, failure);
+    const path = recordKey(inboundPrefix(directiveKey(message.directive), message.priority), key);
+    const all = [...changes, cancel, ...ids.ended(idKey, 'cancelled', key, message.replyTopic), ...answer.changes];
+    return {
+      kind: 'cancelled',
+      answer: answer.record.key,
+      durable: this.#underWay(idKey, { kind: 'pending', recordKey: path, key }, () =>
+        outbound.addAnswer(answer.record, all, answer.growth),
+      ),
+    };
+  }
+
+  async #add(record: InboundRecord, changes: readonly Change[]): Promise<void> {
+    const { alarms, lanes, expect } = this.parts;
+    const prefix = prefixOf(record);
+    const { key, expiresAt } = record;
+    await lanes.add(prefix, record, (stored) => {
+      const alarm = expiresAt === undefined ? [] : [alarms.set(expiresAt, key, recordKey(prefix, key))];
+      return { changes: [...changes, put(stored), ...alarm], growth: spoolSize(stored) };
+    });
+    if (expiresAt !== undefined) alarms.arm(expiresAt);
+    expect(record);
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** A replay does not heed when the message should have been done by; what counts from its arrival counts anew. */
+function withoutExpires({ expires: _expires, ...rest }: Metadata): Metadata {
+  return rest;
+}
