@@ -25,13 +25,10 @@ export class Upkeep {
 
   async #run(scope: AbortSignal): Promise<void> {
     let isDone = true;
-    for (const task of this.tasks) {
-      if (scope.aborted) return;
-      try {
-        isDone = (await task()) && isDone;
-      } catch (error) {
-        if (!scope.aborted) this.log.warn('journal.upkeep', 'what is too old could not be removed yet', { error });
-      }
+    try {
+      for (const task of this.tasks) isDone = (await task()) && isDone;
+    } catch (error) {
+      this.log.warn('journal.upkeep', 'what is too old could not be removed yet', { error });
     }
     this.clock.after(isDone ? INTERVAL_MS : NEXT_PART_MS, () => void this.#run(scope), scope);
   }

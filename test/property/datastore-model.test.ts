@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { AgentError } from '../../src/errors.js';
 import { Datastore, MQTT_LANE, type Acceptance, type ResultAcceptance } from '../../src/datastore/index.js';
 import { decodeRecord } from '../../src/datastore/record-codec.js';
 import { directiveKey, type MessageKey } from '../../src/message/index.js';
@@ -40,6 +41,7 @@ type Step =
   | { readonly do: 'land'; readonly then: 'delivered' | 'failed' | 'requeue' }
   | { readonly do: 'fetch'; readonly at: number; readonly then: 'body' | 'file' | 'failed' | 'ended-meanwhile' }
   | { readonly do: 'cancel'; readonly id: number }
+  | { readonly do: 'replay' }
   | { readonly do: 'result'; readonly ids: readonly number[]; readonly isUrl: boolean; readonly isLarge: boolean }
   | { readonly do: 'send'; readonly isUrl: boolean; readonly then: 'sent' | 'dead' | 'retry' | 'unsend' }
   | { readonly do: 'advance'; readonly by: number }
@@ -111,6 +113,7 @@ class Run {
   async restart(): Promise<void> {
     this.#scope.abort();
     await this.store.close();
+    const bytes = this.store.spoolBytes;
     const kept = await this.#inJournal();
     for (const message of [...this.pending.values()]) {
       const dueAt = kept.get(message.key);
@@ -129,6 +132,8 @@ class Run {
     this.results.sort((a, b) => a.key - b.key);
     this.store = this.#make();
     this.journal.fails = () => false;
+    await this.store.open();
+    assert.equal(this.store.spoolBytes, bytes, 'the spool takes what a start finds');
     await this.open();
   }
 
@@ -419,6 +424,37 @@ async function cancel(run: Run, number: number): Promise<void> {
   }
 }
 
+/** The oldest dead letter is given another chance. */
+async function replay(run: Run): Promise<void> {
+  const [letter] = run.store.deadLetters();
+  if (letter === undefined) return;
+  const { messageId: id } = letter;
+  try {
+    const outcome = await run.store.replay(letter.key);
+    if (letter.origin.kind === 'outbound') {
+      if (outcome.kind !== 'replayed') assert.fail(`${id} is ${outcome.kind}`);
+      run.sent.delete(id);
+      run.results.push({ isUrl: id.startsWith('ru'), id, key: outcome.key });
+      return;
+    }
+    // It may have been accepted anew since, and have come to another end or to none.
+    if (run.pending.has(id)) assert.equal(outcome.kind, 'pending', id);
+    else if (run.ends.get(id) !== 'dead') assert.equal(outcome.kind, 'superseded', id);
+    else if (outcome.kind !== 'replayed') assert.fail(`${id} is ${outcome.kind}`);
+    if (outcome.kind !== 'replayed') return;
+    const { at, priority } = nameOf(Number(id.slice(1)));
+    run.ends.delete(id);
+    run.pending.set(id, { id, key: outcome.key, at, priority, expiresAt: undefined, state: 'waiting', dueAt: 0 });
+    run.store.markReady(outcome.key);
+  } catch (error) {
+    assert.ok(error instanceof AgentError, String(error));
+    assert.ok(
+      [...run.store.deadLetters()].some(({ key }) => key === letter.key),
+      `${id} is in no place any more`,
+    );
+  }
+}
+
 async function take(run: Run, step: Step): Promise<void> {
   switch (step.do) {
     case 'accept':
@@ -427,6 +463,8 @@ async function take(run: Run, step: Step): Promise<void> {
       return results(run, step);
     case 'cancel':
       return cancel(run, step.id);
+    case 'replay':
+      return replay(run);
     case 'dispatch': {
       const message = run.next(step.at);
       if (message === undefined) return;
@@ -495,6 +533,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), id: number }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('replay' as const) }) },
   {
     weight: 4,
     arbitrary: fc.record({ do: fc.constant('result' as const), ids: numbers, isUrl: fc.boolean(), isLarge: rarely }),
