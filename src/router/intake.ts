@@ -196,7 +196,7 @@ export class Intake {
       });
       return;
     }
-    if (this.#held.length === 0) {
+    if (this.#held.length === 0 && !this.#isFailing) {
       log.warn('data.waiting', 'the store takes no more; messages wait unacknowledged until it does');
     }
     this.#held.push(arrival);
