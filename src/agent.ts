@@ -99,7 +99,7 @@ export class Agent {
     this.store = new Datastore({
       ...storeSettings(settings),
       wayProblem,
-      journal: options.journal ?? new LmdbJournal(join(settings.stateDir, 'journal')),
+      journal: options.journal ?? new LmdbJournal(join(settings.stateDir, 'journal'), log.child({ part: 'datastore' })),
       clock,
       log: log.child({ part: 'datastore' }),
     });

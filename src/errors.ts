@@ -83,6 +83,12 @@ export const ERRORS = {
     'The journal could not be written.',
     'Check the disk’s space and health; what is on it stays.',
   ),
+  'content.damaged': entry(
+    70,
+    false,
+    'A content file is gone, or is not what was written.',
+    'Check the disk’s health; the message is kept among the dead letters, and its sender was told.',
+  ),
   'runtime.path_too_long': entry(
     78,
     false,
@@ -193,4 +199,9 @@ export function errorText(error: unknown): string {
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** Whether it says that a content is damaged for good; whatever else kept it from being read may pass. */
+export function isDamaged(error: unknown): boolean {
+  return error instanceof AgentError && error.code === 'content.damaged';
 }

@@ -1,14 +1,16 @@
 /**
  * Content too large for a record lives in a file of the content directory, 0600, synced with its directory before the
  * record that names it is committed. A file that no record names is left over from a crash and deleted at the start.
+ * The record holds the checksum of its file, and bytes that fail it are never handed out.
  */
 import { randomBytes } from 'node:crypto';
 import { open, readFile, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { crashPoint } from '../crash-point.js';
-import { AgentError, errorText } from '../errors.js';
+import { AgentError, errnoOf, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content } from '../message/index.js';
-import { makePrivateDirectory } from './lmdb-journal.js';
+import { makePrivateDirectory, syncDirectory } from './lmdb-journal.js';
 
 export class ContentFiles {
   /** `directory` is made at `open`. */
@@ -44,7 +46,7 @@ export class ContentFiles {
       }
       await this.syncDirectory();
       FAULT: crashPoint('content.file-synced');
-      return { kind: 'file', path, size: bytes.length };
+      return { kind: 'file', path, size: bytes.length, crc32: crc32(bytes) };
     } catch (error) {
       // Half a file on a full disk would stay in the way of what frees it. What cannot be deleted goes at the start.
       if (begun !== undefined) await rm(begun, { force: true }).catch(() => undefined);
@@ -57,11 +59,19 @@ export class ContentFiles {
     }
   }
 
+  /** Throws AgentError `content.damaged` when the file is gone or is not what was written; other errors may pass. */
   async read(content: Content): Promise<Buffer> {
     if (content.kind === 'inline') return content.bytes;
-    const bytes = await readFile(content.path);
-    // Half a body must not pass for the whole.
-    if (bytes.length !== content.size) throw new Error(`it has ${bytes.length} bytes instead of ${content.size}`);
+    const { path, size, crc32: expected } = content;
+    let bytes: Buffer;
+    try {
+      bytes = await readFile(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      throw damaged(path, 'it is missing', error);
+    }
+    if (bytes.length !== size) throw damaged(path, `it has ${bytes.length} bytes instead of ${size}`);
+    if (expected !== undefined && crc32(bytes) !== expected) throw damaged(path, 'it fails its checksum');
     return bytes;
   }
 
@@ -77,13 +87,8 @@ export class ContentFiles {
   }
 
   /** Makes the names of new files durable. */
-  async syncDirectory(): Promise<void> {
-    const handle = await open(this.directory, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+  syncDirectory(): Promise<void> {
+    return syncDirectory(this.directory);
   }
 
   /** Deletes every file that is not `named`. */
@@ -93,4 +98,8 @@ export class ContentFiles {
       if (!named.has(path)) await rm(path, { force: true, recursive: true });
     }
   }
+}
+
+function damaged(path: string, problem: string, cause?: unknown): AgentError {
+  return new AgentError('content.damaged', `the content file ${path} is damaged: ${problem}`, { path }, { cause });
 }

@@ -6,12 +6,13 @@
 import { chmod, mkdir, open as openFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type * as Lmdb from 'lmdb';
-import type { Database, RootDatabase } from 'lmdb';
+import type { RootDatabase } from 'lmdb';
 import { crashPoint } from '../crash-point.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
-import { END, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
-
-type Tables = Readonly<Record<Table, Database<Buffer, string>>>;
+import { silentLog, type Log } from '../log/log.js';
+import { END, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
+import { openLmdb, type Tables } from './lmdb-store.js';
+import { salvage, writeMark } from './salvage.js';
 
 /** Commits that go together. */
 interface Group {
@@ -32,19 +33,25 @@ export class LmdbJournal implements Journal {
   #hasFailed = false;
 
   /** `path` is the journal's directory, made when it is missing. */
-  constructor(private readonly path: string) {}
+  constructor(
+    private readonly path: string,
+    private readonly log: Log = silentLog,
+  ) {}
 
   async open(): Promise<void> {
     await makePrivateDirectory(this.path);
     this.#lmdb ??= await import('lmdb');
     try {
+      await salvage({ lmdb: this.#lmdb, path: this.path, log: this.log });
       this.#openStore(this.#lmdb);
       // LMDB makes its files readable for all; the directory keeps others out, but a copy of them would not.
       for (const file of ['data.mdb', 'lock.mdb']) await chmod(join(this.path, file), 0o600);
       // LMDB syncs its file, but not the names that lead to it.
       for (const directory of [this.path, dirname(this.path)]) await syncDirectory(directory);
       this.#isOpen = true;
+      await writeMark(this.path);
     } catch (error) {
+      if (error instanceof AgentError) throw error;
       throw new AgentError(
         errnoOf(error) === 'EACCES' || /permission|read-only/i.test(errorText(error))
           ? 'state.unwritable'
@@ -56,25 +63,10 @@ export class LmdbJournal implements Journal {
     }
   }
 
-  #openStore({ open }: typeof Lmdb): void {
-    const root = open<Buffer, string>({
-      path: this.path,
-      encoding: 'binary',
-      maxDbs: TABLES.length,
-      // With it a transaction would be seen before it is synced, and stay there when its sync fails.
-      overlappingSync: false,
-    });
-    const table = (name: Table): Database<Buffer, string> => root.openDB<Buffer, string>(name, { encoding: 'binary' });
+  #openStore(lmdb: typeof Lmdb): void {
+    const { root, tables } = openLmdb(lmdb, this.path);
     this.#root = root;
-    this.#tables = {
-      records: table('records'),
-      ids: table('ids'),
-      ended: table('ended'),
-      alarms: table('alarms'),
-      dead: table('dead'),
-      facts: table('facts'),
-      torn: table('torn'),
-    };
+    this.#tables = tables;
   }
 
   async close(): Promise<void> {
@@ -125,16 +117,14 @@ export class LmdbJournal implements Journal {
     if (this.#hasFailed) await this.#reopen();
     const tables = this.#open();
     FAULT: crashPoint('journal.before-commit');
-    const puts = new Set<Promise<unknown>>();
-    puts.add(
-      this.#storeOf().batch(() => {
-        for (const { table, key, value } of changes)
-          puts.add(value === undefined ? tables[table].remove(key) : tables[table].put(key, value));
-      }),
-    );
     try {
-      // Each may reject by itself, and a rejection that nobody hears ends the process.
-      await Promise.all(puts);
+      await this.#storeOf().batch(() => {
+        for (const { table, key, value } of changes) {
+          // Within a batch these have no promise of their own: `batch` has that of them all.
+          if (value === undefined) void tables[table].remove(key);
+          else void tables[table].put(key, value);
+        }
+      });
       FAULT: crashPoint('journal.committed');
     } catch (error) {
       throw await reasonOf(error);

@@ -32,7 +32,7 @@ export function encodeRecord(record: AnyRecord): Buffer {
   const stored = {
     ...rest,
     metadata: Object.entries(record.metadata),
-    ...(content.kind === 'file' ? { file: basename(content.path) } : {}),
+    ...(content.kind === 'file' ? { file: basename(content.path), crc32: content.crc32 } : {}),
     ...(record.kind === 'inbound' && record.replyTopic ? { replyTopic: storeTopic(record.replyTopic) } : {}),
     ...(record.kind === 'outbound' ? { destination: storeDestination(record.destination) } : {}),
     ...(record.kind === 'dead' ? { origin: storeOrigin(record.origin) } : {}),
@@ -55,11 +55,11 @@ export function decodeRecord(bytes: Buffer, contentDir: string): AnyRecord | und
   const size = bytes.readDoubleLE(8);
   // The checksum held, so these are bytes that encodeRecord wrote.
   const stored = JSON.parse(bytes.toString('utf8', PREFIX, headerEnd)) as StoredRecord;
-  const { file, metadata, ...rest } = stored;
+  const { file, crc32: fileCrc, metadata, ...rest } = stored;
   const content: Content =
     file === undefined
       ? { kind: 'inline', bytes: bytes.subarray(headerEnd) }
-      : { kind: 'file', path: join(contentDir, file), size };
+      : { kind: 'file', path: join(contentDir, file), size, ...(fileCrc === undefined ? {} : { crc32: fileCrc }) };
   return restore(rest, metadataFrom(metadata), content);
 }
 
@@ -79,12 +79,16 @@ type StoredOrigin =
   | (DeadOrigin & { kind: 'refused' | 'unknown' });
 
 type Stored<R> = Omit<R, 'content' | 'metadata' | 'replyTopic' | 'destination' | 'origin'>;
-type StoredRecord = { readonly file?: string; readonly metadata: [string, string][] } & (
+type StoredRecord = { readonly file?: string; readonly crc32?: number; readonly metadata: [string, string][] } & (
   | (Stored<InboundRecord> & { readonly replyTopic?: StoredTopic })
   | (Stored<OutboundRecord> & { readonly destination: StoredDestination })
   | (Stored<DeadRecord> & { readonly origin?: StoredOrigin })
 );
-type Headers = StoredRecord extends infer S ? (S extends unknown ? Omit<S, 'file' | 'metadata'> : never) : never;
+type Headers = StoredRecord extends infer S
+  ? S extends unknown
+    ? Omit<S, 'file' | 'crc32' | 'metadata'>
+    : never
+  : never;
 
 function restore(stored: Headers, metadata: Metadata, content: Content): AnyRecord {
   switch (stored.kind) {

@@ -8,7 +8,7 @@ import { crashPoint } from '../crash-point.js';
 import type { DirectiveKey, MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
 import type { Log } from '../log/log.js';
-import { errorText } from '../errors.js';
+import { errorText, isDamaged } from '../errors.js';
 import { fullJitter, type Clock, type Millis, type Random } from '../time.js';
 import { dataFromRecord, wireSize } from './codec.js';
 import type { WorkerLink } from './link.js';
@@ -189,9 +189,11 @@ export class WorkerQueue {
       else this.#requeue(flight);
     } catch (error) {
       this.#land(flight);
+      const text = `its content cannot be read: ${errorText(error)}`;
+      // What is damaged stays so; a disk that cannot be read just now may be read later.
       this.#act(
         flight,
-        afterFailure(record.attempts, this.options.maxAttempts, `its content cannot be read: ${errorText(error)}`),
+        isDamaged(error) ? { kind: 'dead', text } : afterFailure(record.attempts, this.options.maxAttempts, text),
       );
     }
     this.#settled();

@@ -23,7 +23,13 @@ export type OutboundEnd = 'sent' | 'posted' | 'dead';
 /** Bytes of a message: in the record itself, or in a file of the content directory when there are many. */
 export type Content =
   | { readonly kind: 'inline'; readonly bytes: Buffer }
-  | { readonly kind: 'file'; readonly path: string; readonly size: number };
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      readonly size: number;
+      /** Of its bytes; undefined where it was written before there were any. */
+      readonly crc32?: number | undefined;
+    };
 
 /** Where replies go that the requester wants on a topic of its own (MQTT 5). */
 export interface ReplyTopic {

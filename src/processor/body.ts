@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { crc32, createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { INLINE_LIMIT, type Content } from '../message/index.js';
 
 /** The body is larger than the limit. */
@@ -131,12 +131,14 @@ class BodySink {
   #chunks: Buffer[] = [];
   #file: { readonly path: string; readonly handle: FileHandle } | undefined;
   #isFileOpen = false;
+  #crc32 = 0;
   size = 0;
 
   constructor(private readonly files: BodyFiles) {}
 
   async write(chunk: Buffer): Promise<void> {
     this.#chunks.push(chunk);
+    this.#crc32 = crc32(chunk, this.#crc32);
     this.size += chunk.length;
     if (this.size <= INLINE_LIMIT) return;
     await asStorageFault(async () => {
@@ -156,7 +158,7 @@ class BodySink {
       this.#isFileOpen = false;
       await file.handle.close();
     });
-    return { kind: 'file', path: file.path, size: this.size };
+    return { kind: 'file', path: file.path, size: this.size, crc32: this.#crc32 };
   }
 
   async discard(): Promise<void> {

@@ -51,6 +51,7 @@ export interface OutboundStore {
   unsend(key: MessageKey): void;
   retryOutbound(key: MessageKey, dueAt: number): Promise<void>;
   endOutbound(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean>;
+  readContent(content: Content): Promise<Buffer>;
 }
 
 export interface ProcessorStore extends InboundStore, OutboundStore {}

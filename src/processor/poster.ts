@@ -4,9 +4,9 @@
  * places, a host some of them, and a lane gives its place back after each POST. A POST of unknown outcome is repeated
  * with the same Idempotency-Key.
  */
-import { createReadStream } from 'node:fs';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { crashPoint } from '../crash-point.js';
+import { isDamaged } from '../errors.js';
 import { contentSize, type Failure, type OutboundRecord } from '../message/index.js';
 import type { Log } from '../log/log.js';
 import { abortReason, type Clock, type Millis, type Random } from '../time.js';
@@ -158,12 +158,14 @@ export class Poster {
   /** Undefined when the stop broke it off. */
   async #post(record: OutboundRecord, url: URL): Promise<PostOutcome | undefined> {
     const { clock, limits, client } = this.options;
+    const content = await this.#read(record);
+    if (!Buffer.isBuffer(content)) return content;
     using watch = startWatch(
       clock,
       { stall: limits.stallTimeout, total: limits.transferTimeout },
       this.#stopping.signal,
     );
-    const body = bodyOf(record, () => watch.progress());
+    const body = bodyOf(content, () => watch.progress());
     try {
       const response = await client.post(url, this.#headersOf(record), body, watch.signal);
       watch.progress();
@@ -188,6 +190,18 @@ export class Poster {
     }
   }
 
+  /** The bytes of the result, or what becomes of it without them. */
+  async #read({ content }: OutboundRecord): Promise<Buffer | PostOutcome> {
+    try {
+      return await this.options.store.readContent(content);
+    } catch (error) {
+      const reason = `its content cannot be read: ${describeError(error)}`;
+      return isDamaged(error)
+        ? { kind: 'final', failure: { code: 'malformed', text: reason } }
+        : { kind: 'retry', reason, retryAfter: undefined };
+    }
+  }
+
   #headersOf(record: OutboundRecord): Readonly<Record<string, string>> {
     const { headers, dropped } = headersFromMetadata(record.metadata);
     if (dropped.length > 0) {
@@ -204,13 +218,20 @@ export class Poster {
   }
 }
 
-/** Bytes as they are, or a stream of the content file that tells of its progress. */
-function bodyOf({ content }: OutboundRecord, onChunk: () => void): Buffer | Readable {
-  if (content.kind === 'inline') return content.bytes;
-  const file = createReadStream(content.path);
+/** Few bytes as they are, many as a stream that tells of its progress. */
+function bodyOf(content: Buffer, onChunk: () => void): Buffer | Readable {
+  if (content.length <= CHUNK) return content;
   // undici reads no faster than the socket takes it.
-  file.on('data', onChunk).pause();
-  return file;
+  return Readable.from(chunksOf(content, onChunk), { objectMode: false });
+}
+
+const CHUNK = 64 * 1024;
+
+function* chunksOf(bytes: Buffer, onChunk: () => void): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += CHUNK) {
+    onChunk();
+    yield bytes.subarray(at, at + CHUNK);
+  }
 }
 
 function tooOld(url: URL, lastReason: string | undefined): Failure {

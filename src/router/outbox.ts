@@ -5,7 +5,7 @@
  * never lets a later result overtake.
  */
 import { crashPoint } from '../crash-point.js';
-import { errorText } from '../errors.js';
+import { errorText, isDamaged } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { encodeData, jsonContent, type Failure, type MessageKey, type OutboundRecord } from '../message/index.js';
 import { fullJitter, type Clock, type Random } from '../time.js';
@@ -42,6 +42,8 @@ export class Outbox {
   #isDraining = false;
   /** One of the results in flight has to be there by itself. */
   #isAlone = false;
+  /** The first result cannot be read just now: nothing overtakes it. */
+  #isPutOff = false;
   #scope: AbortSignal = AbortSignal.abort();
 
   constructor(options: OutboxOptions) {
@@ -106,7 +108,7 @@ export class Outbox {
   /** The next record of the lane with a place in the window, or undefined when either has to be waited for. */
   #take(link: Link): OutboundRecord | undefined {
     const { store } = this.#options;
-    if (this.#isAlone) return undefined;
+    if (this.#isAlone || this.#isPutOff) return undefined;
     const record = store.nextOutbound(MQTT_LANE);
     if (record === undefined) return undefined;
     const mustGoAlone = this.#suspects.mustGoAlone(record.key);
@@ -124,8 +126,10 @@ export class Outbox {
     try {
       publication = await this.#publication(record);
     } catch (error) {
+      if (this.#link !== link) return;
       const text = `its content cannot be read: ${errorText(error)}`;
-      if (this.#link === link) await this.#giveUp(record.key, link, { code: 'malformed', text });
+      if (isDamaged(error)) await this.#giveUp(record.key, link, { code: 'malformed', text });
+      else this.#putOff(record.key, link, text);
       return;
     }
     if (this.#link !== link) return;
@@ -152,6 +156,21 @@ export class Outbox {
       await this.#end(record.key);
     }
     this.nudge();
+  }
+
+  /** Puts a record back that cannot be read now, and tries again a little later. */
+  #putOff(key: MessageKey, link: Link, reason: string): void {
+    const { store, log, clock, settings } = this.#options;
+    this.#landed(key);
+    link.release();
+    store.unsend(key);
+    this.#isPutOff = true;
+    log.error('result.not_read', `a result is put off: ${reason}; it is tried again`, { key });
+    const again = (): void => {
+      this.#isPutOff = false;
+      this.nudge();
+    };
+    clock.after(settings.roomInterval, again, this.#scope);
   }
 
   /** Ends a record before it was handed to the link, and gives its place back. */
