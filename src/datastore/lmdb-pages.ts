@@ -6,6 +6,7 @@
  * The layout is that of LMDB 0.9.90 as lmdb-js 3 has it, for 64-bit little-endian machines.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { NO_ROOT, treeFrom, type Tree } from './lmdb-tree.js';
 
 /** A key and its value in one of the named tables; `table` is undefined where that is not known any more. */
 export interface Found {
@@ -30,19 +31,15 @@ const [HEADER, NODE, TREE] = [24, 8, 48];
 const [BRANCH, LEAF, OVERFLOW, META] = [1, 2, 4, 8];
 const [BIG, TABLE] = [1, 2];
 const [MAGIC, VERSION] = [0xbeefc0de, 2];
-const NONE = 2n ** 64n - 1n;
 const MAX_DEPTH = 32;
 const PAGE_SIZES = [4096, 8192, 16_384, 32_768, 65_536];
 const MAX_PROBLEMS = 20;
 
-/** A tree as its parent describes it. */
-interface Tree {
-  readonly depth: number;
-  readonly branches: bigint;
-  readonly leaves: bigint;
-  readonly overflows: bigint;
-  readonly entries: bigint;
-  readonly root: bigint;
+interface Meta {
+  readonly main: Tree;
+  readonly free: Tree;
+  readonly lastPage: number;
+  readonly written: bigint;
 }
 
 interface Node {
@@ -74,7 +71,7 @@ export class LmdbPages {
   #problems: string[] = [];
   /** 1: used, 2: free. */
   #seen: Uint8Array;
-  #lastPage = 0;
+  #lastPage = Infinity;
 
   /** Opens `file` for reading; `close` closes it. */
   constructor(file: string) {
@@ -125,9 +122,11 @@ export class LmdbPages {
         });
       }
       const isWhole = this.#problems.length === 0;
-      this.#walk('free pages', meta.free, (node) => this.#free(this.#valueOf(node)));
+      this.#walk('free pages', meta.free, (node) => this.#free(node, meta.written));
       // What is not reached is free then, whatever the list of free pages says.
       if (isWhole) lost = [];
+      if (this.#problems.length === 0 && this.#unseen().length > 0)
+        this.#problem(new Damage('they are neither used nor free'), `pages ${this.#unseen().slice(0, 9).join(', ')}`);
     }
     return { problems: this.#problems, expected, lost: lost ?? this.#unseen() };
   }
@@ -154,12 +153,13 @@ export class LmdbPages {
 
   #unseen(): number[] {
     const lost: number[] = [];
-    for (let number = 2; number < this.#pages; number++) if (this.#seen[number] === 0) lost.push(number);
+    for (let number = 2; number < Math.min(this.#pages, this.#lastPage + 1); number++)
+      if (this.#seen[number] === 0) lost.push(number);
     return lost;
   }
 
   /** The meta page that LMDB will take, or undefined when that cannot be told. */
-  #meta(): { readonly main: Tree; readonly free: Tree; readonly lastPage: number } | undefined {
+  #meta(): Meta | undefined {
     const [first, second] = [0, 1]
       .map((number) => this.#attempt(`meta page ${number}`, () => this.#readMeta(number)))
       .filter((meta) => meta !== undefined);
@@ -167,7 +167,7 @@ export class LmdbPages {
     return second !== undefined && second.written > first.written ? second : first;
   }
 
-  #readMeta(number: number): { main: Tree; free: Tree; lastPage: number; written: bigint } {
+  #readMeta(number: number): Meta {
     const page = this.#read(number);
     if (page.readUInt16LE(18) !== META) throw new Damage('it is not marked as one');
     if (page.readUInt32LE(HEADER) !== MAGIC) throw new Damage('it has another magic number');
@@ -190,7 +190,7 @@ export class LmdbPages {
 
   /** Walks a tree; whether all of it was sound. What lies behind a damaged page is left out. */
   #walk(name: string, tree: Tree, each: Each): boolean {
-    if (tree.root === NONE) return true;
+    if (tree.root === NO_ROOT) return true;
     const before = this.#problems.length;
     const count: Count = { branches: 0n, leaves: 0n, overflows: 0n, entries: 0n, last: undefined };
     const isFree = name === 'free pages';
@@ -268,9 +268,13 @@ export class LmdbPages {
   }
 
   /** The pages of a list of free ones: their count, then single pages, gaps (0), and lengths (negative) with a start. */
-  #free(list: Buffer): void {
+  #free(node: Node, newest: bigint): void {
+    const by = node.key.length === 8 ? node.key.readBigUInt64LE(0) : 0n;
+    if (by < 1n || by > newest) throw new Damage('free pages of a transaction that never was');
+    const list = this.#valueOf(node);
     const count = list.length >= 8 ? list.readBigInt64LE(0) : -1n;
-    if (count < 0n || count * 8n + 8n > BigInt(list.length)) throw new Damage('a list of free pages of a wrong length');
+    if (count < 0n || count * 8n + 8n !== BigInt(list.length))
+      throw new Damage('a list of free pages of a wrong length');
     for (let n = 1; n <= Number(count); n++) {
       const entry = list.readBigInt64LE(n * 8);
       if (entry === 0n) continue;
@@ -385,15 +389,4 @@ export class LmdbPages {
     if (!(error instanceof Damage)) throw error;
     if (this.#problems.length < MAX_PROBLEMS) this.#problems.push(`${where}: ${error.message}`);
   }
-}
-
-function treeFrom(bytes: Buffer): Tree {
-  return {
-    depth: bytes.readUInt16LE(6),
-    branches: bytes.readBigUInt64LE(8),
-    leaves: bytes.readBigUInt64LE(16),
-    overflows: bytes.readBigUInt64LE(24),
-    entries: bytes.readBigUInt64LE(32),
-    root: bytes.readBigUInt64LE(40),
-  };
 }

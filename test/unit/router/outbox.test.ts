@@ -1,6 +1,7 @@
 /** Results on their way to the broker: order, window, cuts, refusals. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { AgentError } from '../../../src/errors.js';
 import type { Datastore } from '../../../src/datastore/index.js';
 import { INLINE_LIMIT } from '../../../src/message/index.js';
 import type { StorePort } from '../../../src/router/index.js';
@@ -307,23 +308,39 @@ describe('when the broker does not take a result', () => {
 });
 
 describe('when the store fails', () => {
-  test('a result whose content cannot be read is dead, and does not hold up the others', async () => {
-    let faults = 1;
-    await using t = await openUp({
-      wrapStore: (store) =>
-        new Proxy<StorePort>(store, {
-          get: (target, name) => {
-            if (name === 'readContent' && faults-- > 0) return () => Promise.reject(new Error('EIO'));
-            const value: unknown = Reflect.get(target, name);
-            return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-          },
-        }),
-    });
+  /** The first read of a content fails with this. */
+  const failingRead =
+    (error: Error) =>
+    (store: StorePort): StorePort => {
+      let faults = 1;
+      return new Proxy<StorePort>(store, {
+        get: (target, name) => {
+          if (name === 'readContent' && faults-- > 0) return () => Promise.reject(error);
+          const value: unknown = Reflect.get(target, name);
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+        },
+      });
+    };
+
+  test('a result whose content is damaged is dead, and does not hold up the others', async () => {
+    const damaged = new AgentError('content.damaged', 'it fails its checksum');
+    await using t = await openUp({ wrapStore: failingRead(damaged) });
     await t.result('1');
     await t.result('2');
     await until(() => contents(t).length === 1);
     assert.deepEqual(contents(t), [2]);
-    assert.match([...t.store.deadLetters()][0]?.failure.text ?? '', /cannot be read: EIO/);
+    assert.match([...t.store.deadLetters()][0]?.failure.text ?? '', /cannot be read: it fails its checksum/);
+  });
+
+  test('a result whose content cannot be read just now is sent a little later, before those behind it', async () => {
+    await using t = await openUp({ wrapStore: failingRead(new Error('EIO')) });
+    await t.result('1');
+    assert.match((await t.log.line('result.not_read')).text, /EIO/);
+    await t.result('2');
+    assert.deepEqual(contents(t), []);
+    await t.clock.advance(1000);
+    await until(() => contents(t).length === 2);
+    assert.deepEqual(contents(t), [1, 2]);
   });
 
   test('a lane that cannot be read is read again', async () => {
