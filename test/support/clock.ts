@@ -25,9 +25,14 @@ export class FakeClock implements Clock {
 
   after(delay: Millis, fn: () => void, scope: AbortSignal): void {
     if (scope.aborted) return;
-    const timer: Timer = { at: this.#monotonic + Math.max(0, delay), fn };
+    const cancel = (): unknown => this.#timers.delete(timer);
+    const fire = (): void => {
+      scope.removeEventListener('abort', cancel);
+      fn();
+    };
+    const timer: Timer = { at: this.#monotonic + Math.max(0, delay), fn: fire };
     this.#timers.add(timer);
-    scope.addEventListener('abort', () => this.#timers.delete(timer), { once: true });
+    scope.addEventListener('abort', cancel, { once: true });
   }
 
   /** Timers that are set. */

@@ -5,6 +5,7 @@ export const CONNECT = 1;
 export const CONNACK = 2;
 export const PUBLISH = 3;
 export const PUBACK = 4;
+export const SUBSCRIBE = 8;
 
 /** A whole packet. */
 export interface Frame {
