@@ -25,6 +25,8 @@ export interface ChaosOptions extends MosquittoOptions {
 
 export class ChaosBench implements AsyncDisposable {
   readonly ledger = new Ledger();
+  /** Messages whose answer the broker has acknowledged. */
+  readonly #published = new Set<string>();
   readonly #taken = new Signal<void>('taken');
 
   private constructor(
@@ -33,6 +35,7 @@ export class ChaosBench implements AsyncDisposable {
     scope: AbortSignal,
   ) {
     proxy.acknowledged.connect((id) => this.ledger.note('acknowledged', id), scope);
+    proxy.answered.connect((id) => this.#published.add(id), scope);
     proxy.cuts.connect(() => this.ledger.harm('link', () => Promise.resolve()), scope);
   }
 
@@ -92,9 +95,25 @@ export class ChaosBench implements AsyncDisposable {
     return answered(this.bench.operator, ids);
   }
 
+  /** Sends a message and waits for its answer; again when the broker lost it, which it may do without persistence. */
+  async untilAnswered(): Promise<void> {
+    for (;;) {
+      const [id = ''] = this.send(1);
+      const answer = this.bench.operator.answerTo(id).then(() => true);
+      answer.catch(() => undefined);
+      const again = new Promise<false>((resolve) => setTimeout(resolve, 2_000, false).unref());
+      if (await Promise.race([answer, again])) return;
+    }
+  }
+
   /** Closes the ledger: nothing promised is lost, each second time is excused. Counts into the table. */
   close(run: FaultRun, promised?: 'taken' | 'acknowledged'): Verdict {
     enter(this.ledger, { ...this.bench, worker: WORKER });
+    if (promised === 'acknowledged') {
+      // A broker that forgets has taken answers that nobody heard: for the agent that is their end.
+      const isUnheard = (id: string): boolean => this.ledger.times('published', id).length === 0;
+      for (const id of this.#published) if (isUnheard(id)) this.ledger.note('published', id);
+    }
     const verdict = this.ledger.assertSound(promised);
     run.count(verdict.messages, verdict.duplicated.length);
     return verdict;

@@ -6,6 +6,7 @@ export const CONNACK = 2;
 export const PUBLISH = 3;
 export const PUBACK = 4;
 export const SUBSCRIBE = 8;
+export const DISCONNECT = 14;
 
 /** A whole packet. */
 export interface Frame {
