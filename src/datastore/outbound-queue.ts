@@ -226,6 +226,7 @@ export class OutboundQueue {
         return record !== undefined && record.dueAt <= now ? record : undefined;
       }
       const failure: Failure = { code: 'expired', text: 'the result could not be delivered within result-lifetime' };
+      this.ledger.log.warn('result.dead', `a result is given up: ${failure.text}`, { key, lane });
       const ended = this.end(key, 'dead', failure);
       ended.catch((error: unknown) => {
         this.ledger.log.error('journal.write_failed', 'the end of a result could not be recorded yet', { error });
