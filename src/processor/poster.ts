@@ -111,7 +111,7 @@ export class Poster {
     const record = store.nextOutbound(lane);
     if (record === undefined || this.#draining.signal.aborted) return;
     if (this.#isTooOld(record)) {
-      await store.endOutbound(record.key, 'dead', tooOld(url, undefined));
+      await this.#giveUp(record, tooOld(url, undefined));
       return;
     }
     store.markSending(record.key);
@@ -136,7 +136,7 @@ export class Poster {
         return;
       case 'retry': {
         if (this.#isTooOld(record)) {
-          await store.endOutbound(record.key, 'dead', tooOld(url, outcome.reason));
+          await this.#giveUp(record, tooOld(url, outcome.reason));
           return;
         }
         const delay = retryDelay(record.attempts, outcome.retryAfter, this.options.random);
@@ -149,6 +149,11 @@ export class Poster {
         await store.retryOutbound(record.key, dueAt);
       }
     }
+  }
+
+  async #giveUp({ key }: OutboundRecord, failure: Failure): Promise<void> {
+    this.options.log.warn('result.dead', `a result is given up: ${failure.text}`, { key });
+    await this.options.store.endOutbound(key, 'dead', failure);
   }
 
   #isTooOld(record: OutboundRecord): boolean {
