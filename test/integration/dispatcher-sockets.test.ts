@@ -1,7 +1,7 @@
 /** The sockets themselves: modes, owners, stale files, lengths, abstract names, and the bytes on the wire. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { chmod, link, lstat, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -207,3 +207,80 @@ function listening(path: string): Promise<Server> {
   const server = createServer((socket) => socket.destroy());
   return new Promise((resolve) => server.listen(path, () => resolve(server)));
 }
+
+/** Connects to a path from a process of its own; what came of it. */
+async function connectFromElsewhere(path: string): Promise<string> {
+  const script = `const s = require('node:net').connect(process.argv[1]);
+    s.on('connect', () => s.write('PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\x00\\x00\\x00\\x04\\x00\\x00\\x00\\x00\\x00'));
+    s.on('data', () => { console.log('answered'); process.exit(); }).on('close', () => console.log('closed'));
+    s.on('error', () => undefined);`;
+  return (await run(process.execPath, ['-e', script, path])).stdout.trim();
+}
+
+test('a process that is none of the worker’s is turned away before it can call, and the log says so once', async () => {
+  await using harness = await Harness.inMemory({
+    isPeer: (_name, { pid, uid }) => pid === process.pid && uid === process.getuid?.(),
+  });
+  const worker = await harness.worker();
+  assert.equal((await worker.join('echo')).registered, true);
+  const path = join(harness.directory.path, 'w', 'echo-worker', 'd.sock');
+  for (let i = 0; i < 3; i++) assert.equal(await connectFromElsewhere(path), 'closed');
+  const told = harness.log.lines.filter(({ event }) => event === 'dispatcher.peer_refused');
+  assert.equal(told.length, 1);
+  assert.match(
+    told[0]?.text ?? '',
+    /^process \d+ of user \d+ is not of this worker's processes: the connection was closed$/,
+  );
+  // Who is the worker goes on as if nothing had been.
+  const key = harness.store.add();
+  harness.dispatcher.enqueue(key);
+  assert.equal(await harness.store.endOf(key), 'delivered');
+});
+
+test('a worker that puts a link to another’s socket where it should listen is not spoken to through it', async () => {
+  const isOurs = { value: true };
+  await using harness = await Harness.inMemory({ isPeer: () => isOurs.value });
+  const heard: Buffer[] = [];
+  const victim = createServer((socket) => socket.on('data', (bytes: Buffer) => heard.push(bytes)));
+  const place = join(harness.directory.path, 'victim.sock');
+  await new Promise<void>((resolve) => victim.listen(place, resolve));
+  const worker = await harness.worker();
+  const path = join(harness.directory.path, 'w', 'echo-worker', 'w.sock');
+  await symlink(place, path);
+  await worker.register('echo');
+  await assert.rejects(lstat(path), { code: 'ENOENT' }, 'a link is no socket to keep');
+  // Now that it has registered, and whoever listens there is somebody else.
+  isOurs.value = false;
+  const refused = harness.log.written.next(
+    AbortSignal.timeout(10_000),
+    ({ event }) => event === 'dispatcher.peer_refused',
+  );
+  await symlink(place, path);
+  await refused;
+  assert.deepEqual(heard, []);
+  victim.close();
+});
+
+test(
+  'a second name of somebody’s socket in the place of the worker’s never changes its owner',
+  { skip: isRoot ? false : 'changing the owner of a socket needs root' },
+  async () => {
+    await using harness = await Harness.inMemory();
+    const [name, uid] = [workerName('echo-worker'), 54_321];
+    const victim = createServer();
+    const place = join(harness.directory.path, 'victim.sock');
+    await new Promise<void>((resolve) => victim.listen(place, resolve));
+    const before = await stat(place);
+    const prepare = (): Promise<{ address: string }> =>
+      harness.dispatcher.prepare({ name, settings: SETTINGS, uid, gid: uid });
+    const path = (await prepare()).address.slice('unix:'.length);
+    await rm(path);
+    await link(place, path);
+    assert.equal((await prepare()).address, `unix:${path}`);
+    const after = await stat(place);
+    assert.deepEqual([after.uid, after.mode], [before.uid, before.mode]);
+    assert.notEqual((await stat(path)).ino, before.ino);
+    assert.equal((await stat(path)).uid, uid);
+    await new Promise((resolve) => victim.close(resolve));
+  },
+);

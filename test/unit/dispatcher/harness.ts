@@ -1,6 +1,6 @@
 /** A dispatcher on real sockets in a directory of its own, over a store in memory, with a clock that can be the test's. */
 import { parseWorkerName, type MessageKey, type WorkerName } from '../../../src/message/ids.js';
-import { Dispatcher } from '../../../src/dispatcher/index.js';
+import { Dispatcher, type DispatcherOptions } from '../../../src/dispatcher/index.js';
 import type { DispatchLimits, DispatchSettings, DispatchStore, Outcome } from '../../../src/dispatcher/index.js';
 import { systemClock, type Clock } from '../../../src/time.js';
 import { recordingLog, type RecordingLog } from '../../support/log.js';
@@ -18,6 +18,7 @@ export interface HarnessOptions {
   readonly clock?: Clock;
   readonly limits?: Partial<DispatchLimits>;
   readonly isInstalled?: (name: WorkerName) => boolean;
+  readonly isPeer?: DispatcherOptions['isPeer'];
 }
 
 export class Harness<S extends DispatchStore> implements AsyncDisposable {
@@ -65,6 +66,7 @@ export class Harness<S extends DispatchStore> implements AsyncDisposable {
       }),
       ...(options.limits === undefined ? {} : { limits: options.limits }),
       ...(options.isInstalled === undefined ? {} : { isInstalled: options.isInstalled }),
+      ...(options.isPeer === undefined ? {} : { isPeer: options.isPeer }),
     });
     const harness = new Harness(dispatcher, store, log, directory);
     await dispatcher.start(harness.scope.signal);
