@@ -3,6 +3,7 @@
  * follow from it. Nothing else in the program reads the environment.
  */
 import { join } from 'node:path';
+import { withoutUserInfo } from './secret.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -63,14 +64,14 @@ export interface Surroundings {
   readonly isColourless: boolean;
   /** Where programs are looked for: workers get it too. */
   readonly path: string;
-  /** The proxy variables as workers get them. */
+  /** The proxy variables as workers get them: without user and password. */
   readonly proxyVariables: Readonly<Record<string, string>>;
 }
 
 export function surroundingsOf(environment: Environment): Surroundings {
   const proxies = PROXY_VARIABLES.flatMap((name) => {
     const value = proxyVariable(environment, name);
-    return value === undefined ? [] : [[name, value] as const];
+    return value === undefined ? [] : [[name, withoutUserInfo(value)] as const];
   });
   return {
     journalStream: environment.JOURNAL_STREAM || undefined,
