@@ -88,4 +88,10 @@ async function writePrivately(file: string, text: string): Promise<void> {
     await handle.close();
   }
   await rename(next, file);
+  const directory = await open(dirname(file), 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
 }
