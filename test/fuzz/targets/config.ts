@@ -174,8 +174,8 @@ export const configTargets: readonly Target[] = [
     judge: ({ span, bytes }) => {
       claim(span === undefined || span >= 0);
       claim(bytes === undefined || bytes >= 0);
-      if (span !== undefined && Number.isSafeInteger(span)) assert.equal(parseDuration(formatDuration(span)), span);
-      if (bytes !== undefined && Number.isSafeInteger(bytes)) assert.equal(parseSize(formatSize(bytes)), bytes);
+      if (span !== undefined && Number.isSafeInteger(span)) claim(parseDuration(formatDuration(span)) === span);
+      if (bytes !== undefined && Number.isSafeInteger(bytes)) claim(parseSize(formatSize(bytes)) === bytes);
     },
   }),
   target('didYouMean', {
