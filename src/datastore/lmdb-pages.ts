@@ -6,6 +6,25 @@
  * The layout is that of LMDB 0.9.90 as lmdb-js 3 has it, for 64-bit little-endian machines.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import {
+  BIG,
+  BRANCH,
+  checkBounds,
+  Damage,
+  dataOf,
+  entryCount,
+  HEADER,
+  LEAF,
+  MAGIC,
+  META,
+  NODE,
+  nodeOf,
+  OVERFLOW,
+  TABLE,
+  TREE,
+  VERSION,
+  type Node,
+} from './lmdb-node.js';
 import { NO_ROOT, treeFrom, type Tree } from './lmdb-tree.js';
 
 /** A key and its value in one of the named tables; `table` is undefined where that is not known any more. */
@@ -26,11 +45,6 @@ export interface Inspection {
   readonly lost: readonly number[];
 }
 
-/** Bytes of the head of a page, the head of an entry, and what describes a tree. */
-const [HEADER, NODE, TREE] = [24, 8, 48];
-const [BRANCH, LEAF, OVERFLOW, META] = [1, 2, 4, 8];
-const [BIG, TABLE] = [1, 2];
-const [MAGIC, VERSION] = [0xbeefc0de, 2];
 const MAX_DEPTH = 32;
 const PAGE_SIZES = [4096, 8192, 16_384, 32_768, 65_536];
 const MAX_PROBLEMS = 20;
@@ -42,14 +56,6 @@ interface Meta {
   readonly written: bigint;
 }
 
-interface Node {
-  readonly flags: number;
-  readonly key: Buffer;
-  readonly data: Buffer;
-  readonly size: number;
-  readonly child: number;
-}
-
 type Each = (node: Node, written: bigint, isInOrder: boolean) => void;
 
 interface Count {
@@ -59,9 +65,6 @@ interface Count {
   entries: bigint;
   last: Buffer | undefined;
 }
-
-/** What is wrong with a page; caught where the walk can go on beside it. */
-class Damage extends Error {}
 
 export class LmdbPages {
   readonly #fd: number;
@@ -105,8 +108,8 @@ export class LmdbPages {
       this.#lastPage = meta.lastPage;
       const tables: { name: string; tree: Tree }[] = [];
       this.#walk('main', meta.main, (node) => {
-        if ((node.flags & TABLE) === 0 || node.data.length !== TREE) throw new Damage('an entry that is no table');
-        tables.push({ name: node.key.toString('latin1').replace(/\0$/, ''), tree: treeFrom(node.data) });
+        if ((node.flags & TABLE) === 0 || dataOf(node).length !== TREE) throw new Damage('an entry that is no table');
+        tables.push({ name: node.key.toString('latin1').replace(/\0$/, ''), tree: treeFrom(dataOf(node)) });
       });
       for (const { name, tree } of tables) {
         expected.set(name, Number(tree.entries));
@@ -136,9 +139,9 @@ export class LmdbPages {
     const page = this.#read(number);
     const isItself = page.readBigUInt64LE(0) === BigInt(number);
     if (page.readUInt16LE(18) !== LEAF && !(isItself && ![BRANCH, OVERFLOW].includes(page.readUInt16LE(18)))) return;
-    for (let n = 0; n < Math.min(this.#countOf(page), this.#pageSize / 4); n++) {
+    for (let n = 0; n < Math.min(entryCount(page), this.#pageSize / 4); n++) {
       const entry = this.#attempt(`lost page ${number}`, () => {
-        const node = this.#node(page, n, LEAF);
+        const node = nodeOf(page, n, LEAF, this.#pageSize);
         this.#checkOverflow(node);
         return {
           table: undefined,
@@ -222,28 +225,24 @@ export class LmdbPages {
       this.#attempt(`page ${number} of table ${name}`, () => this.#checkNumber(page, number));
       const kind = page.readUInt16LE(18);
       if (kind !== (depth === 1 ? LEAF : BRANCH)) throw new Damage('it is not of the kind that its place asks for');
-      this.#checkBounds(page);
+      checkBounds(page, this.#pageSize);
       this.#mark(number, 1, 1);
-      const entries = this.#countOf(page);
+      const entries = entryCount(page);
       if (kind === LEAF) {
-        count.leaves += 1n;
-        for (let n = 0; n < entries; n++) {
-          this.#attempt(`page ${number} of table ${name}`, () => {
-            const node = this.#node(page, n, kind);
-            const { first, pages } = this.#checkOverflow(node);
-            if (pages > 0) this.#mark(first, pages, 1);
-            count.overflows += BigInt(pages);
-            count.entries += 1n;
-            const where = `page ${number} of table ${name}`;
-            const isInOrder = this.#attempt(where, () => this.#checkOrder(node.key, count, from, to, isFree));
-            each(node, page.readBigUInt64LE(8), isInOrder === true);
-          });
-        }
+        this.#readLeaf(
+          page,
+          `page ${number} of table ${name}`,
+          count,
+          (key) => {
+            this.#checkOrder(key, count, from, to, isFree);
+          },
+          each,
+        );
         return;
       }
       count.branches += 1n;
       const nodes = Array.from({ length: entries }, (_, n) =>
-        this.#attempt(`page ${number} of table ${name}`, () => this.#node(page, n, kind)),
+        this.#attempt(`page ${number} of table ${name}`, () => nodeOf(page, n, kind, this.#pageSize)),
       );
       for (const [n, node] of nodes.entries()) {
         const low = n === 0 ? from : node?.key;
@@ -255,16 +254,44 @@ export class LmdbPages {
     }
   }
 
-  #checkOrder(key: Buffer, count: Count, from: Buffer | undefined, to: Buffer | undefined, isFree: boolean): true {
-    const compare = (a: Buffer, b: Buffer): number =>
-      isFree ? Number(a.readBigUInt64LE(0) - b.readBigUInt64LE(0)) : Buffer.compare(a, b);
+  /** The entries of a leaf, each by itself; without closures of its own for each, since there may be millions. */
+  #readLeaf(page: Buffer, where: string, count: Count, checkOrder: (key: Buffer) => void, each: Each): void {
+    const entries = entryCount(page);
+    const written = page.readBigUInt64LE(8);
+    let sound = 0;
+    for (let n = 0; n < entries; n++) {
+      try {
+        const node = nodeOf(page, n, LEAF, this.#pageSize);
+        if ((node.flags & BIG) !== 0) {
+          const { first, pages } = this.#checkOverflow(node);
+          this.#mark(first, pages, 1);
+          count.overflows += BigInt(pages);
+        }
+        sound += 1;
+        let isInOrder = true;
+        try {
+          checkOrder(node.key);
+        } catch (error) {
+          this.#problem(error, where);
+          isInOrder = false;
+        }
+        each(node, written, isInOrder);
+      } catch (error) {
+        this.#problem(error, where);
+      }
+    }
+    count.leaves += 1n;
+    count.entries += BigInt(sound);
+  }
+
+  #checkOrder(key: Buffer, count: Count, from: Buffer | undefined, to: Buffer | undefined, isFree: boolean): void {
+    const compare = isFree ? compareNumbers : compareBytes;
     if (isFree && key.length !== 8) throw new Damage('a key that is no number');
     const { last } = count;
     if (last !== undefined && compare(last, key) >= 0) throw new Damage('its keys are out of order');
     if (from !== undefined && compare(key, from) < 0) throw new Damage('a key that belongs before it');
     if (to !== undefined && compare(key, to) >= 0) throw new Damage('a key that belongs behind it');
     count.last = key;
-    return true;
   }
 
   /** The pages of a list of free ones: their count, then single pages, gaps (0), and lengths (negative) with a start. */
@@ -295,36 +322,6 @@ export class LmdbPages {
     }
   }
 
-  #countOf(page: Buffer): number {
-    return page.readUInt16LE(20) >> 1;
-  }
-
-  #checkBounds(page: Buffer): void {
-    const lower = page.readUInt16LE(20);
-    const upper = page.readUInt16LE(22);
-    if (lower % 2 !== 0 || lower > upper || upper > this.#pageSize - HEADER || lower === 0)
-      throw new Damage('its bounds are wrong');
-  }
-
-  #node(page: Buffer, n: number, kind: number): Node {
-    if (HEADER + n * 2 + 2 > this.#pageSize) throw new Damage('it has more entries than room');
-    const at = HEADER + page.readUInt16LE(HEADER + n * 2);
-    if (at + NODE > this.#pageSize) throw new Damage('an entry out of its bounds');
-    const size = page.readUInt16LE(at) + page.readUInt16LE(at + 2) * 65_536;
-    const flags = page.readUInt16LE(at + 4);
-    const keyEnd = at + NODE + page.readUInt16LE(at + 6);
-    const inPage = kind === BRANCH ? 0 : (flags & BIG) !== 0 ? 24 : size;
-    if (kind === LEAF && (flags & ~(BIG | TABLE)) !== 0) throw new Damage('an entry of an unknown kind');
-    if (keyEnd + inPage > this.#pageSize) throw new Damage('an entry that is longer than its page');
-    return {
-      flags: kind === LEAF ? flags : 0,
-      key: page.subarray(at + NODE, keyEnd),
-      data: page.subarray(keyEnd, keyEnd + inPage),
-      size,
-      child: size + flags * 2 ** 32,
-    };
-  }
-
   /** Does a part of the work that may meet damage and go on beside it. */
   #attempt<T>(where: string, work: () => T): T | undefined {
     try {
@@ -338,19 +335,19 @@ export class LmdbPages {
   /** Where the pages of a large value are, once they were found to be what the entry says. */
   #checkOverflow(node: Node): { readonly first: number; readonly pages: number } {
     if ((node.flags & BIG) === 0) return { first: 0, pages: 0 };
-    const first = Number(node.data.readBigUInt64LE(0));
+    const first = Number(dataOf(node).readBigUInt64LE(0));
     const pages = Math.ceil((HEADER + node.size) / this.#pageSize);
     const head = this.#page(first);
     if (head.readUInt16LE(18) !== OVERFLOW || head.readUInt32LE(20) !== pages)
       throw new Damage(`page ${first} does not begin the value of ${node.size} bytes it should`);
     if (first + pages > this.#pages) throw new Damage('a value that reaches beyond the file');
-    if (Number(node.data.readBigUInt64LE(16)) !== pages) throw new Damage('a value of a wrong number of pages');
+    if (Number(dataOf(node).readBigUInt64LE(16)) !== pages) throw new Damage('a value of a wrong number of pages');
     return { first, pages };
   }
 
   #valueOf(node: Node): Buffer {
-    if ((node.flags & BIG) === 0) return node.data;
-    return this.#readAt(Number(node.data.readBigUInt64LE(0)) * this.#pageSize + HEADER, node.size);
+    if ((node.flags & BIG) === 0) return dataOf(node);
+    return this.#readAt(Number(dataOf(node).readBigUInt64LE(0)) * this.#pageSize + HEADER, node.size);
   }
 
   #page(number: number): Buffer {
@@ -389,4 +386,12 @@ export class LmdbPages {
     if (!(error instanceof Damage)) throw error;
     if (this.#problems.length < MAX_PROBLEMS) this.#problems.push(`${where}: ${error.message}`);
   }
+}
+
+function compareNumbers(a: Buffer, b: Buffer): number {
+  return Number(a.readBigUInt64LE(0) - b.readBigUInt64LE(0));
+}
+
+function compareBytes(a: Buffer, b: Buffer): number {
+  return a.compare(b);
 }
