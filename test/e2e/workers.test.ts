@@ -5,17 +5,10 @@ import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { makeBench, type Bench } from '../support/bench.js';
-import { bookWorker, heldUntil, isRunning, readBook, readLines } from '../support/book-worker.js';
+import { bookWorker, readBook } from '../support/book-worker.js';
 import { mosquittoMissing } from '../support/mosquitto.js';
 import { contentOf } from '../support/operator.js';
-import {
-  answered,
-  assertAllAnswered,
-  describeSpans,
-  orderOfAnswers,
-  roundTrips,
-  sendBurst,
-} from '../support/traffic.js';
+import { answered, assertAllAnswered, orderOfAnswers, sendBurst } from '../support/traffic.js';
 import { ROOT, type Yggd } from '../support/yggd.js';
 
 const NODE = process.env['YGG_TEST_NODE'] ?? process.execPath;
@@ -208,106 +201,5 @@ output-limit = 1000
       await assertOnce(ids);
     });
     assert.deepEqual(readBook(home, 'away-worker').overlaps, []);
-  });
-
-  test('an executable replaced under load runs in one copy, and no message is lost', async () => {
-    await using bench = await makeBench();
-    const { home, operator } = bench;
-    const version = (n: number): Parameters<typeof bookWorker>[2] => ({
-      body: `return { content: message.content, metadata: { version: '${n}' } };`,
-    });
-    await addBookWorker(bench, 'swap-worker', version(0));
-    await bench.startWith(['swap']);
-    const burst = sendBurst(operator, 'swap', 1500);
-    for (let n = 1; n <= 3; n++) {
-      await answered(operator, burst.ids, n * 200);
-      await addBookWorker(bench, 'swap-worker', version(n));
-      await operator.until((heard) => heard.metadata?.['version'] === String(n), `an answer of version ${n}`);
-    }
-    await answered(operator, burst.ids);
-    assert.equal(assertAllAnswered(operator, burst.ids), 0);
-    assert.deepEqual(orderOfAnswers(operator, burst.ids), burst.ids);
-    const { starts, overlaps } = readBook(home, 'swap-worker');
-    assert.deepEqual(overlaps, []);
-    assert.equal(starts.length, 4);
-    const stillThere = starts.filter(isRunning);
-    assert.deepEqual(stillThere, starts.slice(-1));
-  });
-
-  test('a handler taken by another worker is refused with one clear line, and the first keeps it', async () => {
-    await using bench = await makeBench();
-    const { home, operator } = bench;
-    await addBookWorker(bench, 'first-worker', { handler: 'mine' });
-    const yggd = await bench.startWith(['mine']);
-    await addBookWorker(bench, 'second-worker', {
-      handler: 'mine',
-      // It asks again every 20 ms or so, and says when it has asked five times.
-      options: `random: () => {
-        globalThis.asked = (globalThis.asked ?? 0) + 1;
-        if (globalThis.asked === 5) console.log('asked five times');
-        return 0.002;
-      }`,
-    });
-    await yggd.line('worker.output', (entry) => JSON.stringify(entry).includes('asked five times'));
-    const refusals = yggd.log.filter((entry) => entry.event === 'dispatcher.registration_refused');
-    assert.equal(refusals.length, 1);
-    const line = JSON.stringify(refusals[0]);
-    assert.match(line, /the worker second-worker may not register: the handler mine is registered by first-worker/);
-    assert.match(line, /give one of the two another handler, or remove first-worker/);
-    await operator.answerTo(await operator.send('mine', '1'));
-    assert.equal(readBook(home, 'first-worker').handled.length, 1);
-    assert.equal(readBook(home, 'second-worker').handled.length, 0);
-  });
-
-  test('nothing of a worker’s processes is left after its stop, wherever they went', async (t) => {
-    await using bench = await makeBench();
-    const { home, operator } = bench;
-    const children = home.path('children');
-    const stubborn = `trap "" TERM HUP INT; echo $$ >> ${children}; while :; do sleep 0.1; done`;
-    await addBookWorker(bench, 'parent-worker', {
-      before: `for (const detached of [false, true])
-        spawn('/bin/sh', ['-c', ${JSON.stringify(stubborn)}], { stdio: 'ignore', detached });
-      // One whose parent is gone, in a session of its own.
-      spawn('/bin/sh', ['-c', ${JSON.stringify(`setsid /bin/sh -c '${stubborn}' &`)}], { stdio: 'ignore' });
-      while (!existsSync(${JSON.stringify(children)}) ||
-        readFileSync(${JSON.stringify(children)}, 'utf8').trim().split('\\n').length < 3)
-        await new Promise((resolve) => setTimeout(resolve, 5));`,
-    });
-    await home.writeWorkerFile('parent-worker', 'stop-timeout = "500ms"\n');
-    const started = async (pids: number): Promise<number[]> => {
-      await operator.answerTo(await operator.send('parent', '1'));
-      const found = readLines(children).map(Number);
-      assert.equal(found.length, pids);
-      assert.ok(found.every(isRunning), 'the children run');
-      return found;
-    };
-    const gone = async (pids: readonly number[]): Promise<void> => {
-      assert.deepEqual(pids.filter(isRunning), []);
-      await rm(children);
-    };
-
-    const yggd = await bench.startWith(['parent']);
-    await t.test('after it was killed, before it is started again', async () => {
-      const pids = await started(3);
-      const [first] = readBook(home, 'parent-worker').starts;
-      assert.ok(first !== undefined);
-      process.kill(first, 'SIGKILL');
-      await yggd.line('worker.died');
-      await gone(pids);
-    });
-    await t.test('after the agent was killed and started again', async () => {
-      const pids = await started(3);
-      await yggd.kill();
-      assert.ok(pids.every(isRunning), 'they outlive the agent');
-      await bench.start();
-      await gone(pids);
-    });
-    await t.test('after its executable was removed', async () => {
-      const pids = await started(3);
-      operator.forget();
-      await rm(home.path('workers/parent-worker'));
-      await operator.status(({ dispatchers }) => !('parent' in dispatchers));
-      await gone(pids);
-    });
   });
 });
