@@ -78,6 +78,7 @@ test('a slow copy that stands still longer than it may is started once all the s
   // One more look at the directory, and one more worker, by which a second start would have been seen.
   await h.install('other-worker');
   await h.says('other-worker', 'ready');
+  assert.ok(!h.log.lines.some(({ event }) => event === 'worker.stopped'), 'it was not taken for replaced');
   assert.equal(h.spawns.filter((spawn) => spawn.name === 'stalled-worker').length, 1);
 });
 

@@ -102,6 +102,6 @@ export function isRunning(pid: number): boolean {
   return stat !== undefined && stat.state !== 'Z' && stat.state !== 'X';
 }
 
-function bookFile(home: Home, name: string): string {
+export function bookFile(home: Home, name: string): string {
   return home.path(`${name}.book`);
 }
