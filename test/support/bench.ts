@@ -4,7 +4,7 @@ import { Operator } from './operator.js';
 import { Home, Yggd, type YggdOptions } from './yggd.js';
 
 /** Another program than the built daemon, or more in its environment. */
-export type HowToSpawn = Pick<YggdOptions, 'env' | 'program' | 'crashPoint'>;
+export type HowToSpawn = Pick<YggdOptions, 'env' | 'node' | 'program' | 'crashPoint'>;
 
 export interface Bench extends AsyncDisposable {
   readonly broker: Mosquitto;
