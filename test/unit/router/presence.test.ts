@@ -17,6 +17,8 @@ import {
 } from '../../support/router.js';
 
 const forever = new AbortController().signal;
+/** The store is open all the time and looks after what grows old. */
+const STORE_TIMERS = 1;
 
 interface Status {
   readonly message_id: string;
@@ -213,7 +215,7 @@ describe('when sent cannot be reserved', () => {
     t.router.identityChanged();
     t.connection.cut();
     await settle();
-    assert.equal(t.clock.pending, 0);
+    assert.equal(t.clock.pending, STORE_TIMERS);
   });
 
   test('a stop does not hang on it', async () => {
@@ -259,7 +261,7 @@ describe('offline', () => {
     t.connection.published[1]?.answer();
     await stopped;
     assert.deepEqual(t.connection.calls, ['start', 'stop']);
-    assert.equal(t.clock.pending, 0);
+    assert.equal(t.clock.pending, STORE_TIMERS);
   });
 
   test('whose PUBACK does not come does not hold up the stop for long', async () => {
@@ -311,7 +313,7 @@ describe('the life of the router', () => {
     // It ends without a word.
     t.connection.stop = () => Promise.resolve();
     await t.router.stop();
-    assert.equal(t.clock.pending, 0);
+    assert.equal(t.clock.pending, STORE_TIMERS);
   });
 
   test('an empty message goes to data/out at each connect where the setting says so', async () => {
