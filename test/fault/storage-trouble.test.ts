@@ -26,7 +26,7 @@ fault(
   async (run) => {
     await using bench = await benchWithWorker();
     await using disk = await DiskShim.make(bench.home);
-    const yggd = await bench.startWith(['book'], [], disk.env);
+    const yggd = await bench.startWith(['book'], [], disk);
     for (const _ of run.each(2, 10)) {
       await disk.behave({ sync: 'EIO' });
       const before = pubacks(bench);
@@ -50,7 +50,7 @@ fault(
   async (run) => {
     await using bench = await benchWithWorker();
     await using disk = await DiskShim.make(bench.home);
-    const yggd = await bench.startWith(['book'], [], disk.env);
+    const yggd = await bench.startWith(['book'], [], disk);
     for (const _ of run.each(1, 5)) {
       yggd.forget();
       await disk.behave({ syncDelay: 2_000 });
