@@ -39,10 +39,20 @@ export interface DiskTrouble {
 }
 
 export class DiskShim implements AsyncDisposable {
+  /** The environment of an agent whose disk this is. Its own property, so that a spread of the shim keeps it. */
+  readonly env: Readonly<Record<string, string>>;
+
   private constructor(
     private readonly home: Home,
     private readonly control: FileHandle,
-  ) {}
+  ) {
+    this.env = {
+      LD_PRELOAD: home.path('disk', 'shim.so'),
+      DISK_SHIM_DIR: home.path('state'),
+      DISK_SHIM_STABLE: home.path('disk', 'stable'),
+      DISK_SHIM_CONTROL: home.path('disk', 'control'),
+    };
+  }
 
   /** Compiles the shim into the home and makes it ready for an agent of that home. */
   static async make(home: Home): Promise<DiskShim> {
@@ -52,16 +62,6 @@ export class DiskShim implements AsyncDisposable {
     await promisify(execFile)('cc', flags);
     await writeFile(home.path('disk', 'control'), Buffer.alloc(CONTROL_BYTES));
     return new DiskShim(home, await open(home.path('disk', 'control'), 'r+'));
-  }
-
-  /** The environment of an agent whose disk this is. */
-  get env(): Readonly<Record<string, string>> {
-    return {
-      LD_PRELOAD: this.home.path('disk', 'shim.so'),
-      DISK_SHIM_DIR: this.home.path('state'),
-      DISK_SHIM_STABLE: this.home.path('disk', 'stable'),
-      DISK_SHIM_CONTROL: this.home.path('disk', 'control'),
-    };
   }
 
   /** How the disk behaves from now on. */
