@@ -58,7 +58,7 @@ module.exports = {
     only('toml', ['smol-toml'], ['config']),
     only('aedes', ['aedes'], ['broker']),
     only('pino', ['pino'], ['log']),
-    only('koffi', ['koffi'], ['cli', 'dispatcher']),
+    only('koffi', ['koffi'], ['cli', 'dispatcher', 'process']),
     {
       name: 'only-process-spawns',
       severity: 'error',

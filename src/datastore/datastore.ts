@@ -15,6 +15,7 @@ import {
   type Failure,
   type InboundEnd,
   type InboundRecord,
+  type LiveRecord,
   type MessageKey,
   type OutboundEnd,
   type OutboundRecord,
@@ -41,10 +42,10 @@ import type { Journal } from './journal.js';
 import { Ledger, type SpoolLimits } from './ledger.js';
 import { LiveCollection, liveDatabase } from './live-collection.js';
 import { makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
-import type { LiveRecord } from './lanes.js';
 import { OutboundQueue, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
 import { RecentIds, type DedupeWindow } from './recent-ids.js';
-import { Replays, type Replay } from './replay.js';
+import { Replays } from './replay.js';
+import type { Replay } from './replay-outcome.js';
 import { SmallFacts } from './small-facts.js';
 import { StateLock } from './state-lock.js';
 import type { TornRecord } from './torn-records.js';

@@ -20,7 +20,7 @@ import type { Change } from './journal.js';
 import { inboundIdKey, inboundPrefix, recordKey } from './keys.js';
 import type { Lanes } from './lanes.js';
 import type { IdState } from './recent-ids.js';
-import type { Replay } from './replay.js';
+import type { Replay } from './replay-outcome.js';
 
 export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
   readonly lanes: Lanes<InboundRecord>;

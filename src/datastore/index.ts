@@ -5,6 +5,6 @@ export { LmdbJournal, makePrivateDirectory, type WayCheck } from './lmdb-journal
 export { MemoryJournal } from './memory-journal.js';
 export type { LiveCollection } from './live-collection.js';
 export { MQTT_LANE, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
-export type { Replay } from './replay.js';
+export type { Replay } from './replay-outcome.js';
 export type { TornRecord } from './torn-records.js';
 export type { Handler, ProcessEntry, Refused, WorkerEntry } from './entries.js';

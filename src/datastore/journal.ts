@@ -9,9 +9,10 @@
 /**
  * `records` live messages by queue and arrival; `ids` what is known of a message id; `ended` the order in which ids
  * may be forgotten; `alarms` wall times at which a record wants attention; `dead` messages given up; `facts` small
- * things that must survive; `torn` the bytes of records that could not be read, for a person to look at.
+ * things that must survive; `torn` the bytes of records that could not be read, for a person to look at; `files` which
+ * record names a content file.
  */
-export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts', 'torn'] as const;
+export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts', 'torn', 'files'] as const;
 export type Table = (typeof TABLES)[number];
 
 /** Sets a key, or removes it when there is no value. */

@@ -2,14 +2,13 @@
  * The lanes of one direction: each a window over the journal's records under one prefix. Holds the live records in the
  * shared collection and reads more of a lane when its window runs low.
  */
-import type { InboundRecord, MessageKey, OutboundRecord } from '../message/index.js';
+import type { LiveRecord, MessageKey } from '../message/index.js';
 import type { Change } from './journal.js';
 import { padded, recordNumber, recordPrefix, under } from './keys.js';
 import type { Ledger } from './ledger.js';
 import type { LiveCollection } from './live-collection.js';
 import { LaneWindow, WINDOW_LIMITS, type WindowLimits } from './window.js';
 
-export type LiveRecord = InboundRecord | OutboundRecord;
 export type LiveMessages = LiveCollection<MessageKey, LiveRecord>;
 
 /** What has to be committed for a record to be there, and how much the spool grows by it. */

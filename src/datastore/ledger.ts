@@ -4,20 +4,13 @@
  */
 import { rm, statfs } from 'node:fs/promises';
 import type { Log } from '../log/log.js';
-import {
-  messageKey,
-  spoolSize,
-  type Content,
-  type InboundRecord,
-  type MessageKey,
-  type OutboundRecord,
-} from '../message/index.js';
+import { messageKey, type Content, type LiveRecord, type MessageKey } from '../message/index.js';
 import { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
-import { END, type Change, type Journal, type Table } from './journal.js';
-import { recordNumber } from './keys.js';
-import { decodeRecord, storedSize, type AnyRecord } from './record-codec.js';
+import { Inventory } from './inventory.js';
+import { type Change, type Journal, type Table } from './journal.js';
+import { decodeRecord, type AnyRecord } from './record-codec.js';
 import { TornRecords } from './torn-records.js';
 
 export interface SpoolLimits {
@@ -37,7 +30,8 @@ const DISK_CHECK_MS = 5_000;
 /** How long the end of a message may wait for a commit to ride with. A matter of batching, so no test needs to hold it. */
 const SOON_MS = 2;
 
-type LiveRecord = InboundRecord | OutboundRecord;
+/** Entries of the inventory in one commit. */
+const STOCK_BATCH = 256;
 
 /** What the start found out about the journal. */
 export interface Findings {
@@ -63,6 +57,7 @@ export class Ledger {
   /** The intake may go on: there is room again. */
   readonly room = new Signal<undefined>('room');
   readonly torn: TornRecords;
+  readonly #inventory: Inventory;
   readonly #uncommitted = new Map<string, Mark>();
   #waiting: Waiting | undefined;
   #next = 1;
@@ -81,44 +76,33 @@ export class Ledger {
     readonly log: Log,
     private readonly spool: SpoolLimits,
   ) {
+    this.#inventory = new Inventory(journal, files.directory);
     this.torn = new TornRecords(journal, (changes) => this.commit(changes), clock, log);
   }
 
-  /**
-   * Reads the sequence and the space taken, puts torn records aside and deletes content files that no record names.
-   */
+  /** Takes stock: the sequence, the space taken, torn records, and content files that nobody names, which go. */
   async open(scope: AbortSignal): Promise<Findings> {
+    const { bytes, deadBytes, lastKey, files, torn, changes } = this.#inventory.take();
+    this.#bytes = bytes;
     const reserved = Number(this.journal.get('facts', SEQUENCE)?.toString() ?? '1');
-    this.#next = Number.isSafeInteger(reserved) && reserved > 0 ? reserved : 1;
-    this.#bytes = 0;
-    const named = new Map<string, LiveRecord | undefined>();
-    const torn: [Table, string][] = [];
-    let deadBytes = 0;
-    for (const [key, bytes] of this.journal.range('records', { after: '', before: END })) {
-      const record = decodeRecord(bytes, this.files.directory);
-      if (record === undefined || record.key !== recordNumber(key)) {
-        torn.push(['records', key]);
-        continue;
-      }
-      // A sequence that was torn must not make new messages take the places of those that are there.
-      this.#next = Math.max(this.#next, record.key + 1);
-      if (record.kind !== 'dead') this.#bytes += spoolSize(record);
-      if (record.kind !== 'dead' && record.content.kind === 'file') named.set(record.content.path, record);
-    }
-    for (const [key, bytes] of this.journal.range('dead', { after: '', before: END })) {
-      const record = decodeRecord(bytes, this.files.directory);
-      if (record === undefined) {
-        torn.push(['dead', key]);
-        continue;
-      }
-      deadBytes += storedSize(bytes);
-      if (record.content.kind === 'file') named.set(record.content.path, undefined);
-    }
-    await this.torn.moveAll(torn);
+    // A sequence that was torn must not make new messages take the places of those that are there.
+    const isSound = Number.isSafeInteger(reserved) && reserved > 0;
+    this.#next = Math.max(isSound ? reserved : 1, (lastKey ?? (isSound ? 0 : this.#inventory.lastKey())) + 1);
     this.#reserved = this.#next;
-    await this.files.sweep(named);
+    if (await this.torn.moveAll(torn)) await this.#writeDown(changes);
+    await this.files.sweep(files);
     await this.#watchDisk(scope);
-    return { deadBytes, damaged: await this.#damaged([...named.values()]) };
+    return { deadBytes, damaged: await this.#damaged([...files.values()]) };
+  }
+
+  /** A disk that takes nothing keeps no start from what it holds: then the next one counts again. */
+  async #writeDown(changes: readonly Change[]): Promise<void> {
+    try {
+      for (let at = 0; at < changes.length; at += STOCK_BATCH)
+        await this.journal.commit(changes.slice(at, at + STOCK_BATCH));
+    } catch (error) {
+      this.log.error('journal.write_failed', 'the inventory of the journal could not be written', { error });
+    }
   }
 
   async #damaged(records: readonly (LiveRecord | undefined)[]): Promise<readonly LiveRecord[]> {
@@ -178,7 +162,7 @@ export class Ledger {
     const waiting = this.#takeWaiting();
     const marks = this.#mark(changes, growth);
     try {
-      await this.journal.commit(waiting === undefined ? changes : [...waiting.changes, ...changes]);
+      await this.#write(waiting === undefined ? changes : [...waiting.changes, ...changes]);
       waiting?.done();
     } catch (error) {
       waiting?.failed(error);
@@ -218,10 +202,19 @@ export class Ledger {
     const waiting = this.#takeWaiting();
     if (waiting === undefined) return;
     try {
-      await this.journal.commit(waiting.changes);
+      await this.#write(waiting.changes);
       waiting.done();
     } catch (error) {
       waiting.failed(error);
+    }
+  }
+
+  async #write(changes: readonly Change[]): Promise<void> {
+    try {
+      await this.journal.commit([...changes, ...this.#inventory.changesFor(changes, this.#bytes)]);
+    } catch (error) {
+      this.#inventory.forget();
+      throw error;
     }
   }
 
@@ -274,7 +267,7 @@ export class Ledger {
   /** The record behind a key; one that is torn is put aside. */
   decode(table: 'records' | 'dead', key: string, bytes: Buffer): AnyRecord | undefined {
     const record = decodeRecord(bytes, this.files.directory);
-    if (record === undefined) this.torn.met(table, key, bytes);
+    if (record === undefined) this.torn.met(table, key, bytes, table === 'records' ? [this.#inventory.distrust()] : []);
     return record;
   }
 
@@ -286,6 +279,8 @@ export class Ledger {
   /** Deletes the file of a content whose record is gone; one that cannot be deleted goes at the next start. */
   release(content: Content): void {
     if (content.kind !== 'file') return;
+    // What stays in the inventory is put right at the next start.
+    this.commitSoon([this.#inventory.released(content.path)]).catch(() => undefined);
     rm(content.path, { force: true }).catch((error: unknown) => {
       this.log.warn('content.left', 'a content file could not be deleted; it goes at the next start', { error });
     });

@@ -31,6 +31,7 @@ export function openLmdb(
       dead: table('dead'),
       facts: table('facts'),
       torn: table('torn'),
+      files: table('files'),
     },
   };
 }

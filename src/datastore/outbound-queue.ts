@@ -28,7 +28,7 @@ import { Lanes, type LiveMessages, type Prepared } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import type { RecentIds } from './recent-ids.js';
 import { encodeRecord } from './record-codec.js';
-import type { Replay } from './replay.js';
+import type { Replay } from './replay-outcome.js';
 import { Unrecorded } from './unrecorded.js';
 import type { WindowLimits } from './window.js';
 

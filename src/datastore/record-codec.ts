@@ -48,9 +48,14 @@ export function encodeRecord(record: AnyRecord): Buffer {
   return bytes;
 }
 
+/** Whether the bytes are those that were written. */
+export function isIntact(bytes: Buffer): boolean {
+  return bytes.length >= PREFIX && crc32(bytes.subarray(4)) === bytes.readUInt32LE(0);
+}
+
 /** The record, or undefined when the bytes are torn or flipped. Content files are looked for in `contentDir`. */
 export function decodeRecord(bytes: Buffer, contentDir: string): AnyRecord | undefined {
-  if (bytes.length < PREFIX || crc32(bytes.subarray(4)) !== bytes.readUInt32LE(0)) return undefined;
+  if (!isIntact(bytes)) return undefined;
   const headerEnd = PREFIX + bytes.readUInt32LE(4);
   const size = bytes.readDoubleLE(8);
   // The checksum held, so these are bytes that encodeRecord wrote.
@@ -61,6 +66,11 @@ export function decodeRecord(bytes: Buffer, contentDir: string): AnyRecord | und
       ? { kind: 'inline', bytes: bytes.subarray(headerEnd) }
       : { kind: 'file', path: join(contentDir, file), size, ...(fileCrc === undefined ? {} : { crc32: fileCrc }) };
   return restore(rest, metadataFrom(metadata), content);
+}
+
+/** Whether a stored record names a content file. */
+export function hasFile(bytes: Buffer): boolean {
+  return bytes.length >= PREFIX && bytes.readDoubleLE(8) > 0;
 }
 
 /** Bytes that a stored record takes, with its content file. */

@@ -3,25 +3,12 @@
  * never in two places and never in none. Attempts and lifetime start anew, and `expires` is not heeded. Should it die
  * again, it is a dead letter again.
  */
-import type { InboundEnd, MessageKey } from '../message/index.js';
+import type { MessageKey } from '../message/index.js';
 import type { ContentFiles } from './content-files.js';
 import type { DeadLetters } from './dead-letters.js';
 import type { InboundQueue } from './inbound-queue.js';
 import type { OutboundQueue } from './outbound-queue.js';
-
-/** What came of a replay; nothing has changed unless it is `replayed`. */
-export type Replay =
-  | { readonly kind: 'replayed'; readonly key: MessageKey }
-  /** No dead message has that key, or another replay takes it out just now. */
-  | { readonly kind: 'unknown' }
-  /** It never was a message that could be delivered, or too little was kept of it. */
-  | { readonly kind: 'not-replayable'; readonly reason: string }
-  /** The same message came again and is in the queue. */
-  | { readonly kind: 'pending' }
-  /** The same message came again and ended otherwise since. */
-  | { readonly kind: 'superseded'; readonly end: InboundEnd | 'result' }
-  /** The spool has no room. */
-  | { readonly kind: 'full' };
+import type { Replay } from './replay-outcome.js';
 
 export class Replays {
   constructor(

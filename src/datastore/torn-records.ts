@@ -45,20 +45,22 @@ export class TornRecords {
     }
   }
 
-  /** One was met while the agent runs: it is moved in a commit of its own. */
-  met(table: Table, key: string, bytes: Buffer): void {
+  /** One was met while the agent runs: it is moved in a commit of its own, which takes `more` along. */
+  met(table: Table, key: string, bytes: Buffer, more: readonly Change[]): void {
     const id = `${table} ${key}`;
     // Named before: then it is on its way out already.
     if (this.#named.has(id)) return;
     this.#name(table, key);
-    this.commit(this.#move(table, key, bytes)).catch((error: unknown) => {
-      this.#named.delete(id);
-      this.#notMoved(error);
-    });
+    this.commit([...this.#move(table, key, bytes), ...more])
+      .then(() => this.#forgetOldest())
+      .catch((error: unknown) => {
+        this.#named.delete(id);
+        this.#notMoved(error);
+      });
   }
 
-  /** Moves those that were found at the start. Where the disk does not let it, they stay where they are for now. */
-  async moveAll(found: readonly (readonly [Table, string])[]): Promise<void> {
+  /** Moves those that were found at the start. False where the disk does not let it: they stay where they are for now. */
+  async moveAll(found: readonly (readonly [Table, string])[]): Promise<boolean> {
     for (const [table, key] of found) this.#name(table, key);
     try {
       for (let at = 0; at < found.length; at += BATCH) {
@@ -70,9 +72,11 @@ export class TornRecords {
         );
         await this.#forgetOldest();
       }
+      return true;
     } catch (error) {
       this.#named.clear();
       this.#notMoved(error);
+      return false;
     }
   }
 

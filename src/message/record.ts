@@ -95,6 +95,9 @@ export interface OutboundRecord {
   readonly replayOf: MessageKey | undefined;
 }
 
+/** A message that has not ended, whichever way it goes. */
+export type LiveRecord = InboundRecord | OutboundRecord;
+
 /** Why a message was given up. `code` is what the error answer says. */
 export interface Failure {
   readonly code: AnswerCode;

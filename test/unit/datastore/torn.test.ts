@@ -76,6 +76,7 @@ describe('a record whose bytes were flipped', () => {
     }
     for (let start = 0; start < 2; start++) {
       await using test = await open();
+      await test.store.probe();
       assert.equal(torn(log).length, 1, 'also after another start');
       const [record] = [...test.store.tornRecords()];
       assert.equal(record?.table, 'records');
