@@ -73,9 +73,10 @@ export function hasFile(bytes: Buffer): boolean {
   return bytes.length >= PREFIX && bytes.readDoubleLE(8) > 0;
 }
 
-/** Bytes that a stored record takes, with its content file. */
+/** Bytes that a stored record takes, with its content file; of one that was torn, what is there of it. */
 export function storedSize(bytes: Buffer): number {
-  return bytes.length + bytes.readDoubleLE(8);
+  const file = bytes.length < PREFIX ? 0 : bytes.readDoubleLE(8);
+  return bytes.length + (Number.isSafeInteger(file) && file > 0 ? file : 0);
 }
 
 type StoredDestination =

@@ -13,6 +13,14 @@ const CANCEL_AGE_MS = 24 * 3600_000;
 const COMMAND_AGE_MS = 7 * 24 * 3600_000;
 /** Looked at in one turn. */
 const BATCH = 256;
+/** A `sent` from here on cannot be written as RFC 3339 has it: that was no time of ours. */
+const LATEST_SENT = Date.UTC(9999, 0);
+
+/** A number that was kept as text, without a checksum; 0 where it was damaged, as if it had never been. */
+function numberFrom(bytes: Buffer | undefined): number {
+  const number = Number(bytes?.toString());
+  return Number.isSafeInteger(number) && number > 0 ? number : 0;
+}
 
 export class SmallFacts {
   readonly #owners = new Map<DirectiveKey, WorkerName | undefined>();
@@ -29,7 +37,8 @@ export class SmallFacts {
       // An empty value: the directive is known, its owner was released.
       this.#owners.set(key.slice('owner/'.length) as DirectiveKey, parseWorkerName(value.toString()));
     }
-    this.#lastSent = Number(this.ledger.journal.get('facts', SENT)?.toString() ?? '0');
+    const sent = numberFrom(this.ledger.journal.get('facts', SENT));
+    this.#lastSent = sent < LATEST_SENT ? sent : 0;
     this.#cursors.clear();
   }
 
@@ -106,7 +115,7 @@ export class SmallFacts {
   takeCancel(directive: DirectiveKey, messageId: string): Change | undefined {
     const key = cancelKey(directive, messageId);
     const at = this.ledger.get('facts', key);
-    if (at === undefined || Number(at.toString()) + CANCEL_AGE_MS < this.ledger.clock.now()) return undefined;
+    if (at === undefined || numberFrom(at) + CANCEL_AGE_MS < this.ledger.clock.now()) return undefined;
     return { table: 'facts', key, value: undefined };
   }
 
@@ -123,7 +132,7 @@ export class SmallFacts {
     for (const [key, value] of this.ledger.journal.range('facts', { after, before, limit: BATCH })) {
       read += 1;
       last = key;
-      if (Number(value.toString()) + age < this.ledger.clock.now())
+      if (numberFrom(value) + age < this.ledger.clock.now())
         changes.push({ table: 'facts', key, value: undefined });
     }
     const isEnd = read < BATCH;

@@ -5,6 +5,7 @@
 import type { Target } from '../target.js';
 import { configTargets } from './config.js';
 import { connectionTargets } from './connection.js';
+import { datastoreTargets } from './datastore.js';
 import { grpcTargets } from './grpc.js';
 import { logTargets } from './log.js';
 import { messageTargets } from './message.js';
@@ -18,6 +19,7 @@ export const TARGETS: readonly Target[] = [
   ...routerTargets,
   ...connectionTargets,
   ...grpcTargets,
+  ...datastoreTargets,
   ...processorTargets,
   ...configTargets,
   ...processTargets,
