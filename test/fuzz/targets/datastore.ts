@@ -101,7 +101,7 @@ async function openOver(changes: readonly Change[]): Promise<Opened> {
     store.resume();
     const sent = await store.reserveSent(NOW);
     const accepted = ['a', 'b', 'c'].map((id) => store.accept(inbound(id, { arrivedAt: NOW })));
-    await Promise.all(accepted.map((each) => (each.kind === 'full' ? undefined : each.durable)));
+    for (const each of accepted) if (each.kind !== 'full') await each.durable;
     const failure = { code: 'malformed' as const, text: 'x' };
     await store.bury({ failure, content: Buffer.alloc(0), arrivedAt: NOW });
     return { sent, answers: accepted.map(({ kind }) => kind), dead: [...store.deadLetters()].length, errors };
@@ -124,9 +124,7 @@ export const datastoreTargets: readonly Target[] = [
     },
   }),
   target('a store opened over damaged values', {
-    inputs: fc.tuple(
-      ...entries.map(({ value }) => fc.option(mutated([value], 4_096), { nil: value, freq: 2 })),
-    ) as fc.Arbitrary<readonly Buffer[]>,
+    inputs: fc.tuple(...entries.map(({ value }) => fc.option(mutated([value], 4_096), { nil: value, freq: 2 }))),
     examples: byteExamples.map((bytes) => entries.map(() => bytes)),
     share: 0.05,
     run: (values) => openOver(entries.map((entry, n) => ({ ...entry, value: values[n] }))),
