@@ -39,7 +39,6 @@ import type {
   NextOptions,
 } from './inbound-types.js';
 import type { Journal } from './journal.js';
-import { recordNumber } from './keys.js';
 import { Ledger, type SpoolLimits } from './ledger.js';
 import { LiveCollection, liveDatabase } from './live-collection.js';
 import { makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
@@ -96,10 +95,7 @@ export class Datastore {
     this.#ledger = new Ledger(journal, this.#files, clock, log, options.spool);
     this.#facts = new SmallFacts(this.#ledger);
     this.#dead = new DeadLetters(this.#ledger, options.dead, log);
-    // A damaged alarm is heard by nobody; else it would keep all behind it from ringing.
-    const isHeard = (recordKey: string): boolean =>
-      recordNumber(recordKey) === undefined || this.#inbound.rang(recordKey);
-    this.#alarms = new Alarms(this.#ledger, isHeard);
+    this.#alarms = new Alarms(this.#ledger, (recordKey) => this.#inbound.rang(recordKey));
     const ids = new RecentIds(this.#ledger, options.dedupe);
     this.#outbound = new OutboundQueue(
       this.#ledger,

@@ -41,6 +41,7 @@ const records: readonly AnyRecord[] = [
     directive: '',
     metadata: metadataFrom([]),
     content: { kind: 'file', path: '/c/f', size: 99 },
+    origin: { kind: 'refused' },
   },
 ];
 const encoded = records.map(encodeRecord);
