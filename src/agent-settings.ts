@@ -7,6 +7,7 @@ import type { Credentials, Settings } from './config/index.js';
 import type { ConnectionOptions } from './connection/index.js';
 import type { DatastoreOptions } from './datastore/index.js';
 import type { AgentConfig, DispatchLimits } from './dispatcher/index.js';
+import { urlFrom } from './message/index.js';
 import type { ProcessorLimits, Proxy, ProxyFor, TlsMaterial, UrlSettings } from './processor/index.js';
 import type { RouterSettings } from './router/index.js';
 
@@ -153,8 +154,8 @@ function decoded(part: string): string {
 }
 
 function withoutUserInfo(address: string): string {
-  if (!URL.canParse(address)) return address;
-  const url = new URL(address);
+  const url = urlFrom(address);
+  if (url === undefined) return address;
   url.username = '';
   url.password = '';
   return url.href.replace(/\/$/, '');

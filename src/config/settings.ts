@@ -3,7 +3,7 @@
  * file's keys, the flags, the environment variables, the help, config.example.toml and the type `Settings` all follow
  * from this table.
  */
-import { isName, NAME_RULE } from '../message/ids.js';
+import { isName, NAME_RULE, urlFrom } from '../message/index.js';
 import { choice, duration, integer, list, listenPort, optional, path, size, text, toggle, type Kind } from './kinds.js';
 import { configDir, proxyVariable, runtimeDir, stateDir, workerDir, type Place } from './place.js';
 
@@ -69,7 +69,7 @@ const brokerUrl = text({
   argument: 'URL',
   expects: 'an address such as "mqtts://broker.example.com:8883" (mqtt, mqtts, ws, wss, tcp or ssl)',
   test: (value) => {
-    const url = parseUrl(value);
+    const url = urlFrom(value);
     return url !== undefined && BROKER_SCHEMES.includes(url.protocol) && url.hostname !== '';
   },
 });
@@ -86,7 +86,7 @@ const origin = text({
 const proxyUrl = text({
   argument: 'URL',
   expects: 'an address such as "http://proxy.example.com:3128"',
-  test: (value) => /^https?:$/.test(parseUrl(value)?.protocol ?? ''),
+  test: (value) => /^https?:$/.test(urlFrom(value)?.protocol ?? ''),
 });
 const name = text({ argument: 'NAME', expects: `a name: ${NAME_RULE}`, test: isName });
 const topicPart = text({
@@ -103,12 +103,8 @@ const topicFilter = text({
       .every((level, i, all) => !/[+#]/.test(level) || level === '+' || (level === '#' && i === all.length - 1)),
 });
 
-function parseUrl(value: string): URL | undefined {
-  return URL.canParse(value) ? new URL(value) : undefined;
-}
-
 function isAuthority(value: string): boolean {
-  const url = parseUrl(`http://${value}`);
+  const url = urlFrom(`http://${value}`);
   return url !== undefined && url.username === '' && url.pathname === '/' && !/[/?#\s@]/.test(value);
 }
 

@@ -1,6 +1,6 @@
 /** A broker's address, taken apart: scheme, host, port, and the user that may stand in it (never shown). */
 import { AgentError } from '../errors.js';
-import { quoted } from '../message/quoted.js';
+import { quoted, urlFrom } from '../message/index.js';
 
 export interface BrokerAddress {
   /** As it is shown and remembered: without user and password. */
@@ -32,7 +32,7 @@ const SCHEMES = new Map<string, Scheme>([
 
 /** Reads a broker's URL. Throws `config.invalid` for one that is none, or has another scheme. */
 export function parseBrokerAddress(url: string): BrokerAddress {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  const parsed = urlFrom(url);
   const scheme = parsed === undefined ? undefined : SCHEMES.get(parsed.protocol);
   if (parsed === undefined || scheme === undefined || parsed.hostname === '')
     throw new AgentError(

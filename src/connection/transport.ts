@@ -8,6 +8,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type SecureContext } from 'node:tls';
 import WebSocket, { createWebSocketStream } from 'ws';
+import { urlFrom } from '../message/index.js';
 import { abortReason, type Millis } from '../time.js';
 import type { BrokerAddress } from './broker-address.js';
 
@@ -127,7 +128,7 @@ async function openThroughProxy(broker: BrokerAddress, proxy: string, scope: Abo
 }
 
 function proxyUrl(proxy: string): URL {
-  const url = URL.canParse(proxy) ? new URL(proxy) : undefined;
+  const url = urlFrom(proxy);
   if (url === undefined || !['http:', 'https:'].includes(url.protocol))
     throw new ProxyError('the proxy’s address is none. Write the setting `proxy` as http://host:port.');
   return url;

@@ -5,3 +5,4 @@ export * from './ids.js';
 export * from './json.js';
 export * from './quoted.js';
 export * from './record.js';
+export * from './url.js';

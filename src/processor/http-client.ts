@@ -6,6 +6,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { Agent } from 'undici';
+import { urlFrom } from '../message/index.js';
 import { Connector, RefusedTarget, type ConnectorOptions } from './connector.js';
 import type { TlsMaterial } from './ports.js';
 import { describeUrl, judgeUrl, parseHttpUrl, type UrlPolicy } from './url-policy.js';
@@ -61,7 +62,7 @@ export class HttpClient {
       if (!REDIRECTS.has(response.status) || location === undefined) return response;
       await discardBody(response);
       if (redirects === MAX_REDIRECTS) throw new Error(`${describeUrl(url)} redirects more than ${redirects} times`);
-      const next = URL.canParse(location, target.href) ? parseHttpUrl(new URL(location, target.href).href) : undefined;
+      const next = parseHttpUrl(urlFrom(location, target.href)?.href ?? '');
       if (next === undefined) throw new Error(`${describeUrl(target)} redirects to what is no http URL`);
       target = next;
     }

@@ -5,7 +5,7 @@
  */
 import { isIP } from 'node:net';
 import { AgentError } from '../errors.js';
-import { quoted } from '../message/quoted.js';
+import { quoted, urlFrom } from '../message/index.js';
 import { addressKind } from './address.js';
 
 /** What the operator set. */
@@ -68,9 +68,8 @@ export function createUrlPolicy(settings: UrlSettings): UrlPolicy {
 
 /** An http or https URL from text that came from outside, or undefined. Its length is bounded. */
 export function parseHttpUrl(text: string): URL | undefined {
-  if (text.length > MAX_URL_LENGTH || !URL.canParse(text)) return undefined;
-  const url = new URL(text);
-  return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined;
+  const url = text.length > MAX_URL_LENGTH ? undefined : urlFrom(text);
+  return url?.protocol === 'http:' || url?.protocol === 'https:' ? url : undefined;
 }
 
 const MAX_URL_LENGTH = 16 * 1024;
@@ -156,8 +155,8 @@ function parseEntry(text: string): Entry | undefined {
 /** host, host:port, [v6], [v6]:port or a bare IPv6 address. */
 function parsePlace(text: string): Place | undefined {
   const host = isIP(text) === 6 ? `[${text}]` : text;
-  if (host === '' || /[/?#@\\\s*]/.test(host) || !URL.canParse(`https://${host}`)) return undefined;
-  const url = new URL(`https://${host}`);
+  const url = host === '' || /[/?#@\\\s*]/.test(host) ? undefined : urlFrom(`https://${host}`);
+  if (url === undefined) return undefined;
   const port = /:(\d+)$/.exec(host)?.[1];
   return { hostname: hostnameOf(url), port: port === undefined ? undefined : String(Number(port)) };
 }
