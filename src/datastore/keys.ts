@@ -34,7 +34,8 @@ export function recordPrefix(key: string): string {
 /** The number in a record key; undefined for what is no such key, as when bits of it were flipped. */
 export function recordNumber(key: string): MessageKey | undefined {
   const number = Number.parseInt(key.slice(-WIDTH), 36);
-  return number > 0 && padded(number) === key.slice(-WIDTH) ? messageKey(number) : undefined;
+  const isKey = Number.isSafeInteger(number) && number > 0 && padded(number) === key.slice(-WIDTH);
+  return isKey ? messageKey(number) : undefined;
 }
 
 /** The range of all keys that start with `prefix`, which ends in `/`. */

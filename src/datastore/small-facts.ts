@@ -132,8 +132,7 @@ export class SmallFacts {
     for (const [key, value] of this.ledger.journal.range('facts', { after, before, limit: BATCH })) {
       read += 1;
       last = key;
-      if (numberFrom(value) + age < this.ledger.clock.now())
-        changes.push({ table: 'facts', key, value: undefined });
+      if (numberFrom(value) + age < this.ledger.clock.now()) changes.push({ table: 'facts', key, value: undefined });
     }
     const isEnd = read < BATCH;
     this.#cursors.set(prefix, isEnd ? start : last);
