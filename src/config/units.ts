@@ -23,7 +23,7 @@ export function parseDuration(value: number | string): Millis | undefined {
 /** Bytes as a number, or text such as `16MiB`, `64 KiB`, `1GB`; in bytes, or undefined for anything else. */
 export function parseSize(value: number | string): number | undefined {
   if (typeof value === 'number') return Number.isSafeInteger(value) && value >= 0 ? value : undefined;
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*$/.exec(value);
+  const match = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(value.trim());
   if (match === null) return undefined;
   const [, amount = '', unit = ''] = match;
   const name = unit.toLowerCase();
