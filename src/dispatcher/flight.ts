@@ -1,9 +1,29 @@
 /**
- * What a worker's queue has in hand: its lanes and the calls in flight. Only queue.ts changes them.
+ * What a worker's queue is made with, and what it has in hand: its lanes and the calls in flight. Only queue.ts changes
+ * them.
  */
+import type { Log } from '../log/log.js';
+import type { MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
+import type { Clock, Millis, Random } from '../time.js';
 import type { Cancel, WorkerLink } from './link.js';
 import type { Load } from './plan.js';
+import type { DispatchStore, Outcome } from './ports.js';
+
+export interface QueueOptions {
+  readonly store: DispatchStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly maxAttempts: number;
+  /** Bytes of the largest message the worker takes. */
+  readonly maxMessageSize: () => number;
+  readonly deadline: () => Millis | undefined;
+  readonly onOutcome: (key: MessageKey, outcome: Outcome) => void;
+  /** A call passed its deadline: the worker must be stopped before the message may run again. */
+  readonly onOverdue: (messageId: string) => void;
+  readonly scope: AbortSignal;
+}
 
 /** One directive of a worker: how much of it is in flight, and how much may be. */
 export interface Lane extends Load {

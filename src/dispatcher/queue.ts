@@ -7,38 +7,22 @@
 import { crashPoint } from '../crash-point.js';
 import type { DirectiveKey, MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
-import type { Log } from '../log/log.js';
 import { errorText, isDamaged } from '../errors.js';
-import { fullJitter, type Clock, type Millis, type Random } from '../time.js';
+import { fullJitter, type Millis } from '../time.js';
+import { Blame } from './blame.js';
 import { dataFromRecord, wireSize } from './codec.js';
 import type { WorkerLink } from './link.js';
-import type { Flight, Lane } from './flight.js';
+import type { Flight, Lane, QueueOptions } from './flight.js';
 import { afterFailure, isOldestTurn, judgeDeath, RETRY, turnOrder, verdictOn, workerLimit } from './plan.js';
 import type { Answer, Verdict } from './plan.js';
-import type { DispatchStore, Outcome } from './ports.js';
 
 /** How long the last bytes of a worker that died may take to be read before its calls count as unanswered. */
 const LAST_WORDS: Millis = 1000;
 
-export interface QueueOptions {
-  readonly store: DispatchStore;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly maxAttempts: number;
-  /** Bytes of the largest message the worker takes. */
-  readonly maxMessageSize: () => number;
-  readonly deadline: () => Millis | undefined;
-  readonly onOutcome: (key: MessageKey, outcome: Outcome) => void;
-  /** A call passed its deadline: the worker must be stopped before the message may run again. */
-  readonly onOverdue: (messageId: string) => void;
-  readonly scope: AbortSignal;
-}
-
 export class WorkerQueue {
   readonly #lanes = new Map<DirectiveKey, Lane>();
   readonly #flights = new Map<MessageKey, Flight>();
-  readonly #suspects = new Set<MessageKey>();
+  readonly #blame: Blame;
   readonly #writes = new Set<Promise<void>>();
   #link: WorkerLink | undefined;
   #last: DirectiveKey | undefined;
@@ -47,7 +31,9 @@ export class WorkerQueue {
   #isCondemned = false;
   #whenIdle: (() => void)[] = [];
 
-  constructor(private readonly options: QueueOptions) {}
+  constructor(private readonly options: QueueOptions) {
+    this.#blame = new Blame((key) => options.store.inbound(key) !== undefined);
+  }
 
   /** No call is in flight. */
   get isIdle(): boolean {
@@ -77,12 +63,7 @@ export class WorkerQueue {
 
   /** The link is up, for the first time or again: what broke with the old connection goes back to its place. */
   linkReady(): void {
-    if (this.#death === undefined) {
-      for (const flight of [...this.#flights.values()].filter(({ state }) => state === 'broken')) {
-        this.#requeue(flight);
-        this.#pause(flight.lane);
-      }
-    }
+    if (this.#death === undefined) this.#judgeCut();
     this.pump();
   }
 
@@ -95,8 +76,8 @@ export class WorkerQueue {
   pump(): void {
     while (!this.#isHeld() && this.#link?.isReady === true) {
       const loads = [...this.#lanes.values()];
-      for (const key of this.#suspects) if (this.options.store.inbound(key) === undefined) this.#suspects.delete(key);
-      if (this.#flights.size >= workerLimit(loads, this.#suspects.size > 0)) return;
+      const isAlone = this.#blame.hasSuspects || [...this.#flights.keys()].some((key) => this.#blame.isGuilty(key));
+      if (this.#flights.size >= workerLimit(loads, isAlone)) return;
       if (!this.#takeNext(turnOrder(loads, this.#last), this.#link)) return;
     }
   }
@@ -143,6 +124,8 @@ export class WorkerQueue {
     for (const lane of lanes) {
       const record = this.options.store.nextReady(lane.directive, { oldest: isOldestTurn(lane.turn) });
       if (record === undefined) continue;
+      // The others wait too: were they to go on, its turn would never come.
+      if (this.#flights.size > 0 && this.#blame.isGuilty(record.key)) return false;
       lane.turn += 1;
       this.#last = lane.directive;
       this.#dispatch(record, lane, link);
@@ -249,7 +232,7 @@ export class WorkerQueue {
       case 'delivered':
         FAULT: crashPoint('dispatch.receipt');
         lane.setbacks = 0;
-        this.#suspects.delete(record.key);
+        this.#blame.forget(record.key);
         this.#write(this.#deliver(record));
         return;
       case 'unavailable':
@@ -260,11 +243,11 @@ export class WorkerQueue {
         this.options.store.requeue(record.key);
         return;
       case 'retry':
-        this.#suspects.delete(record.key);
+        this.#blame.answered(record.key);
         this.#write(this.#retry(record));
         return;
       case 'dead':
-        this.#suspects.delete(record.key);
+        this.#blame.forget(record.key);
         this.#write(this.#bury(record, { code: 'worker-failed', text: verdict.text }));
         return;
     }
@@ -358,16 +341,37 @@ export class WorkerQueue {
     );
     const text = (isOverdue: boolean): string =>
       isOverdue ? 'the worker did not answer before the deadline' : 'the worker died while it had this message';
-    if (judged.guilty.length > 0) this.#suspects.clear();
-    for (const key of judged.suspects) this.#suspects.add(key);
+    if (judged.guilty.length > 0) this.#blame.clearSuspects();
+    this.#blame.suspect(judged.suspects);
     for (const flight of unanswered) {
       if (judged.guilty.includes(flight.record.key)) {
-        this.#land(flight);
-        this.#act(flight, afterFailure(flight.record.attempts, this.options.maxAttempts, text(flight.isOverdue)));
+        if (!flight.isOverdue) this.#blame.died(flight.record.key);
+        this.#fail(flight, text(flight.isOverdue));
       } else this.#requeue(flight);
     }
     death.link?.close();
     this.pump();
+  }
+
+  /** The worker lives and is back: what its cut broke off goes to its place again, unless this went on too long. */
+  #judgeCut(): void {
+    const broken = [...this.#flights.values()].filter(({ state }) => state === 'broken');
+    const isAlone = this.#flights.size === 1;
+    if (!isAlone) this.#blame.suspect(broken.map(({ record }) => record.key));
+    for (const flight of broken) {
+      if (isAlone && this.#blame.cut(flight.record.key)) {
+        this.#fail(flight, 'the worker cut the connection again and again while it had this message');
+      } else {
+        this.#requeue(flight);
+        this.#pause(flight.lane);
+      }
+    }
+  }
+
+  /** Counts an attempt of a call that had no answer. */
+  #fail(flight: Flight, text: string): void {
+    this.#land(flight);
+    this.#act(flight, afterFailure(flight.record.attempts, this.options.maxAttempts, text));
   }
 
   #wakeIdle(): void {

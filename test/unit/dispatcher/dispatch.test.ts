@@ -5,7 +5,7 @@ import { status } from '@grpc/grpc-js';
 import type { Data } from '../../../protocol/generated/yggdrasil.js';
 import type { MessageKey } from '../../../src/message/ids.js';
 import { FakeClock, settle } from '../../support/clock.js';
-import { WorkerStatus } from '../../support/worker.js';
+import { WorkerStatus, type TestWorker } from '../../support/worker.js';
 import { Harness } from './harness.js';
 
 const ids = (messages: readonly Data[]): string[] => messages.map(({ messageId }) => messageId);
@@ -296,6 +296,99 @@ test('a connection that breaks while the worker lives counts nothing', async () 
   assert.equal(await harness.store.endOf(key), 'delivered');
   assert.deepEqual(harness.store.requeued, [key]);
   assert.deepEqual(harness.store.retries, []);
+});
+
+/** Cuts the connection and listens again, as a worker that restarts its server. */
+async function cut(worker: TestWorker, address: string): Promise<void> {
+  worker.die();
+  await worker.listen(address);
+}
+
+const never = (): Promise<void> => new Promise(() => undefined);
+
+test('a message whose worker cuts the connection each time fails from the third cut on and gives up its place', async () => {
+  await using harness = await Harness.inMemory({ limits: { maxAttempts: 2 } });
+  const worker = await harness.worker('echo-worker', {}, { handler: never });
+  const [poison, next] = [harness.store.add(), harness.store.add()];
+  const { address } = await worker.join('echo');
+  for (let cuts = 1; cuts <= 3; cuts++) {
+    await worker.got(cuts);
+    assert.deepEqual(harness.store.retries, []);
+    if (cuts === 3) worker.handler = ({ messageId }) => (messageId === 'm1' ? never() : undefined);
+    await cut(worker, address);
+  }
+  assert.equal(await harness.store.endOf(next), 'delivered');
+  assert.deepEqual(ids(worker.received), ['m1', 'm1', 'm1', 'm2']);
+  assert.deepEqual(
+    harness.store.retries.map(({ key }) => key),
+    [poison],
+  );
+  harness.store.comeBack(poison);
+  harness.dispatcher.enqueue(poison);
+  await worker.got(5);
+  await cut(worker, address);
+  const end = await harness.store.endOf(poison);
+  assert.match(end === 'delivered' ? end : end.text, /cut the connection again and again .* \(attempt 2 of 2\)$/);
+});
+
+test('of several in flight at a cut none counts, and they come one at a time', async () => {
+  await using harness = await Harness.inMemory();
+  const keys = Array.from({ length: 4 }, () => harness.store.add());
+  const worker = await harness.worker('echo-worker', { concurrency: 2 }, { handler: never });
+  const { address } = await worker.join('echo');
+  await worker.got(2);
+  worker.handler = ({ messageId }) => (messageId === 'm2' && worker.received.length < 5 ? never() : undefined);
+  await cut(worker, address);
+  await worker.got(4);
+  await cut(worker, address);
+  await Promise.all(keys.map((key) => harness.store.endOf(key)));
+  assert.deepEqual(ids(worker.received).slice(2, 5), ['m1', 'm2', 'm2'], 'the one that was cut off alone goes alone');
+  assert.deepEqual(harness.store.retries, []);
+});
+
+test('a message that its worker died of goes alone until it has a receipt', async () => {
+  await using harness = await Harness.inMemory();
+  const first = await harness.worker('echo-worker', { concurrency: 3 }, { handler: never });
+  const poison = harness.store.add();
+  await first.join('echo');
+  await first.got(1);
+  const judged = (): Promise<unknown> => harness.dispatcher.dataDispatch.next(harness.scope.signal);
+  const failedOnce = judged();
+  first.die();
+  harness.died();
+  await failedOnce;
+  harness.store.comeBack(poison);
+  const keys = [harness.store.add(), harness.store.add()];
+  const second = await harness.worker('echo-worker', { concurrency: 3 }, { handler: never });
+  await second.join('echo');
+  await second.got(1);
+  assert.deepEqual(ids(second.received), ['m1']);
+  const failedTwice = judged();
+  second.die();
+  harness.died();
+  await failedTwice;
+  assert.deepEqual(
+    harness.store.retries.map(({ key }) => key),
+    [poison, poison],
+    'each death counts at once',
+  );
+  const { wait, open } = gate();
+  const third = await harness.worker('echo-worker', { concurrency: 3 }, { handler: wait });
+  await third.join('echo');
+  await third.got(2);
+  harness.store.comeBack(poison);
+  harness.dispatcher.enqueue(poison);
+  const late = harness.store.add();
+  harness.dispatcher.enqueue(late);
+  open();
+  await third.got(3);
+  assert.deepEqual(ids(third.received), ['m2', 'm3', 'm1'], 'it waits for those in flight, and the next for it');
+  await Promise.all(keys.map((key) => harness.store.endOf(key)));
+  open();
+  assert.equal(await harness.store.endOf(poison), 'delivered');
+  await third.got(4);
+  open();
+  assert.equal(await harness.store.endOf(late), 'delivered');
 });
 
 test('a call past its deadline stops the worker first and is tried again only after its death', async () => {
