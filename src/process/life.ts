@@ -59,6 +59,8 @@ export class WorkerLife<S extends ProcessSettings> {
   pid: number | undefined;
   /** Who it runs as; undefined: as the agent. */
   uid: number | undefined;
+  /** What its processes carry, where they could be marked. */
+  mark: number | undefined;
   /** Wall time. */
   spawnedAt: Millis | undefined;
   /** Of the process that was spawned, once it has died. */
@@ -108,6 +110,7 @@ export class WorkerLife<S extends ProcessSettings> {
     if (setup.kind !== 'ready') return setup;
     const { clock, cgroups, environment, marks, markPlace } = this.tools;
     const mark = marks === undefined ? undefined : markPlace.next();
+    this.mark = mark;
     const { path, name, identity } = this.candidate;
     const cgroup = await cgroups?.create(name, setup.settings);
     this.uid = setup.runAs.uid;

@@ -42,7 +42,7 @@ export async function endOrphans(options: OrphanOptions, scope: AbortSignal): Pr
     proc,
     leaders,
     isStray: async ({ pid, terminal }) =>
-      options.marks.includes(await proc.mark(pid)) ||
+      options.marks.includes(proc.mark(pid)) ||
       // A person who tries out a worker by hand has a terminal; what we spawn never had one.
       (terminal === 0 && ((await proc.variable(pid, SOCKET_VARIABLE)) ?? '').startsWith(prefix)),
   });

@@ -65,9 +65,9 @@ export class Proc {
   }
 
   /** The soft limit on file locks, by which mark.ts knows a process; undefined when there is none, or no such process. */
-  async mark(pid: number): Promise<number | undefined> {
+  mark(pid: number): number | undefined {
     try {
-      const limits = await readFile(join(this.root, String(pid), 'limits'), 'utf8');
+      const limits = readFileSync(join(this.root, String(pid), 'limits'), 'utf8');
       const soft = /^Max file locks +(\d+) /m.exec(limits)?.[1];
       return soft === undefined ? undefined : Number(soft);
     } catch {

@@ -155,12 +155,16 @@ export class ProcessManager<S extends ProcessSettings> {
     this.#ask(name, { cause: 'unhealthy', detail: reason });
   }
 
-  /** Whether a process is the worker's: of its user, and the one that was spawned, in its session or below it. */
+  /**
+   * Whether a process is the worker's: of its user, and the one that was spawned, in its session or below it, or with
+   * the mark of its life: one that left the session and whose parents are dead has nothing else left.
+   */
   isMember(name: WorkerName, { pid, uid }: { readonly pid: number; readonly uid: number }): boolean {
     const life = this.#lives.get(name);
     // Once the leader has died its number may be another's.
     if (life?.pid === undefined || life.exit !== undefined) return false;
-    return uid === (life.uid ?? this.options.agent.uid) && this.#proc.isBelow(pid, life.pid);
+    if (uid !== (life.uid ?? this.options.agent.uid)) return false;
+    return this.#proc.isBelow(pid, life.pid) || (life.mark !== undefined && this.#proc.mark(pid) === life.mark);
   }
 
   /** Starts the worker afresh, whatever state it is in. False when there is none of this name. */

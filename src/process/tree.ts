@@ -98,7 +98,7 @@ function membersOf(tree: Tree, { proc }: TreeTools): Members {
 }
 
 async function isStray({ address, mark }: Tree, pid: number, proc: Proc): Promise<boolean> {
-  if (mark !== undefined && (await proc.mark(pid)) === mark) return true;
+  if (mark !== undefined && proc.mark(pid) === mark) return true;
   return (await proc.variable(pid, SOCKET_VARIABLE)) === address;
 }
 

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { chmod, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { silentLog } from '../../src/log/log.js';
+import { openMarks } from '../../src/process/mark.js';
 import { Signal } from '../../src/signal/index.js';
 import { systemClock } from '../../src/time.js';
 import { carriers, harness, IDLE, name, proc, runs, SETTINGS } from './process-harness.js';
@@ -100,6 +102,31 @@ while :; do sleep 1000; done
     h.dies.map(({ signal, isStopped, isRemoved }) => ({ signal, isStopped, isRemoved })),
     [{ signal: 'SIGKILL', isStopped: true, isRemoved: false }],
   );
+});
+
+test('a process that left the session of its worker and lost its parent is the worker’s by its mark', async () => {
+  const marks = await openMarks(silentLog);
+  assert.ok(marks !== undefined, 'koffi is installed here');
+  await using h = await harness({ marks });
+  await h.install(
+    'left-worker',
+    `#!/bin/sh
+(setsid sh -c 'echo "pid $$"; while :; do sleep 1000; done' & )
+echo ready
+while :; do sleep 1000; done
+`,
+  );
+  const told = h.log.written.next(h.scope, ({ event, text }) => event === 'worker.output' && text.startsWith('pid '));
+  await h.start();
+  const pid = Number((await told).text.slice(4));
+  await h.says('left-worker', 'ready');
+  const { pid: leader = 0 } = h.spawns[0] ?? {};
+  const uid = process.getuid?.() ?? 0;
+  const isMember = (of: number, user = uid): boolean => h.manager.isMember(name('left-worker'), { pid: of, uid: user });
+  assert.ok(!proc.isBelow(pid, leader), 'its descent does not tell');
+  assert.ok(isMember(pid) && isMember(leader));
+  assert.ok(!isMember(pid, uid + 1), 'another user is not let in by a mark, which anyone can set');
+  assert.ok(!isMember(process.pid));
 });
 
 test('a worker that dies by itself is started again, after the rest of its tree has been ended', async () => {

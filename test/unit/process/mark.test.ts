@@ -9,13 +9,13 @@ test('a mark is inherited whatever a process does to hide, and the agent itself 
   const marks = await openMarks(silentLog);
   assert.ok(marks !== undefined, 'koffi is installed here');
   const mark = new MarkPlace('/run/x').next();
-  const before = await new Proc().mark(process.pid);
+  const before = new Proc().mark(process.pid);
   const script = "env -i setsid /bin/sh -c 'exec grep locks /proc/self/limits'";
   const { stdout } = marks.stamp(mark, () => spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8' }));
   assert.match(stdout, new RegExp(`^Max file locks +${mark} `));
-  assert.equal(await new Proc().mark(process.pid), before);
+  assert.equal(new Proc().mark(process.pid), before);
   assert.throws(() => marks.stamp(mark, () => assert.fail('no spawn')), /no spawn/);
-  assert.equal(await new Proc().mark(process.pid), before);
+  assert.equal(new Proc().mark(process.pid), before);
 });
 
 test('a mark tells its runtime directory, also to the next agent', () => {
