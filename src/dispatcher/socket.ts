@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { chmod, chown, lchown, lstat, mkdir, open, rm, rmdir } from 'node:fs/promises';
+import { chmod, chown, lchown, lstat, mkdir, open, rename, rm, rmdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { AgentError, errnoOf, errorText } from '../errors.js';
@@ -160,11 +160,24 @@ export async function bindDispatcher<S>(
   const { path } = sockets.dispatcher;
   if (sockets.kind === 'abstract') return { server: await listen(path), file: undefined };
   await takeDirectory(sockets);
-  await usable(sockets.directory, () => rm(path, { force: true }));
+  await usable(sockets.directory, () => clear(path));
   const server = await listen(path);
   const file = await socketAt(path);
   await giveDirectory(sockets, owner);
   return { server, file };
+}
+
+/**
+ * Takes away what stands where a socket shall be. A directory, which a worker can leave there, is only moved aside under
+ * another name beside it: it would keep the worker from ever starting again, and what is in it is not ours to look at.
+ */
+async function clear(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    if (!(await lstat(path)).isDirectory()) throw error;
+    await rename(path, `${path}.${randomBytes(8).toString('hex')}`);
+  }
 }
 
 /**
@@ -198,7 +211,7 @@ async function socketAt(path: string): Promise<string | undefined> {
 /** Removes a socket file that nobody listens on: a worker that finds one there cannot bind. */
 export async function removeStaleSocket({ path }: Endpoint): Promise<void> {
   if (path.startsWith('\0')) return;
-  if (!(await isListening(path))) await rm(path, { force: true });
+  if (!(await isListening(path))) await clear(path);
 }
 
 /** open(2): a descriptor that only names the file. Node has no name for it. */

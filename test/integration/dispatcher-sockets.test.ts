@@ -1,7 +1,7 @@
 /** The sockets themselves: modes, owners, stale files, lengths, abstract names, and the bytes on the wire. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { chmod, link, lstat, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, link, lstat, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -56,6 +56,20 @@ test('a socket file that an agent killed before left behind is replaced', async 
   await writeFile(join(directory, 'd.sock'), '');
   const worker = await harness.worker();
   assert.equal((await worker.register('echo')).registered, true);
+});
+
+test('a directory that a worker left in the place of a socket is moved aside, with all that is in it', async () => {
+  await using harness = await Harness.inMemory();
+  const directory = join(harness.directory.path, 'w', 'echo-worker');
+  for (const name of ['d.sock', 'w.sock']) {
+    await mkdir(join(directory, name), { recursive: true });
+    await writeFile(join(directory, name, 'mine'), name);
+  }
+  const worker = await harness.worker();
+  assert.equal((await worker.join('echo')).registered, true);
+  const aside = (await readdir(directory)).filter((name) => name.includes('.sock.')).toSorted();
+  const kept = await Promise.all(aside.map((name) => readFile(join(directory, name, 'mine'), 'utf8')));
+  assert.deepEqual(kept, ['d.sock', 'w.sock']);
 });
 
 test('preparing a worker again keeps its socket, and makes it again when the file has gone', async () => {
