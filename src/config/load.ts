@@ -33,7 +33,7 @@ export interface LoadOptions {
   readonly argv?: readonly string[];
   readonly env?: Environment;
   readonly uid?: number;
-  readonly homedir?: string;
+  readonly homedir?: () => string;
   readonly cwd?: string;
   readonly readText?: ReadText;
 }
@@ -72,10 +72,13 @@ interface Findings {
 export async function loadSettings(options: LoadOptions = {}): Promise<LoadResult> {
   const env = options.env ?? process.env;
   const cwd = options.cwd ?? process.cwd();
-  const place = placeOf(options.uid ?? process.getuid?.() ?? 0, options.homedir ?? homedir(), env);
   const flags = parseFlags(options.argv ?? process.argv.slice(2));
   if (flags.kind === 'help') return { kind: 'help', text: helpText() };
   if (flags.kind === 'version') return flags;
+  const uid = options.uid ?? process.getuid?.() ?? 0;
+  const home = homeFrom(options.homedir ?? homedir);
+  if (home === undefined) return { kind: 'invalid', problems: [homeless(uid)], warnings: [] };
+  const place = placeOf(uid, home, env);
 
   const findings: Findings = { problems: [...flags.problems], warnings: [] };
   const fromFlags = layerOf(flagGivens(flags.texts, cwd), findings);
@@ -108,6 +111,20 @@ export async function loadSettings(options: LoadOptions = {}): Promise<LoadResul
     isCheckOnly: flags.isCheckOnly,
   };
 }
+
+function homeFrom(ask: () => string): string | undefined {
+  try {
+    return ask();
+  } catch {
+    // Neither $HOME nor an entry in the list of users.
+    return undefined;
+  }
+}
+
+const homeless = (uid: number): Problem => ({
+  code: 'config.invalid',
+  text: `user ${uid} has no home directory to look for settings in: set HOME, or run as a user that the system knows`,
+});
 
 const missing = (): Error => Object.assign(new Error('no such file'), { code: 'ENOENT' });
 

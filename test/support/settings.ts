@@ -12,7 +12,7 @@ export function load({ files = {}, ...options }: TestLoad = {}): Promise<LoadRes
     argv: [],
     env: {},
     uid: 0,
-    homedir: '/home/ann',
+    homedir: () => '/home/ann',
     cwd: '/cwd',
     ...options,
     readText: (path) => {

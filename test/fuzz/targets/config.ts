@@ -136,7 +136,7 @@ export const configTargets: readonly Target[] = [
         argv: [...argv],
         env: { YGGD_MQTT_KEEPALIVE: variable, YGGD_CONTENT_HOSTS: variable, YGGD_X: variable },
         uid: 0,
-        homedir: '/h',
+        homedir: () => '/h',
         cwd: '/c',
         readText: () => Promise.resolve(text),
       }),

@@ -77,6 +77,16 @@ test('a file that may not be read is told as that', async () => {
   assert.equal(result.kind === 'invalid' && result.problems[0]?.code, 'config.unreadable');
 });
 
+test('a user without a home directory is told what to do, and needs none for the help', async () => {
+  const homedir = (): string => {
+    throw new Error('uv_os_homedir returned ENOENT (no such file or directory)');
+  };
+  assert.deepEqual(await problemsOf({ uid: 54_321, homedir }), [
+    'user 54321 has no home directory to look for settings in: set HOME, or run as a user that the system knows',
+  ]);
+  assert.equal((await load({ homedir, argv: ['--version'] })).kind, 'version');
+});
+
 test('no broker is an error that says what to do, unless one is embedded', async () => {
   const result = await load();
   assert.ok(result.kind === 'invalid');
