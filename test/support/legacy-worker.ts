@@ -9,6 +9,8 @@ export interface LegacyWorkerOptions {
   /** JavaScript: what it does with `data`; `note`, `worker` (a TestWorker), `status` and WorkerStatus are there. */
   readonly body: string;
   readonly features?: Readonly<Record<string, string>>;
+  /** JavaScript: what it does once it has registered and listens. */
+  readonly after?: string;
 }
 
 /** Puts such a worker into the worker directory. It writes a book as `bookWorker` does. */
@@ -35,6 +37,7 @@ const worker = new TestWorker({ address: process.env.YGG_SOCKET_ADDR, handler: a
   ${options.body}
 } });
 await worker.join(${JSON.stringify(options.handler)}, { pid: BigInt(process.pid), features: ${JSON.stringify(options.features ?? {})} });
+${options.after ?? ''}
 setInterval(() => undefined, 2 ** 30);
 `,
   );
