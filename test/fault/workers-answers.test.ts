@@ -66,6 +66,36 @@ fault('workers', 'each error a worker can answer, a cut in mid-call, and an earl
   run.count(moody.ids.length + cut.ids.length + 1, expected.length + 2);
 });
 
+fault('workers', 'a cut of the connection for ever over one message', { skip }, async (run) => {
+  await using bench = await makeBench();
+  const { home, operator } = bench;
+  await addLegacyWorker(home, 'cutting-worker', {
+    handler: 'cutting',
+    features: { concurrency: '4' },
+    body: `if (data.content.toString() === '"poison"') {
+        worker.die();
+        setTimeout(() => worker.join('cutting', { features: { concurrency: '4' } }), 20);
+        return new Promise(() => undefined);
+      }
+      ${REPLY}`,
+  });
+  const yggd = await bench.startWith(['cutting'], ['--max-attempts=2']);
+  const burst = sendBurst(operator, 'cutting', 20, (n) => (n === 1 ? '"poison"' : String(n)));
+  await answered(operator, burst.ids);
+  const [, poison = ''] = burst.ids;
+  const failed = await operator.answerTo(poison);
+  assert.match(failed.metadata?.['error'] ?? '', /cut the connection again and again .* \(attempt 2 of 2\)$/);
+  const retries = yggd.log.filter(({ event }) => event === 'dispatcher.retry').map((entry) => entry['messageId']);
+  assert.deepEqual(retries, [poison], 'no other counts an attempt');
+  for (const [id, answers] of answersTo(operator, burst.ids)) {
+    assert.equal(new Set(answers.map(({ message_id }) => message_id)).size, 1, id);
+    assert.ok(id === poison || answers.every(({ metadata }) => metadata?.['status'] === undefined), id);
+  }
+  assert.ok(!yggd.log.some(({ event }) => event === 'worker.died'), 'its process lives on');
+  const { handled } = readBook(home, 'cutting-worker');
+  run.count(burst.ids.length, handled.length - burst.ids.length);
+});
+
 const MIB4 = 4 * 1024 * 1024;
 
 fault('workers', '4 MiB + 1 byte, to a worker of the original and from one', { skip }, async (run) => {
