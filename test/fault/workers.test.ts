@@ -38,7 +38,9 @@ for (const concurrency of [1, 16]) {
       const burst = sendBurst(operator, 'book', MESSAGES);
       for (let kill = 0; kill < KILLS; kill++) {
         const soFar = answersTo(operator, burst.ids).size;
-        await answered(operator, burst.ids, Math.min(MESSAGES, soFar + between(run.random, 1, MESSAGES / 4)));
+        // Those that were in flight at the kill before have to be through: they went one at a time.
+        const more = between(run.random, concurrency + 1, MESSAGES / 4);
+        await answered(operator, burst.ids, Math.min(MESSAGES, soFar + more));
         await new Promise((resolve) => setTimeout(resolve, between(run.random, 0, 20)));
         await ledger.harm('worker', () => killWorker(bench, yggd, 'book-worker'));
         run.killed('worker');
@@ -108,8 +110,8 @@ fault('workers', 'crash: one message kills its worker each time, the others are 
       assert.equal(answers.length, 1, id);
       assert.ok(answers.every(({ metadata }) => metadata?.['status'] === undefined));
     }
-    // With others in its company, then alone, for each attempt; company may be missing.
-    assert.ok(died() >= 2 && died() <= 4, `${died()} deaths`);
+    // With others in its company (who may be missing), then alone for each attempt.
+    assert.ok(died() >= 2 && died() <= 3, `${died()} deaths`);
     for (let n = died(); n > 0; n--) run.killed('worker');
     enter(ledger, { operator, home, worker: 'ill-worker' });
     ledger.assertSound();
