@@ -23,6 +23,8 @@ export type DownCode =
   | 'closed'
   /** The broker ended it and said why (MQTT 5). */
   | 'server'
+  /** The same, and nothing that we sent was the cause: it shuts down, or another client took our id. */
+  | 'dismissed'
   /** The broker was silent for one and a half keepalive intervals. */
   | 'keepalive'
   /** What came was not MQTT. */
@@ -65,6 +67,7 @@ function errorCodeOf(code: DownCode): 'connection.refused' | 'connection.failed'
       return 'connection.refused';
     case 'closed':
     case 'server':
+    case 'dismissed':
     case 'keepalive':
     case 'requested':
     case 'moving':

@@ -47,6 +47,12 @@ const SERVER_ENDS = new Map<number, string>([
   [0x98, 'somebody who runs the broker ended it.'],
 ]);
 
+/**
+ * Ends that speak of the broker, or of who this client is: busy, shutting down, silent for too long,
+ * taken over, too many messages, ended by a person, moved for now or for good, too many connections, connected too long.
+ */
+const DISMISSALS = new Set([0x89, 0x8b, 0x8d, 0x8e, 0x96, 0x98, 0x9c, 0x9d, 0x9f, 0xa0]);
+
 const NAMES: Readonly<Record<number, string | undefined>> = ReasonCodes;
 
 const VERSION_CODES = new Set([1, 0x84]);
@@ -72,5 +78,5 @@ export function subscribeRefusal(topics: readonly string[], broker: BrokerAddres
 /** The broker ended the connection with this reason (MQTT 5). */
 export function serverEnd(code: number, broker: BrokerAddress): Failure {
   const text = SERVER_ENDS.get(code) ?? `${name(code)}.`;
-  return failure('server', broker, `${broker.text} ended the connection: ${text}`);
+  return failure(DISMISSALS.has(code) ? 'dismissed' : 'server', broker, `${broker.text} ended the connection: ${text}`);
 }

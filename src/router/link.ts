@@ -30,6 +30,7 @@ export class Link {
   readonly #scope = new AbortController();
   /** A publication failed: the link ends, though its `down` may take a while. */
   #isBroken = false;
+  #isProven = false;
   /** Called when a place for data may have become free. */
   onRoom: () => void = () => undefined;
 
@@ -46,6 +47,11 @@ export class Link {
 
   get isUp(): boolean {
     return !this.#isBroken && !this.#scope.signal.aborted;
+  }
+
+  /** Something that was published on it has come to an end other than a cut: it does carry something. */
+  get isProven(): boolean {
+    return this.#isProven;
   }
 
   end(): void {
@@ -83,7 +89,9 @@ export class Link {
   /** Publishes in a place that is held already, and gives the place back. Never rejects. */
   async publishHeld({ topic, payload, ...options }: Publication): Promise<SendOutcome> {
     try {
-      return await this.#connection.publish(topic, payload, options);
+      const outcome = await this.#connection.publish(topic, payload, options);
+      this.#isProven = true;
+      return outcome;
     } catch {
       // It says that the link has ended, which its `down` tells too, with the reason.
       this.#isBroken = true;

@@ -39,6 +39,8 @@ export class Outbox {
   #link: Link | undefined;
   /** Taken from the lane for the present link and not ended: what a cut puts back. */
   #inFlight = new Set<MessageKey>();
+  /** Those of them that were handed to the link: only they can make the broker cut it. */
+  readonly #written = new Set<MessageKey>();
   #isDraining = false;
   /** One of the results in flight has to be there by itself. */
   #isAlone = false;
@@ -69,14 +71,16 @@ export class Outbox {
     this.nudge();
   }
 
-  /** The link has ended. `isCut`: not by our own wish, so that one of the results in flight may be the cause. */
-  linkDown(isCut: boolean): void {
+  /** The link has ended. `isSuspicious`: one of the results in flight may be the cause. */
+  linkDown(isSuspicious: boolean): void {
     const { store } = this.#options;
     const keys = [...this.#inFlight];
+    const written = keys.filter((key) => this.#written.has(key));
+    this.#written.clear();
     this.#link = undefined;
     this.#inFlight = new Set();
     this.#isAlone = false;
-    const guilty = isCut ? this.#suspects.cut(keys) : undefined;
+    const guilty = isSuspicious ? this.#suspects.cut(written) : undefined;
     for (const key of keys) if (key !== guilty) store.unsend(key);
     if (guilty === undefined) return;
     const text = 'the broker cut the connection three times when this result alone was on its way';
@@ -112,7 +116,8 @@ export class Outbox {
     const record = store.nextOutbound(MQTT_LANE);
     if (record === undefined) return undefined;
     const mustGoAlone = this.#suspects.mustGoAlone(record.key);
-    if (mustGoAlone && this.#inFlight.size > 0) return undefined;
+    // On a link that has carried something: a broker that cuts each at once says nothing of the result.
+    if (mustGoAlone && (this.#inFlight.size > 0 || !link.isProven)) return undefined;
     if (!link.tryTake()) return undefined;
     this.#isAlone = mustGoAlone;
     this.#inFlight.add(record.key);
@@ -134,6 +139,7 @@ export class Outbox {
     }
     if (this.#link !== link) return;
     FAULT: crashPoint('publish.before-write');
+    this.#written.add(record.key);
     void link.publishHeld(publication).then((outcome) => this.#settle(record, link, outcome));
   }
 
@@ -182,6 +188,7 @@ export class Outbox {
 
   #landed(key: MessageKey): void {
     this.#inFlight.delete(key);
+    this.#written.delete(key);
     this.#isAlone = false;
   }
 

@@ -43,7 +43,10 @@ export interface LinkUp {
 }
 
 export interface LinkDown {
-  /** `requested`, `moving` and `stopped` were our own wish; any other is a failure. */
+  /**
+   * `requested`, `moving` and `stopped` were our own wish; any other is a failure. After `closed`, `server`, `protocol`
+   * and `tls` something that was on its way may have been the cause; no other says that of it.
+   */
   readonly code: string;
   /** Why, for a person. */
   readonly reason: string;

@@ -47,6 +47,9 @@ export function subscriptionsOf(topicPrefix: string, clientId: string): readonly
 /** Ends of a link that were our own wish. */
 const WANTED_ENDS: ReadonlySet<string> = new Set(['requested', 'moving', 'stopped']);
 
+/** Ends of a link that something on its way to the broker may have caused. */
+const SUSPICIOUS_ENDS: ReadonlySet<string> = new Set(['closed', 'server', 'protocol', 'tls']);
+
 export class MessageRouter {
   /** A message is on stable storage, and its PUBACK may go. */
   readonly dataRecv: Signal<MessageKey>;
@@ -217,7 +220,7 @@ export class MessageRouter {
     this.#link = undefined;
     link.end();
     this.#presence.linkDown();
-    this.#outbox.linkDown(isCut);
+    this.#outbox.linkDown(SUSPICIOUS_ENDS.has(down.code));
     if (!isCut) return;
     this.#isLost = true;
     this.connectionLost.emit({ reason: down.reason });

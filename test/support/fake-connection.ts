@@ -73,9 +73,9 @@ export class FakeConnection implements ConnectionPort {
   }
 
   /** The link ends without our wish. `announce: false` holds back `down`, as a socket that dies slowly does. */
-  cut(reason = 'cut by the test', announce = true): void {
+  cut(reason = 'cut by the test', { code = 'closed', announce = true } = {}): void {
     this.#end();
-    if (announce) this.down.emit({ code: 'closed', reason, wasUp: true });
+    if (announce) this.down.emit({ code, reason, wasUp: true });
   }
 
   /** An attempt fails. */

@@ -78,7 +78,7 @@ test('each failure says what was attempted and what to do, and holds no secret',
     [connectRefusal(0x8c, broker), 'refused', /another way to authenticate/],
     [connectRefusal(0xee, broker), 'refused', /unknown reason \(238\)/],
     [subscribeRefusal(['a', 'b'], broker, undefined), 'refused', /subscription to a, b\. Allow/],
-    [serverEnd(0x8e, broker), 'server', /another client connected with the same client id/],
+    [serverEnd(0x8e, broker), 'dismissed', /another client connected with the same client id/],
     [serverEnd(0x99, broker), 'server', /Payload format invalid/],
   ] as const;
   for (const [failure, code, pattern] of cases) {

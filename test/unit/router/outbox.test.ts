@@ -137,7 +137,7 @@ describe('when the link is cut', () => {
   test('nothing more is handed to a link that fails, though its end has not been announced', async () => {
     await using t = await openUp({ connection: { answers: false, receiveMaximum: 10 } });
     for (let i = 0; i < 20; i++) await t.result(`${i}`);
-    t.connection.cut('a slow end', false);
+    t.connection.cut('a slow end', { announce: false });
     await settle();
     assert.equal(t.router.counts.publishing, 6);
     t.connection.down.emit({ code: 'closed', reason: 'a slow end', wasUp: true });
@@ -188,6 +188,16 @@ describe('when the link is cut', () => {
     assert.equal(t.store.outbound(key)?.state, 'queued');
   });
 
+  /** Comes back; the status, which is not of `data/out`, is answered where `isProven`. */
+  async function again(t: TestRouter, isProven = true): Promise<void> {
+    await settle();
+    t.connection.published.length = 0;
+    await t.connection.open();
+    await settle();
+    if (isProven) for (const each of t.connection.published.filter(({ topic }) => topic !== DATA_OUT)) each.answer();
+    await settle();
+  }
+
   test('three times, results go one at a time; the one that cuts it three times alone is dead', async () => {
     await using t = await openUp({ connection: { answers: false } });
     const poison = await t.result('"poison"');
@@ -195,20 +205,12 @@ describe('when the link is cut', () => {
     for (let i = 0; i < 3; i++) {
       assert.equal(unanswered(t).length, 2);
       t.connection.cut();
-      await settle();
-      t.connection.published.length = 0;
-      await t.connection.open();
-      await settle();
-      t.connection.published.find(({ topic }) => topic !== DATA_OUT)?.answer();
+      await again(t);
     }
     for (let i = 0; i < 3; i++) {
       assert.deepEqual(contents(t), ['poison']);
       t.connection.cut();
-      await settle();
-      t.connection.published.length = 0;
-      await t.connection.open();
-      await settle();
-      t.connection.published.find(({ topic }) => topic !== DATA_OUT)?.answer();
+      await again(t);
     }
     assert.deepEqual(contents(t), ['good']);
     assert.equal(t.store.outbound(poison), undefined);
@@ -223,12 +225,8 @@ describe('when the link is cut', () => {
     for (const text of ['1', '2']) await t.result(text);
     for (let i = 0; i < 3; i++) {
       t.connection.cut();
-      await settle();
-      t.connection.published.length = 0;
-      await t.connection.open();
-      await settle();
+      await again(t);
     }
-    for (const published of t.connection.published.filter(({ topic }) => topic !== DATA_OUT)) published.answer();
     assert.deepEqual(contents(t), [1]);
     unanswered(t)[0]?.answer();
     await until(() => contents(t).length === 2);
@@ -256,6 +254,72 @@ describe('when the link is cut', () => {
     unanswered(t)[0]?.answer();
     await until(() => contents(t).length === 2);
     assert.deepEqual(contents(t), [0, 1]);
+  });
+
+  test('by a broker that lets nothing through, a suspect is held back and not accused', async () => {
+    await using t = await openUp({ connection: { answers: false } });
+    const key = await t.result('"good"');
+    for (let i = 0; i < 3; i++) {
+      assert.deepEqual(contents(t), ['good']);
+      t.connection.cut();
+      await again(t, false);
+    }
+    for (let i = 0; i < 10; i++) {
+      assert.deepEqual(contents(t), []);
+      t.connection.cut();
+      await again(t, false);
+    }
+    t.connection.cut();
+    await again(t);
+    assert.deepEqual(contents(t), ['good']);
+    unanswered(t)[0]?.answer();
+    await until(() => t.store.outbound(key) === undefined);
+    assert.deepEqual([...t.store.deadLetters()], []);
+  });
+
+  test('for a reason that no result can give, nobody is suspected', async () => {
+    await using t = await openUp({ connection: { answers: false } });
+    await t.result('1');
+    await t.result('2');
+    for (const code of ['keepalive', 'dismissed', 'keepalive', 'dismissed', 'keepalive', 'dismissed', 'keepalive']) {
+      assert.deepEqual(contents(t), [1, 2], 'together, as ever');
+      t.connection.cut('not by a result', { code });
+      await again(t);
+    }
+    assert.deepEqual(contents(t), [1, 2]);
+  });
+
+  test('while the body of a suspect is read, it is not accused', async () => {
+    const reading: (() => void)[] = [];
+    let isHeld = false;
+    await using t = await openUp({
+      connection: { answers: false },
+      wrapStore: (store) =>
+        new Proxy<StorePort>(store, {
+          get: (target, name) => {
+            if (name === 'readContent' && isHeld) return () => new Promise<void>((resolve) => reading.push(resolve));
+            const value: unknown = Reflect.get(target, name);
+            return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+          },
+        }),
+    });
+    await t.result('1');
+    for (let i = 0; i < 3; i++) {
+      t.connection.cut();
+      await again(t);
+    }
+    isHeld = true;
+    for (let i = 0; i < 4; i++) {
+      t.connection.cut();
+      for (const read of reading.splice(0)) read();
+      await again(t);
+    }
+    isHeld = false;
+    t.connection.cut();
+    for (const read of reading.splice(0)) read();
+    await again(t);
+    assert.deepEqual(contents(t), [1]);
+    assert.deepEqual([...t.store.deadLetters()], []);
   });
 
   test('by our own wish, nobody is suspected', async () => {
