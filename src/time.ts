@@ -63,6 +63,9 @@ export function abortReason(scope: AbortSignal): Error {
   return scope.reason instanceof Error ? scope.reason : new Error('the scope has ended', { cause: scope.reason });
 }
 
+/** No back-off is longer, whatever a server asks for: one that seems to be was begun before the wall clock went back. */
+export const LONGEST_BACKOFF: Millis = 3_600_000;
+
 export interface Backoff {
   readonly first: Millis;
   readonly cap: Millis;

@@ -95,7 +95,10 @@ export class Datastore {
     this.#ledger = new Ledger(journal, this.#files, clock, log, options.spool);
     this.#facts = new SmallFacts(this.#ledger);
     this.#dead = new DeadLetters(this.#ledger, options.dead, log);
-    this.#alarms = new Alarms(this.#ledger, (recordKey) => this.#inbound.rang(recordKey));
+    this.#alarms = new Alarms(this.#ledger, {
+      ring: (recordKey) => this.#inbound.rang(recordKey),
+      wake: (recordKey) => this.#inbound.wake(recordKey),
+    });
     const ids = new RecentIds(this.#ledger, options.dedupe);
     this.#outbound = new OutboundQueue(
       this.#ledger,

@@ -125,12 +125,12 @@ export class InboundArrivals {
   #duplicate(known: IdState): Acceptance {
     if (known.kind === 'ended') return { kind: 'duplicate', durable: Promise.resolve() };
     const underWay = this.#committing.get(known.key);
-    if (underWay === undefined) this.#wake(known);
+    if (underWay === undefined) this.wake(known);
     return { kind: 'duplicate', durable: underWay ?? Promise.resolve() };
   }
 
-  /** The broker sent it again: a back-off it waits in ends now (CONTRACT 1.3). */
-  #wake({ key, recordKey: path }: IdState & { kind: 'pending' }): void {
+  /** A back-off it waits in ends now: the broker sent it again (CONTRACT 1.3), or the wall clock went back. */
+  wake({ key, recordKey: path }: Pick<IdState & { kind: 'pending' }, 'key' | 'recordKey'>): void {
     const { ledger, live, alarms, isEnding, comesBack } = this.parts;
     if (live.get(key) !== undefined || isEnding(key)) return;
     const record = asInbound(ledger.read(path));

@@ -15,10 +15,11 @@ import {
   type ReplyTopic,
 } from '../message/index.js';
 import { Signal } from '../signal/index.js';
+import { LONGEST_BACKOFF } from '../time.js';
 import type { Change } from './journal.js';
 import type { Refused } from './entries.js';
 import { InboundEnds } from './inbound-ends.js';
-import { inboundIdKey, inboundPrefix, recordKey, recordNumber } from './keys.js';
+import { inboundIdKey, inboundPrefix, recordNumber } from './keys.js';
 import { InboundArrivals } from './inbound-arrivals.js';
 import { asInbound, prefixOf, put } from './inbound-record.js';
 import type {
@@ -278,6 +279,12 @@ export class InboundQueue {
     return true;
   }
 
+  /** Ends the back-off of a record, if it is in one. */
+  wake(key: string): void {
+    const number = recordNumber(key);
+    if (number !== undefined) this.#arrivals.wake({ key: number, recordKey: key });
+  }
+
   /** A record that was set aside is there again: now, or when its lane has room for it. */
   #enter(record: InboundRecord): void {
     if (!this.#lanes.insert(prefixOf(record), record.key)) return;
@@ -302,14 +309,16 @@ export class InboundQueue {
     return undefined;
   }
 
-  /** One that is set aside comes by its alarm, which is gone if it rang before the wall clock was set back. */
+  /**
+   * One that is set aside comes by its alarm; one whose alarm has rung already, before the wall clock went back, is due.
+   * So is one whose time is further away than any back-off: the clock went back while the agent was away.
+   */
   #mayEnter(record: InboundRecord): boolean {
     const { ledger, alarms } = this.parts;
     const { key, dueAt } = record;
     if (this.#unrecorded.has(key)) return false;
-    if (dueAt <= ledger.clock.now()) return true;
-    alarms.renew(dueAt, key, recordKey(prefixOf(record), key));
-    return false;
+    const left = dueAt - ledger.clock.now();
+    return left <= 0 || left > LONGEST_BACKOFF || !alarms.isSet(dueAt, key);
   }
 
   #move(key: MessageKey, from: InboundRecord['state'], to: InboundRecord['state']): boolean {

@@ -20,7 +20,7 @@ import {
   type WorkerName,
 } from '../message/index.js';
 import { Signal } from '../signal/index.js';
-import type { Millis } from '../time.js';
+import { LONGEST_BACKOFF, type Millis } from '../time.js';
 import type { DeadLetters } from './dead-letters.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, outboundPrefix, recordKey, resultIdKey, urlLane } from './keys.js';
@@ -287,15 +287,17 @@ export class OutboundQueue {
     if (!this.#scope.aborted) this.laneDue.emit(laneUnder(prefix));
   }
 
-  /** A timer may fire early and the wall clock may be stepped back: then it waits once more. */
-  #callWhenDue(record: OutboundRecord): void {
-    const delay = record.dueAt - this.ledger.clock.now();
+  /** Once its timer has fired a record is due, whatever the wall clock says: it may have gone back meanwhile. */
+  #callWhenDue({ key, dueAt }: OutboundRecord): void {
+    const delay = dueAt - this.ledger.clock.now();
     if (delay <= 0) return;
     const call = (): void => {
-      if (record.dueAt > this.ledger.clock.now()) this.#callWhenDue(record);
-      else this.laneDue.emit(laneOf(record));
+      const record = this.get(key);
+      if (record?.dueAt !== dueAt) return;
+      this.live.put({ ...record, dueAt: 0 });
+      this.laneDue.emit(laneOf(record));
     };
-    this.ledger.clock.after(delay, call, this.#scope);
+    this.ledger.clock.after(Math.min(delay, LONGEST_BACKOFF), call, this.#scope);
   }
 
   /** Whether a record is there under this id: one that is gone or torn is no reason to drop what comes again. */

@@ -1,7 +1,7 @@
 /**
  * What an HTTP status means for a fetch and for a POST, and when to try again (CONTRACT 1.7, 1.11, 1.12). Pure.
  */
-import { fullJitter, type Backoff, type Millis, type Random } from '../time.js';
+import { fullJitter, LONGEST_BACKOFF, type Backoff, type Millis, type Random } from '../time.js';
 
 export type StatusVerdict = 'ok' | 'final' | 'retry';
 
@@ -25,7 +25,7 @@ export function postVerdict(status: number): StatusVerdict {
 const BACKOFF: Backoff = { first: 1000, cap: 60_000 };
 
 /** The longest that a server's Retry-After is honoured. */
-export const LONGEST_RETRY_AFTER: Millis = 3_600_000;
+export const LONGEST_RETRY_AFTER: Millis = LONGEST_BACKOFF;
 
 /** The wait before the next try after `failures` (from 0) earlier ones, not shorter than what the server asked for. */
 export function retryDelay(failures: number, retryAfter: Millis | undefined, random: Random): Millis {

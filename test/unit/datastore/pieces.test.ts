@@ -109,15 +109,18 @@ describe('the window of a lane', () => {
   });
 });
 
+const HOUR = 3_600_000;
+
 describe('alarms', () => {
   async function open(
     ring: (recordKey: string) => boolean,
+    wake: (recordKey: string) => void = () => undefined,
   ): Promise<{ clock: FakeClock; journal: FaultyJournal; ledger: Ledger; alarms: Alarms; scope: AbortController }> {
     const clock = new FakeClock();
     const journal = new FaultyJournal();
     await journal.open();
     const ledger = new Ledger(journal, new ContentFiles(''), clock, silentLog, { limit: 2 ** 30, reserve: 0 });
-    const alarms = new Alarms(ledger, ring);
+    const alarms = new Alarms(ledger, { ring, wake });
     const scope = new AbortController();
     alarms.start(scope.signal);
     return { clock, journal, ledger, alarms, scope };
@@ -178,6 +181,32 @@ describe('alarms', () => {
     journal.fails = () => false;
     await clock.advance(30_000);
     assert.equal(journal.count('alarms'), 0);
+  });
+
+  it('end every back-off when the wall clock goes back, and none when it goes forward', async () => {
+    const woken: string[] = [];
+    let heard = 0;
+    const { clock, ledger, alarms, journal } = await open(
+      () => ++heard > 0,
+      (recordKey) => woken.push(recordKey),
+    );
+    clock.step(HOUR);
+    const count = 600;
+    const at = clock.now() + 60_000;
+    await ledger.commit(Array.from({ length: count }, (_, i) => alarms.set(at + i, key(i + 1), `r${i}`)));
+    alarms.arm(at);
+    await clock.advance(30_000);
+    clock.step(-1000);
+    await clock.advance(30_000);
+    assert.deepEqual(woken, [], 'a second is no step');
+    clock.step(-HOUR);
+    await clock.advance(30_000);
+    assert.equal(woken.length, count);
+    journal.cannotRead = (): boolean => true;
+    await clock.advance(30_000);
+    journal.cannotRead = (): boolean => false;
+    await clock.advance(60_000);
+    assert.deepEqual([woken.length, heard], [count, 0], 'one step, one time');
   });
 
   it('leave nothing behind in their scope', async () => {
