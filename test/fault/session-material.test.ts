@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { copyFile, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeCertificates, type Pair } from '../support/authority.js';
+import { RETURNING_ECHO } from '../support/book-worker.js';
 import { ChaosBench, EAGER, HANDLER } from '../support/chaos-bench.js';
 import { fault } from '../support/fault.js';
 import { mosquittoMissing } from '../support/mosquitto.js';
@@ -96,11 +97,20 @@ async function findLibrary(): Promise<string | undefined> {
   return undefined;
 }
 
+/** Every third message fails the first time, so that some wait in a back-off whenever the clock is stepped. */
+const FAILING_FIRST = `globalThis.failed ??= new Set();
+  if (Number(message.content) % 3 === 0 && !failed.has(message.messageId)) {
+    failed.add(message.messageId);
+    note('failed', message.messageId);
+    throw new Error('not yet');
+  }
+  ${RETURNING_ECHO}`;
+
 const clockMissing =
   library === undefined ? 'libfaketime is not installed (apt-get install libfaketime)' : mosquittoMissing;
 
 fault('session', 'clock stepped an hour back and forth', { ...options, skip: clockMissing }, async (run) => {
-  await using chaos = await ChaosBench.make();
+  await using chaos = await ChaosBench.make({ body: FAILING_FIRST });
   const { bench, ledger } = chaos;
   const { home, operator } = bench;
   const stamp = home.path('clock');

@@ -24,7 +24,7 @@ export interface Book {
   readonly starts: readonly number[];
   /** Ids of messages, in the order in which they were begun. */
   readonly handled: readonly string[];
-  /** Every line about a message (`handle`, and `returned` where the body writes it), with the machine's time. */
+  /** Every line about a message (`handle`, and `returned` or `failed` where the body writes it), with the machine's time. */
   readonly lines: readonly { readonly word: string; readonly id: string; readonly at: number }[];
   /** Copies that were alive when another one started. */
   readonly overlaps: readonly string[];
@@ -69,6 +69,8 @@ export function heldUntil(path: string): string {
   }`;
 }
 
+const WORDS = new Set(['handle', 'returned', 'failed']);
+
 /** What the book of this worker holds by now. */
 export function readBook(home: Home, name: string): Book {
   const lines = readLines(bookFile(home, name));
@@ -76,7 +78,7 @@ export function readBook(home: Home, name: string): Book {
     lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
   const messages = lines.flatMap((line) => {
     const [word = '', id = '', at] = line.split(' ');
-    return (word === 'handle' || word === 'returned') && at !== undefined ? [{ word, id, at: Number(at) }] : [];
+    return WORDS.has(word) && at !== undefined ? [{ word, id, at: Number(at) }] : [];
   });
   const handled = messages.filter(({ word }) => word === 'handle').map(({ id }) => id);
   return { starts: of('start').map(Number), handled, lines: messages, overlaps: of('overlap') };

@@ -21,6 +21,8 @@ export const EAGER: readonly string[] = ['--mqtt-reconnect-delay=100ms', '--mqtt
 export interface ChaosOptions extends MosquittoOptions {
   /** Where the proxy listens. */
   readonly proxyHost?: string;
+  /** JavaScript: what the worker does with a message. Default: RETURNING_ECHO. */
+  readonly body?: string;
 }
 
 export class ChaosBench implements AsyncDisposable {
@@ -40,10 +42,10 @@ export class ChaosBench implements AsyncDisposable {
   }
 
   /** `await using chaos = await ChaosBench.make()`; the agent is not started. */
-  static async make({ proxyHost, ...options }: ChaosOptions = {}): Promise<ChaosBench> {
+  static async make({ proxyHost, body = RETURNING_ECHO, ...options }: ChaosOptions = {}): Promise<ChaosBench> {
     const bench = await makeBench(options);
     try {
-      const worker = bookWorker(bench.home, WORKER, { handler: HANDLER, body: RETURNING_ECHO });
+      const worker = bookWorker(bench.home, WORKER, { handler: HANDLER, body });
       await bench.home.addProgram(WORKER, worker);
       const host = proxyHost === undefined ? {} : { host: proxyHost };
       const proxy = await ChaosProxy.start({ target: bench.broker.port, ...host });

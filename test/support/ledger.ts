@@ -137,13 +137,25 @@ export function enterHeard(ledger: Ledger, heard: Iterable<Heard>): void {
 
 /**
  * Enters what a worker's book says. One that has `returned` lines (see `bookWorker`) tells more exactly when a message
- * was out of the worker's hands.
+ * was out of the worker's hands. What it `failed`, and so gave back, it has not handled.
  */
 export function enterBook(ledger: Ledger, home: Home, worker: string): void {
+  const begun = new Map<string, number>();
+  const enterBegun = (id: string): void => {
+    const at = begun.get(id);
+    if (at !== undefined) ledger.note('handled', id, at);
+    begun.delete(id);
+  };
   for (const { word, id, at } of readBook(home, worker).lines) {
-    if (word === 'handle') ledger.note('handled', id, at);
+    if (word === 'failed') {
+      begun.delete(id);
+      continue;
+    }
+    enterBegun(id);
+    if (word === 'handle') begun.set(id, at);
     if (word === 'returned') ledger.note('returned', id, at);
   }
+  for (const id of begun.keys()) enterBegun(id);
 }
 
 /** Enters both ends. */
