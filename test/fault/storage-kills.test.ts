@@ -25,7 +25,7 @@ function passes(label: CrashPoint): number {
 describe('kill -9', { skip: mosquittoMissing, concurrency: 1 }, () => {
   fault('storage', 'kill -9 at each labelled crash point', {}, async (run) => {
     await using storm = await Storm.make({ random: run.random });
-    for (const round of run.each(1, 6)) {
+    for (const round of run.each(1, 4)) {
       for (const label of LABELS) {
         const pass = round === 1 ? 1 : between(run.random, 1, passes(label));
         // From the death of the one before until this one is ready, or dead itself.
@@ -55,7 +55,7 @@ describe('kill -9', { skip: mosquittoMissing, concurrency: 1 }, () => {
   fault('storage', 'kill -9 of agent, workers and broker at random moments under load', {}, async (run) => {
     const { random } = run;
     for (const round of run.each(1, 2)) {
-      await using storm = await Storm.make({ random, concurrency: round === 1 ? 16 : 1 });
+      await using storm = await Storm.make({ random, concurrency: round === 1 ? 16 : 1, broker: {} });
       const crashPoint = (): string | undefined => {
         const label = LABELS[between(random, 1, LABELS.length * 2)];
         return label && `${label}:${between(random, 1, passes(label) * 20)}`;
@@ -64,7 +64,7 @@ describe('kill -9', { skip: mosquittoMissing, concurrency: 1 }, () => {
       const harms = harmsOf(isLong ? 1 : 0.03);
       while (harms.length > 0) {
         const [harm] = harms.splice(between(random, 0, harms.length - 1), 1);
-        for (let n = between(random, 50, 330); n > 0; n--) storm.sendAny();
+        for (let n = between(random, 60, 380); n > 0; n--) storm.sendAny();
         // A moment in the midst of it, or when nearly all is done.
         await storm.until(between(random, 0, 200));
         await (harm && HARM[harm](storm, run));
@@ -95,7 +95,7 @@ const HARM: { readonly [H in Harm]: (storm: Storm, run: FaultRun) => Promise<voi
     }),
   broker: (storm, run) =>
     storm.ledger.harm('broker', async () => {
-      await storm.bench.broker.restart();
+      await storm.killBroker();
       run.killed('broker');
     }),
   reconnect: (storm) => storm.reconnect(),

@@ -1,10 +1,11 @@
 /**
  * An agent in a storm: messages of every kind flow through it (small ones, such as need a content file, such whose
  * content is fetched, such whose result is POSTed, commands that end the link) while a test kills what it likes. Both
- * ends keep the ledger; `settled` waits until every message that the broker took has an end.
+ * ends keep the ledger, and a proxy before the broker notes what the agent acknowledged: that is what was promised.
  */
 import { makeBench, type Bench } from './bench.js';
 import { bookWorker, isRunning, readBook, RETURNING_ECHO } from './book-worker.js';
+import { ChaosProxy } from './chaos-proxy.js';
 import { startServer, type TestServer } from './http.js';
 import { enterBook, enterHeard, Ledger, type Verdict } from './ledger.js';
 import type { MosquittoOptions } from './mosquitto.js';
@@ -30,16 +31,33 @@ export class Storm implements AsyncDisposable {
   readonly ledger = new Ledger();
   readonly #scope = new AbortController();
   readonly #open = new Set<string>();
+  /** Lost by a broker that was killed, as far as anybody knows. */
+  readonly #left = new Set<string>();
+  /** Answered, by the broker's own word. */
+  readonly #confirmed = new Set<string>();
   #wake: () => void = () => undefined;
   #yggd: Yggd | undefined;
 
   private constructor(
     readonly bench: Bench,
     private readonly server: TestServer,
+    private readonly proxy: ChaosProxy,
     private readonly random: Random,
   ) {
     bench.operator.hear.connect(({ type, response_to: id }) => {
       if (type === 'data' && id !== undefined) this.#ended(id);
+    }, this.#scope.signal);
+    proxy.acknowledged.connect((id) => {
+      // A command.
+      if (this.ledger.times('sent', id).length === 0) return;
+      this.ledger.note('acknowledged', id);
+      // The broker had it once more than was thought: from now on it is the agent's.
+      if (this.#left.delete(id)) this.#open.add(id);
+    }, this.#scope.signal);
+    // The broker has the answer; should it die now, nobody hears it.
+    proxy.answered.connect((id) => {
+      this.#confirmed.add(id);
+      this.#ended(id);
     }, this.#scope.signal);
     server.seen.connect(({ method, body }) => {
       if (method !== 'POST') return;
@@ -53,6 +71,7 @@ export class Storm implements AsyncDisposable {
       response.end(method === 'GET' ? 'x'.repeat(url.endsWith('large') ? LARGE : 10) : '');
     });
     const bench = await makeBench(broker);
+    const proxy = await ChaosProxy.start({ target: bench.broker.port });
     const options = `concurrency: ${concurrency}, `;
     const answer = `await context.send({ content: String(message.content.length) });
       note('returned', message.messageId);`;
@@ -69,7 +88,7 @@ export class Storm implements AsyncDisposable {
       const name = `${handler}-worker`;
       await bench.home.addProgram(name, bookWorker(bench.home, name, { handler, ...bodies[handler] }));
     }
-    const storm = new Storm(bench, server, random);
+    const storm = new Storm(bench, server, proxy, random);
     try {
       // What is sent before the agent has a session at the broker is nobody's.
       await storm.start();
@@ -94,7 +113,11 @@ export class Storm implements AsyncDisposable {
 
   /** Starts the agent, to die at a crash point where one is named; resolves when it is ready, or dead. */
   async start(crashPoint?: string): Promise<Yggd> {
-    const args = [`--content-hosts=${this.server.origin}`, '--mqtt-reconnect-delay=100ms'];
+    const args = [
+      `--broker=${this.proxy.url}`,
+      `--content-hosts=${this.server.origin}`,
+      '--mqtt-reconnect-delay=100ms',
+    ];
     const yggd = this.bench.spawn(args, crashPoint === undefined ? {} : { crashPoint });
     this.#yggd = yggd;
     await Promise.race([yggd.line('agent.ready').catch(() => undefined), yggd.ended]);
@@ -182,19 +205,44 @@ export class Storm implements AsyncDisposable {
     return true;
   }
 
+  /**
+   * kill -9 of the broker, which forgets all it had: what the agent did not acknowledge before is nobody's. Resolves when
+   * the agent answers over the next one.
+   */
+  async killBroker(): Promise<void> {
+    const { broker, operator } = this.bench;
+    await broker.kill();
+    for (const id of [...this.#open]) {
+      if (this.ledger.times('acknowledged', id).length > 0) continue;
+      this.#open.delete(id);
+      this.#left.add(id);
+    }
+    await broker.restart();
+    // One that comes before the agent has subscribed anew goes nowhere.
+    for (let isBack = false; !isBack;) {
+      const ping = operator.command('ping');
+      const again = new Promise<false>((resolve) => setTimeout(() => resolve(false), PING_AGAIN_MS));
+      isBack = await Promise.race([ping.then((id) => operator.answerTo(id)).then(() => true), again]);
+    }
+  }
+
   /** Enters what the books say, and judges: nothing is lost, and each repetition is excused. */
   judge(): Verdict {
     const { home, operator } = this.bench;
     enterHeard(this.ledger, operator.everything);
+    // What no operator heard was lost by the broker, behind its own acknowledgement.
+    for (const id of this.#confirmed)
+      if (this.ledger.times('published', id).length === 0) this.ledger.note('refused', id);
     for (const handler of HANDLERS) enterBook(this.ledger, home, `${handler}-worker`);
     const overlaps = HANDLERS.flatMap((handler) => readBook(home, `${handler}-worker`).overlaps);
     if (overlaps.length > 0) throw new Error(`two copies of a worker ran at once: ${overlaps.join('; ')}`);
-    return this.ledger.assertSound();
+    return this.ledger.assertSound('acknowledged');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#scope.abort();
     await this.bench[Symbol.asyncDispose]();
+    await this.proxy[Symbol.asyncDispose]();
     await this.server[Symbol.asyncDispose]();
   }
 
@@ -205,3 +253,5 @@ export class Storm implements AsyncDisposable {
 
 /** No message came to its end for so long: then something is stuck. */
 const PATIENCE_MS = 60_000;
+/** A ping without an answer is sent again after this. */
+const PING_AGAIN_MS = 300;
