@@ -3,7 +3,8 @@
  * behind it in the agent, memory in tests, and one contract suite holds for both. It knows nothing of messages.
  *
  * Keys are text, ordered by their bytes. A commit becomes visible to reads when its promise has resolved, in the order
- * of the calls; until then a reader sees the state before it.
+ * of the calls; until then a reader sees the state before it. One that fails takes along what was asked for behind it
+ * before its caller could know: what comes later is never there without what came first.
  */
 
 /**

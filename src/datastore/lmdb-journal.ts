@@ -94,8 +94,7 @@ export class LmdbJournal implements Journal {
   async #writeAll(): Promise<void> {
     // Whatever else this turn commits goes along.
     await nextTurn();
-    for (let group = this.#next; group !== undefined; group = this.#next) {
-      this.#next = undefined;
+    for (let group = this.#takeNext(); group !== undefined; group = this.#takeNext()) {
       try {
         await this.#write(group.changes);
         for (const { resolve } of group.waiting) resolve();
@@ -107,10 +106,18 @@ export class LmdbJournal implements Journal {
           { path: this.path },
           { cause: error },
         );
-        for (const { reject } of group.waiting) reject(failure);
+        // Those that gathered behind it meanwhile may depend on it, or must not overtake it.
+        const behind = this.#takeNext();
+        for (const { reject } of [...group.waiting, ...(behind?.waiting ?? [])]) reject(failure);
       }
     }
     this.#writing = undefined;
+  }
+
+  #takeNext(): Group | undefined {
+    const group = this.#next;
+    this.#next = undefined;
+    return group;
   }
 
   async #write(changes: readonly Change[]): Promise<void> {

@@ -8,6 +8,9 @@ export class FaultyJournal implements Journal {
   /** Asked at each read of a range. */
   cannotRead: () => boolean = () => false;
 
+  /** Commits that have failed, and whose callers do not know it yet. */
+  #failing = 0;
+
   constructor(readonly inner: Journal = new MemoryJournal()) {}
 
   open(): Promise<void> {
@@ -19,8 +22,10 @@ export class FaultyJournal implements Journal {
   }
 
   async commit(changes: readonly Change[]): Promise<void> {
-    if (this.fails(changes)) {
+    if (this.fails(changes) || this.#failing > 0) {
+      this.#failing += 1;
       await new Promise((resolve) => setImmediate(resolve));
+      this.#failing -= 1;
       throw new AgentError('journal.write_failed', 'there is no space left on the disk');
     }
     await this.inner.commit(changes);

@@ -127,6 +127,22 @@ for (const { name, make, survives } of kinds) {
           assert.deepEqual(again.get('records', 'a'), bytes('1'));
           await again.close();
         }));
+
+      it('fails what is asked for behind a commit that fails, and goes on behind that', () =>
+        opened(async (journal) => {
+          // No key may be as long.
+          const tooLong = [{ table: 'records', key: 'a'.repeat(5000), value: bytes('1') }] as const;
+          const failure = { code: 'journal.write_failed' };
+          await assert.rejects(journal.commit(tooLong), failure);
+          const failed = assert.rejects(journal.commit(tooLong), failure);
+          // By now the store is being opened anew for it: what comes gathers for the next transaction.
+          await new Promise((resolve) => setImmediate(resolve));
+          const second = journal.commit([{ table: 'records', key: 'b', value: bytes('2') }]);
+          await assert.rejects(second, failure);
+          await failed;
+          await journal.commit([{ table: 'records', key: 'c', value: bytes('3') }]);
+          assert.deepEqual(keysOf(journal.range('records', { after: '', before: END })), ['c']);
+        }));
     }
   });
 }
