@@ -57,6 +57,7 @@ export class InboundQueue {
       accepts: asInbound,
       mayEnter: (record) => this.#mayEnter(record),
       unblocked: (prefix) => this.#nudge(prefix),
+      isStrict: true,
       ...(parts.limits && { limits: parts.limits }),
       entered: (record) => {
         this.#lifetimes.expect(record);

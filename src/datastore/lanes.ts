@@ -2,7 +2,7 @@
  * The lanes of one direction: each a window over the journal's records under one prefix. Holds the live records in the
  * shared collection and reads more of a lane when its window runs low.
  */
-import type { LiveRecord, MessageKey } from '../message/index.js';
+import type { Content, LiveRecord, MessageKey } from '../message/index.js';
 import type { Change } from './journal.js';
 import { padded, recordNumber, recordPrefix, under } from './keys.js';
 import type { Ledger } from './ledger.js';
@@ -28,6 +28,8 @@ export interface LanesOptions<R extends LiveRecord> {
   readonly unblocked: (prefix: string) => void;
   /** Told of each record that became live from disk. */
   readonly entered: (record: R) => void;
+  /** A record whose bytes cannot be written to their file takes along those behind it in the lane. */
+  readonly isStrict?: boolean;
   readonly limits?: WindowLimits;
 }
 
@@ -40,6 +42,8 @@ function isAtRest(record: LiveRecord | undefined): boolean {
 
 export class Lanes<R extends LiveRecord> {
   readonly #windows = new Map<string, LaneWindow>();
+  /** The last file of a lane that is being written. */
+  readonly #storing = new Map<string, Promise<Content>>();
   #scope: AbortSignal = AbortSignal.abort();
 
   constructor(private readonly options: LanesOptions<R>) {}
@@ -65,6 +69,15 @@ export class Lanes<R extends LiveRecord> {
     return [...this.#windows.keys()];
   }
 
+  /** How many lanes hold something. */
+  get size(): number {
+    return this.#windows.size;
+  }
+
+  has(prefix: string): boolean {
+    return this.#windows.has(prefix);
+  }
+
   /** Live, waiting keys of a lane, in order. */
   keys(prefix: string): readonly MessageKey[] {
     return this.#windows.get(prefix)?.keys ?? [];
@@ -84,8 +97,8 @@ export class Lanes<R extends LiveRecord> {
     try {
       const { content } = record;
       // In the caller's turn where that is possible, so that commits keep the order of arrival.
-      if (content.kind === 'inline' && ledger.files.isLarge(content.bytes)) {
-        stored = { ...record, content: await ledger.store(content.bytes) };
+      if (content.kind === 'inline' && (this.#storing.has(prefix) || ledger.files.isLarge(content.bytes))) {
+        stored = { ...record, content: await this.#store(prefix, content.bytes) };
         if (live.get(record.key) !== undefined) live.put(stored);
       }
       const { changes, growth } = prepare(stored);
@@ -100,6 +113,30 @@ export class Lanes<R extends LiveRecord> {
     }
     window.committed(record.key);
     this.refill(prefix);
+  }
+
+  /** Files are written side by side. In a strict lane nobody is recorded before those that came first. */
+  #store(prefix: string, bytes: Buffer): Promise<Content> {
+    const { ledger, isStrict = false } = this.options;
+    if (!isStrict) return ledger.store(bytes);
+    const first = this.#storing.get(prefix);
+    const store = async (): Promise<Content> => {
+      const stored = await ledger.store(bytes);
+      try {
+        await first;
+      } catch (error) {
+        ledger.release(stored);
+        throw error;
+      }
+      return stored;
+    };
+    const storing = store();
+    this.#storing.set(prefix, storing);
+    const done = (): void => {
+      if (this.#storing.get(prefix) === storing) this.#storing.delete(prefix);
+    };
+    storing.then(done, done);
+    return storing;
   }
 
   /** The record is in flight, set aside or ended: the next may come up. */

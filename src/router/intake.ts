@@ -48,7 +48,7 @@ export interface IntakeOptions {
 }
 
 /** A message that is to be recorded, as what it is or as dead. */
-type Arrival = { readonly delivery: Delivery; readonly link: number } & (
+type Arrival = { readonly delivery: Delivery; readonly link: number; readonly order: number } & (
   { readonly kind: 'message'; readonly message: NewInbound } | { readonly kind: 'burial'; readonly burial: Burial }
 );
 
@@ -64,6 +64,7 @@ export class Intake {
   #isFailing = false;
   /** Tells the links apart. */
   #link = 0;
+  #arrivals = 0;
   #scope: AbortSignal = AbortSignal.abort();
   #counts = { accepted: 0, duplicates: 0, refused: 0, dropped: 0 };
 
@@ -91,12 +92,12 @@ export class Intake {
 
   /** Takes a delivery of `data/in`. */
   take(delivery: Delivery): void {
-    const link = this.#link;
+    const arrived = { delivery, link: this.#link, order: this.#arrivals++ };
     const admission = this.#gate.admit(delivery);
     switch (admission.kind) {
       case 'refused':
         // What waits for room in the spool is no reason to wait: dead messages have a room of their own.
-        this.#offer({ kind: 'burial', burial: this.#refused(delivery, admission), delivery, link });
+        this.#offer({ kind: 'burial', burial: this.#refused(delivery, admission), ...arrived });
         return;
       case 'ignored':
         this.#options.log.warn('data.ignored', `a message on data/in is ignored: ${admission.reason}`);
@@ -111,7 +112,7 @@ export class Intake {
             directive,
           });
         }
-        const arrival: Arrival = { kind: 'message', message, delivery, link };
+        const arrival: Arrival = { kind: 'message', message, ...arrived };
         // Behind what waits: the order of arrival holds for all of them.
         if (this.#held.length > 0 || !this.#offer(arrival)) this.#hold(arrival);
       }
@@ -151,10 +152,16 @@ export class Intake {
         dataRecv.emit(acceptance.key);
         return;
       }
-      this.#counts.duplicates += 1;
       const { messageId, directive } = message;
-      log.debug('data.not_taken', `a message is not taken anew: ${acceptance.kind}`, { messageId, directive });
-      if (acceptance.kind === 'cancelled') answered();
+      if (acceptance.kind === 'unroutable') {
+        this.#counts.refused += 1;
+        const text = 'a message is ended at once: too many directives that nobody ever registered wait for a worker';
+        log.warn('data.unroutable', text, { messageId, directive });
+      } else {
+        this.#counts.duplicates += 1;
+        log.debug('data.not_taken', `a message is not taken anew: ${acceptance.kind}`, { messageId, directive });
+      }
+      if (acceptance.kind !== 'duplicate') answered();
     });
   }
 
@@ -199,7 +206,9 @@ export class Intake {
     if (this.#held.length === 0 && !this.#isFailing) {
       log.warn('data.waiting', 'the store takes no more; messages wait unacknowledged until it does');
     }
-    this.#held.push(arrival);
+    // Those that fail later may have come earlier than those that found no room.
+    const behind = this.#held.findIndex(({ order }) => order > arrival.order);
+    this.#held.splice(behind < 0 ? this.#held.length : behind, 0, arrival);
     this.#setRetry();
   }
 
@@ -217,9 +226,10 @@ export class Intake {
   #retry(): void {
     const waiting = this.#held;
     this.#held = [];
-    const left = waiting.findIndex((arrival) => !this.#offer(arrival));
+    // One that fails at once is held again, and the others stay behind it.
+    const left = waiting.findIndex((arrival) => this.#held.length > 0 || !this.#offer(arrival));
     if (left < 0) return;
-    this.#held = [...waiting.slice(left), ...this.#held];
+    this.#held.push(...waiting.slice(left));
     this.#setRetry();
   }
 

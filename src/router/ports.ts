@@ -108,6 +108,8 @@ export type Acceptance =
   | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
   | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
   | { readonly kind: 'cancelled'; readonly answer?: MessageKey | undefined; readonly durable: Promise<void> }
+  /** Nobody ever registered its directive, and too many such wait already: dead, with its error answer. */
+  | { readonly kind: 'unroutable'; readonly durable: Promise<void> }
   | { readonly kind: 'full' };
 
 /** A message that is given up before it became a record. */

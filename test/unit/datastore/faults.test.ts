@@ -1,9 +1,9 @@
 // What the datastore does when its disk fails: nothing is lost, nothing comes twice, and it goes on by itself.
 import assert from 'node:assert/strict';
-import { readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Acceptance, Datastore } from '../../../src/datastore/index.js';
+import type { Acceptance, Datastore, ResultAcceptance } from '../../../src/datastore/index.js';
 import { directiveKey, type MessageKey } from '../../../src/message/index.js';
 import { FakeClock, settle } from '../../support/clock.js';
 import { FaultyJournal } from '../../support/faulty-journal.js';
@@ -39,6 +39,24 @@ async function take(store: Datastore, acceptance: Acceptance): Promise<MessageKe
   await acceptance.durable;
   store.markReady(acceptance.key);
   return acceptance.key;
+}
+
+/** Whether a commit is that of the record with this id. */
+function isOf(messageId: string): FaultyJournal['fails'] {
+  return (changes) => changes.some(({ value }) => value?.includes(`"messageId":"${messageId}"`) === true);
+}
+
+/** Listened to at once: it may fail before others are through. */
+async function refusal(acceptance: ResultAcceptance): Promise<void> {
+  if (acceptance.kind === 'accepted') await assert.rejects(acceptance.durable);
+}
+
+async function isDurable(acceptance: Acceptance): Promise<boolean> {
+  if (acceptance.kind !== 'accepted') return false;
+  return acceptance.durable.then(
+    () => true,
+    () => false,
+  );
 }
 
 /** The disk is well: what was owed is recorded. */
@@ -160,32 +178,68 @@ describe('a disk that is full', () => {
 
   it('a large message leaves no file behind, and what stands behind it goes on', async () => {
     await using t = await open();
-    const large = t.store.accept(inbound('large', { content: LARGE }));
-    await take(t.store, t.store.accept(inbound('small')));
-    assert.equal(t.store.nextReady(ECHO), undefined, 'nothing overtakes it');
-    t.journal.fails = () => true;
-    if (large.kind === 'accepted') await assert.rejects(large.durable);
-    await settle();
-    assert.deepEqual(t.fed, ['small']);
-    assert.equal(t.store.nextReady(ECHO)?.messageId, 'small');
+    const at = { arrivedAt: t.clock.now() };
+    t.journal.fails = isOf('large');
+    const large = refusal(t.store.acceptResult(result('large', { ...at, content: LARGE })));
+    const small = t.store.acceptResult(result('small', at));
+    assert.equal(t.store.nextOutbound('mqtt'), undefined, 'nothing overtakes it');
+    if (small.kind === 'accepted') await small.durable;
+    await large;
+    assert.equal(t.store.nextOutbound('mqtt')?.messageId, 'small');
     await noContent(t);
   });
 
   it('what waits on disk behind a large message that failed is read', async () => {
     await using t = await open({ window: { records: 1, refill: 0 } });
-    const first = await take(t.store, t.store.accept(inbound('first')));
-    t.journal.fails = (changes) => changes.some(({ value }) => value?.includes('"messageId":"large"') === true);
-    const large = t.store.accept(inbound('large', { content: LARGE }));
-    // Listened to at once: it may fail before the others are through.
-    const failed = large.kind === 'accepted' ? assert.rejects(large.durable) : undefined;
-    const small = t.store.accept(inbound('small'));
+    const at = { arrivedAt: t.clock.now() };
+    const first = t.store.acceptResult(result('first', at));
+    if (first.kind === 'accepted') await first.durable;
+    t.journal.fails = isOf('large');
+    const large = refusal(t.store.acceptResult(result('large', { ...at, content: LARGE })));
+    const small = t.store.acceptResult(result('small', at));
     if (small.kind === 'accepted') await small.durable;
-    // Not `delivered`: that may ride with the commit that fails, and fail with it.
-    await t.store.failedAttempt(first, t.clock.now() + 3_600_000);
-    await failed;
-    await settle();
-    assert.ok(t.fed.includes('small'));
-    assert.equal(t.store.nextReady(ECHO)?.messageId, 'small');
+    if (first.kind === 'accepted') await t.store.endOutbound(first.key, 'sent');
+    await large;
+    assert.equal(t.store.nextOutbound('mqtt')?.messageId, 'small');
+  });
+
+  for (const part of ['file', 'record'] as const) {
+    it(`a message whose ${part} cannot be written takes along those that came behind it: none overtakes it`, async () => {
+      await using t = await open();
+      const content = join(t.stateDir, 'content');
+      // Where the directory is a file, no file can be made in it.
+      if (part === 'file') await rm(content, { recursive: true }).then(() => writeFile(content, ''));
+      else t.journal.fails = isOf('large');
+      const offered = [
+        t.store.accept(inbound('large', { content: LARGE })),
+        t.store.accept(inbound('small')),
+        t.store.accept(inbound('large too', { content: LARGE })),
+        t.store.accept(inbound('other', { directive: directive('other') })),
+      ];
+      const isThere = await Promise.all(offered.map(isDurable));
+      assert.deepEqual(isThere, [false, false, false, true]);
+      if (part === 'file') await rm(content).then(() => mkdir(content));
+      t.journal.fails = () => false;
+      for (const [i, message] of [{ content: LARGE }, {}, { content: LARGE }].entries()) {
+        await take(t.store, t.store.accept(inbound(`again ${i}`, message)));
+      }
+      assert.equal(t.store.nextReady(ECHO)?.messageId, 'again 0');
+      assert.equal((await readdir(content)).length, 2, 'no file of those that failed is left');
+    });
+  }
+
+  it('large messages and small ones between them keep the order of arrival', async () => {
+    await using t = await open();
+    const ids = ['l1', 's1', 'l2', 's2', 's3', 'l3'];
+    const more = (id: string): object => (id.startsWith('l') ? { content: LARGE } : {});
+    await Promise.all(ids.map((id) => take(t.store, t.store.accept(inbound(id, more(id))))));
+    const got: (string | undefined)[] = [];
+    for (const _ of ids) {
+      const next = t.store.nextReady(ECHO);
+      got.push(next?.messageId);
+      if (next !== undefined) t.store.markDispatching(next.key);
+    }
+    assert.deepEqual(got, ids);
   });
 
   it('a cancel of a message that could not be written waits for it', async () => {
