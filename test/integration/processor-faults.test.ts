@@ -137,3 +137,28 @@ test('after the stop nothing is taken on', async () => {
   assert.deepEqual([setup.processed, setup.consumed], [[], []]);
   assert.equal(setup.store.inbound(key)?.state, 'accepted');
 });
+
+test('a result whose content file has vanished is dead at once, and the next for its URL goes', async () => {
+  await using server = await startServer((_request, response) => response.end());
+  await using setup = await startProcessor({
+    urls: { contentHosts: [server.origin] },
+    change: (store) => ({
+      readContent: async (content) => {
+        if (content.kind === 'file') await rm(content.path);
+        return store.readContent(content);
+      },
+    }),
+  });
+  await setup.reply({ to: server.origin, content: Buffer.alloc(100_000), id: 'large' });
+  const next = await setup.reply({ to: server.origin, content: Buffer.from('small'), id: 'small' });
+  while (setup.store.outbound(next) !== undefined) await setup.ended.next(AbortSignal.timeout(20_000));
+  assert.deepEqual(
+    server.requests.map(({ body }) => body.toString()),
+    ['small'],
+  );
+  const dead = [...setup.store.deadLetters()];
+  assert.deepEqual(
+    dead.map(({ messageId, failure }) => [messageId, failure.code]),
+    [['large', 'malformed']],
+  );
+});
