@@ -17,7 +17,7 @@ import {
 import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
 import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
-import { inboundIdKey, inboundPrefix, recordKey } from './keys.js';
+import { inboundIdKey, inboundPrefix, PRIORITIES, recordKey } from './keys.js';
 import type { Lanes } from './lanes.js';
 import type { IdState } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
@@ -29,7 +29,15 @@ export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
   /** It comes back to its place in the lane. */
   readonly comesBack: (record: InboundRecord) => void;
   readonly isEnding: (key: MessageKey) => boolean;
+  /** Records it as dead, with its error answer, in one commit. */
+  readonly turnedAway: (record: InboundRecord, failure: Failure, changes: readonly Change[]) => Promise<unknown>;
 }
+
+/**
+ * Lanes of directives that nobody ever registered, at once. Each costs memory, and their number is the sender's choice;
+ * those that somebody registered are as many as this machine has workers. Far more than any fleet has directives.
+ */
+const MAX_UNKNOWN_LANES = 1024;
 
 export class InboundArrivals {
   readonly #committing = new Map<MessageKey, Promise<void>>();
@@ -62,7 +70,9 @@ export class InboundArrivals {
     if (cancel !== undefined) return this.#acceptCancelled(message, idKey, cancel);
     if (ledger.isIntakeFull) return { kind: 'full' };
     const { key, changes } = ledger.nextKey();
-    return { kind: 'accepted', key, durable: this.#arrives(newRecord(message, directive, key), idKey, changes) };
+    const record = newRecord(message, directive, key);
+    if (!this.#mayWait(record)) return { kind: 'unroutable', durable: this.#turnAway(record, idKey, changes) };
+    return { kind: 'accepted', key, durable: this.#arrives(record, idKey, changes) };
   }
 
   /** A dead message comes in anew; `removal` takes it out of the dead, in the same commit. */
@@ -95,7 +105,30 @@ export class InboundArrivals {
       isFetched,
       replayOf: dead.key,
     };
+    if (!this.#mayWait(record)) return { kind: 'not-replayable', reason: TOO_MANY };
     return { key, durable: this.#arrives(record, idKey, [...removal, ...changes]) };
+  }
+
+  /** Whether there is room in memory for the lane of a record. */
+  #mayWait(record: InboundRecord): boolean {
+    const { lanes, facts } = this.parts;
+    if (facts.isKnown(record.directiveKey) || lanes.has(prefixOf(record))) return true;
+    if (lanes.size < MAX_UNKNOWN_LANES) return true;
+    // Counted when it matters, so that no count can go astray: what was unknown may be registered at any time.
+    let known = 0;
+    for (const directive of facts.known) {
+      for (const priority of PRIORITIES) if (lanes.has(inboundPrefix(directive, priority))) known += 1;
+    }
+    return lanes.size - known < MAX_UNKNOWN_LANES;
+  }
+
+  async #turnAway(record: InboundRecord, idKey: string, changes: readonly Change[]): Promise<void> {
+    const { key } = record;
+    const failure: Failure = { code: 'unroutable', text: TOO_MANY };
+    const state = { kind: 'pending', recordKey: recordKey(prefixOf(record), key), key } as const;
+    await this.#underWay(idKey, state, async () => {
+      await this.parts.turnedAway(record, failure, changes);
+    });
   }
 
   #isThere({ key, recordKey: path }: IdState & { kind: 'pending' }): boolean {
@@ -173,6 +206,7 @@ export class InboundArrivals {
 }
 
 const NOTHING = Buffer.alloc(0);
+const TOO_MANY = `no worker has ever registered its directive here, and the messages of ${MAX_UNKNOWN_LANES} such wait already`;
 
 /** A replay does not heed when the message should have been done by; what counts from its arrival counts anew. */
 function withoutExpires({ expires: _expires, ...rest }: Metadata): Metadata {

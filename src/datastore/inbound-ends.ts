@@ -6,13 +6,14 @@ import {
   metadataFrom,
   parseDirective,
   spoolSize,
+  type Content,
   type Failure,
   type InboundEnd,
   type InboundRecord,
   type MessageKey,
 } from '../message/index.js';
 import type { Alarms } from './alarms.js';
-import type { DeadLetters } from './dead-letters.js';
+import type { DeadChange, DeadLetters } from './dead-letters.js';
 import type { Refused } from './entries.js';
 import { prefixOf, put } from './inbound-record.js';
 import type { Change } from './journal.js';
@@ -66,31 +67,61 @@ export class InboundEnds {
 
   /** Records a message refused at the door as dead; the key of the error answer, where its ids could be read. */
   async refused({ messageId, failure, content, ...refused }: Refused): Promise<MessageKey | undefined> {
-    const { ledger, outbound, dead } = this.parts;
+    const { ledger, dead } = this.parts;
     const directive = refused.directive === undefined ? undefined : parseDirective(refused.directive);
     const { key, changes } = ledger.nextKey();
-    const kept = dead.keep({
-      kind: 'dead',
-      key,
-      direction: 'inbound',
-      endedAt: ledger.clock.now(),
-      failure,
-      messageId: messageId ?? '',
-      directive: refused.directive ?? '',
-      metadata: metadataFrom([]),
-      content: { kind: 'inline', bytes: content },
-      origin: { kind: 'refused' },
+    const isAnswered = messageId !== undefined && directive !== undefined;
+    const request = isAnswered ? { messageId, directive, replyTopic: undefined } : undefined;
+    return this.#bury(content, failure, request, (stored) => {
+      const kept = dead.keep({
+        kind: 'dead',
+        key,
+        direction: 'inbound',
+        endedAt: ledger.clock.now(),
+        failure,
+        messageId: messageId ?? '',
+        directive: refused.directive ?? '',
+        metadata: metadataFrom([]),
+        content: stored,
+        origin: { kind: 'refused' },
+      });
+      return { ...kept, changes: [...changes, ...kept.changes] };
     });
-    const all = [...changes, ...kept.changes];
-    if (messageId === undefined || directive === undefined) {
-      await ledger.commit(all);
-      kept.committed();
-      return undefined;
+  }
+
+  /** Records a message as dead that has just come and may not wait; `changes` go along. */
+  turnedAway(record: InboundRecord, failure: Failure, changes: readonly Change[]): Promise<MessageKey | undefined> {
+    const { key, directiveKey, messageId, replyTopic, content } = record;
+    const bytes = content.kind === 'inline' ? content.bytes : Buffer.alloc(0);
+    return this.#bury(bytes, failure, record, (stored) => {
+      const kept = this.parts.dead.keepRecord({ ...record, content: stored }, failure);
+      const ended = this.parts.ids.ended(inboundIdKey(directiveKey, messageId), 'dead', key, replyTopic);
+      return { ...kept, changes: [...changes, ...ended, ...kept.changes] };
+    });
+  }
+
+  /** One commit: what is kept as dead of a message, and the answer to it. Many bytes go to a file first. */
+  async #bury(
+    bytes: Buffer,
+    failure: Failure,
+    request: Parameters<OutboundQueue['answerTo']>[0] | undefined,
+    keep: (stored: Content) => DeadChange,
+  ): Promise<MessageKey | undefined> {
+    const { ledger, outbound } = this.parts;
+    const small: Content = { kind: 'inline', bytes };
+    // In the caller's turn where that is possible: its commit shares a transaction with others.
+    const stored = ledger.files.isLarge(bytes) ? await ledger.store(bytes) : small;
+    const { changes, committed } = keep(stored);
+    const answer = request && outbound.answerTo(request, failure);
+    try {
+      if (answer === undefined) await ledger.commit(changes);
+      else await outbound.addAnswer(answer.record, [...changes, ...answer.changes], answer.growth);
+    } catch (error) {
+      ledger.release(stored);
+      throw error;
     }
-    const answer = outbound.answerTo({ messageId, directive, replyTopic: undefined }, failure);
-    await outbound.addAnswer(answer.record, [...all, ...answer.changes], answer.growth);
-    kept.committed();
-    return answer.record.key;
+    committed();
+    return answer?.record.key;
   }
 
   /** Takes a record out of its place until `later.dueAt`. */

@@ -19,7 +19,7 @@ import { LONGEST_BACKOFF } from '../time.js';
 import type { Change } from './journal.js';
 import type { Refused } from './entries.js';
 import { InboundEnds } from './inbound-ends.js';
-import { inboundIdKey, inboundPrefix, recordNumber } from './keys.js';
+import { inboundIdKey, inboundPrefix, PRIORITIES, recordNumber } from './keys.js';
 import { InboundArrivals } from './inbound-arrivals.js';
 import { asInbound, prefixOf, put } from './inbound-record.js';
 import type {
@@ -36,7 +36,6 @@ import { LifetimeSweep } from './lifetime-sweep.js';
 import { Unrecorded } from './unrecorded.js';
 
 const ROOT = 'i/';
-const PRIORITIES = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0] as const;
 
 export class InboundQueue {
   readonly fed = new Signal<MessageKey>('fed');
@@ -80,6 +79,7 @@ export class InboundQueue {
       expect: (record) => this.#lifetimes.expect(record),
       comesBack: (record) => this.#enter(record),
       isEnding: (key) => this.#unrecorded.isEnding(key),
+      turnedAway: (record, failure, changes) => this.#ends.turnedAway(record, failure, changes),
     });
   }
 

@@ -28,6 +28,8 @@ export type Acceptance =
   | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
   /** A cancel had waited for it: ended at once. `answer` is the key of the error answer. */
   | { readonly kind: 'cancelled'; readonly answer: MessageKey; readonly durable: Promise<void> }
+  /** Too many directives that nobody ever registered have messages waiting: dead at once, and answered. */
+  | { readonly kind: 'unroutable'; readonly durable: Promise<void> }
   /** The spool has no room: keep it unacknowledged and offer it again after `room`. */
   | { readonly kind: 'full' };
 

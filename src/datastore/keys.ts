@@ -13,6 +13,9 @@ export function padded(value: number): string {
   return Math.max(0, Math.floor(value)).toString(36).padStart(WIDTH, '0');
 }
 
+/** The first is served first. */
+export const PRIORITIES = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0] as const;
+
 /** The prefix of an inbound queue's records: one directive, one priority. Priority 9 sorts first. */
 export function inboundPrefix(directive: DirectiveKey, priority: number): string {
   return `i/${directive}/${9 - priority}/`;

@@ -48,12 +48,18 @@ export interface NewOutbound {
 export type ResultAcceptance =
   | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
   | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
-  | { readonly kind: 'full' };
+  /** No room in the spool, or no place for one URL more. */
+  | { readonly kind: 'full'; readonly lacks: 'spool' | 'destinations' };
 
 /** The lane of everything that is published. */
 export const MQTT_LANE = 'mqtt';
 
 const ROOT = 'o/';
+/**
+ * URLs with results that wait, at once. Each costs memory, and they are the worker's choice; with this many blocked at
+ * the same time there is something wrong, and the worker is told so.
+ */
+const MAX_URL_LANES = 4096;
 /** Results whose time was over while nobody could take them, ended in one turn. */
 const MAX_ENDS_AT_ONCE = 256;
 const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
@@ -108,7 +114,9 @@ export class OutboundQueue {
       const isKnown = this.ids.get(idKey)?.kind === 'ended' || this.#isPending(idKey);
       if (isKnown) return { kind: 'duplicate', durable: Promise.resolve() };
     }
-    if (this.ledger.isFull) return { kind: 'full' };
+    if (this.ledger.isFull) return { kind: 'full', lacks: 'spool' };
+    const destination = destinationOf(result, replyTopicOf);
+    if (!this.#mayWait({ destination, worker: result.worker })) return { kind: 'full', lacks: 'destinations' };
     const { key, changes: keyChanges } = this.ledger.nextKey();
     const record: OutboundRecord = {
       kind: 'outbound',
@@ -120,7 +128,7 @@ export class OutboundQueue {
       directive: result.directive,
       metadata: result.metadata,
       content: { kind: 'inline', bytes: result.content },
-      destination: destinationOf(result, replyTopicOf),
+      destination,
       idKey,
       arrivedAt: result.arrivedAt,
       attempts: 0,
@@ -138,7 +146,7 @@ export class OutboundQueue {
     const { origin, messageId, directive, metadata, content } = dead;
     if (origin.kind !== 'outbound') return { kind: 'not-replayable', reason: 'it is no result' };
     if (origin.idKey !== undefined && this.#isPending(origin.idKey)) return { kind: 'pending' };
-    if (this.ledger.isFull) return { kind: 'full' };
+    if (this.ledger.isFull || !this.#mayWait(origin)) return { kind: 'full' };
     const { key, changes } = this.ledger.nextKey();
     const record: OutboundRecord = {
       ...origin,
@@ -283,6 +291,14 @@ export class OutboundQueue {
     return true;
   }
 
+  /** Whether there is room in memory for the lane. */
+  #mayWait(result: Pick<OutboundRecord, 'destination' | 'worker'>): boolean {
+    const prefix = outboundPrefix(laneOf(result));
+    if (result.destination.kind !== 'url' || this.#lanes.has(prefix)) return true;
+    const others = this.#lanes.has(outboundPrefix(MQTT_LANE)) ? 1 : 0;
+    return this.#lanes.size - others < MAX_URL_LANES;
+  }
+
   #call(prefix: string): void {
     if (!this.#scope.aborted) this.laneDue.emit(laneUnder(prefix));
   }
@@ -347,7 +363,7 @@ function prefixOf(record: OutboundRecord): string {
   return outboundPrefix(laneOf(record));
 }
 
-function laneOf({ destination, worker }: OutboundRecord): string {
+function laneOf({ destination, worker }: Pick<OutboundRecord, 'destination' | 'worker'>): string {
   return destination.kind === 'url' ? urlLane(worker, destination.url) : MQTT_LANE;
 }
 

@@ -12,5 +12,5 @@ export type Replay =
   | { readonly kind: 'pending' }
   /** The same message came again and ended otherwise since. */
   | { readonly kind: 'superseded'; readonly end: InboundEnd | 'result' }
-  /** The spool has no room. */
+  /** The spool has no room, or too many destinations wait. */
   | { readonly kind: 'full' };

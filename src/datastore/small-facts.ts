@@ -58,6 +58,11 @@ export class SmallFacts {
     return this.#owners.has(directive);
   }
 
+  /** The directives that a worker registered at some time. */
+  get known(): Iterable<DirectiveKey> {
+    return this.#owners.keys();
+  }
+
   async claim(directive: DirectiveKey, worker: WorkerName): Promise<void> {
     const before = this.#owners.get(directive);
     const wasKnown = this.#owners.has(directive);

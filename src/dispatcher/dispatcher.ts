@@ -275,10 +275,8 @@ export class Dispatcher {
       arrivedAt: clock.now(),
     });
     if (accepted.kind === 'full') {
-      throw new Refusal(
-        status.RESOURCE_EXHAUSTED,
-        'the agent’s spool is full: keep the result and send it again later',
-      );
+      const problem = accepted.lacks === 'spool' ? 'the agent’s spool is full' : 'too many destinations wait';
+      throw new Refusal(status.RESOURCE_EXHAUSTED, `${problem}: keep the result and send it again later`);
     }
     await accepted.durable;
     FAULT: crashPoint('result.durable');

@@ -23,7 +23,8 @@ export interface NewResult {
 export type ResultAcceptance =
   | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
   | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
-  | { readonly kind: 'full' };
+  /** No room in the spool, or too many destinations wait. */
+  | { readonly kind: 'full'; readonly lacks: 'spool' | 'destinations' };
 
 export interface Handler {
   readonly directive: Directive;

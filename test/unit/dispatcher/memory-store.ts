@@ -131,7 +131,7 @@ export class MemoryStore implements DispatchStore {
   }
 
   acceptResult(result: NewResult): ResultAcceptance {
-    if (this.isFull) return { kind: 'full' };
+    if (this.isFull) return { kind: 'full', lacks: 'spool' };
     const durable = this.durable();
     if (this.results.some((other) => other.messageId === result.messageId && other.worker === result.worker)) {
       return { kind: 'duplicate', durable };

@@ -5,6 +5,8 @@ import type { Datastore } from '../../../src/datastore/index.js';
 import { INLINE_LIMIT, newMessageId } from '../../../src/message/index.js';
 import type { MalformedMessage, StorePort } from '../../../src/router/index.js';
 import { settle } from '../../support/clock.js';
+import { FaultyJournal } from '../../support/faulty-journal.js';
+import { directive, inbound } from '../../support/messages.js';
 import { DATA_IN, DATA_OUT, dataMessage, openTestRouter, until, type TestRouter } from '../../support/router.js';
 
 /** The store with some of its methods replaced. */
@@ -259,6 +261,22 @@ describe('a message that is refused', () => {
   });
 });
 
+test('a message of one directive too many that nobody registered is acknowledged, kept as dead and answered', async () => {
+  await using t = await openTestRouter();
+  const waiting = Array.from({ length: 1024 }, (_, i) => inbound(`m${i}`, { directive: directive(`unknown-${i}`) }));
+  for (const message of waiting) {
+    const acceptance = t.store.accept(message);
+    if (acceptance.kind === 'accepted') await acceptance.durable;
+  }
+  await up(t);
+  const delivered = t.connection.deliver(DATA_IN, dataMessage('m1', { directive: 'one-more' }));
+  await until(() => answerCodes(t).length === 1);
+  assert.equal(delivered.isAcknowledged, true);
+  assert.deepEqual(answerCodes(t), ['unroutable']);
+  assert.deepEqual([t.router.counts.refused, t.router.counts.accepted], [1, 0]);
+  assert.match((await t.log.line('data.unroutable')).text, /nobody ever registered/);
+});
+
 describe('when the store takes no more', () => {
   /** A store that is full until told otherwise. */
   async function openFull(settings = {}): Promise<{ t: TestRouter; gate: { isFull: boolean } }> {
@@ -360,6 +378,73 @@ describe('when the store takes no more', () => {
     assert.deepEqual(
       t.received.map((key) => t.store.inbound(key)?.messageId),
       ['m1', 'm2'],
+    );
+  });
+
+  test('one that fails, and one that finds no room behind it, are taken in the order of arrival', async () => {
+    let isWell = false;
+    let offered = 0;
+    await using t = await openTestRouter({
+      wrapStore: (store) =>
+        withFault(store, {
+          accept: (message) => {
+            if (isWell) return store.accept(message);
+            return offered++ === 0
+              ? { kind: 'duplicate', durable: Promise.reject(new Error('EIO')) }
+              : { kind: 'full' };
+          },
+        }),
+    });
+    await up(t);
+    for (const id of ['m1', 'm2', 'm3']) t.connection.deliver(DATA_IN, dataMessage(id));
+    await settle();
+    assert.equal(t.router.counts.held, 3);
+    isWell = true;
+    await t.clock.advance(1000);
+    await until(() => t.received.length === 3);
+    assert.deepEqual(
+      t.received.map((key) => t.store.inbound(key)?.messageId),
+      ['m1', 'm2', 'm3'],
+    );
+  });
+
+  test('one that fails at once when it is offered again keeps those behind it waiting', async () => {
+    let faults = 2;
+    await using t = await openTestRouter({
+      wrapStore: (store) =>
+        withFault(store, {
+          accept: (message) => {
+            if (faults-- > 0) throw new Error('EIO');
+            return store.accept(message);
+          },
+        }),
+    });
+    await up(t);
+    for (const id of ['m1', 'm2']) t.connection.deliver(DATA_IN, dataMessage(id));
+    await t.clock.advance(1000);
+    assert.deepEqual([t.received.length, t.router.counts.held], [0, 2]);
+    await t.clock.advance(1000);
+    await until(() => t.received.length === 2);
+    assert.deepEqual(
+      t.received.map((key) => t.store.inbound(key)?.messageId),
+      ['m1', 'm2'],
+    );
+  });
+
+  test('messages in two transactions, of which the first fails, are taken in the order of arrival', async () => {
+    const journal = new FaultyJournal();
+    await using t = await up(await openTestRouter({ store: { journal } }));
+    journal.fails = (changes) => changes.some(({ table }) => table === 'records');
+    t.connection.deliver(DATA_IN, dataMessage('m1'));
+    journal.fails = () => false;
+    t.connection.deliver(DATA_IN, dataMessage('m2'));
+    t.connection.deliver(DATA_IN, dataMessage('m3'));
+    await settle();
+    await t.clock.advance(1000);
+    await until(() => t.received.length === 3);
+    assert.deepEqual(
+      t.received.map((key) => t.store.inbound(key)?.messageId),
+      ['m1', 'm2', 'm3'],
     );
   });
 
