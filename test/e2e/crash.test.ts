@@ -1,6 +1,6 @@
 /**
  * Nothing acknowledged is ever lost: a thousand messages in flight, and the agent, its worker or the broker is killed
- * in the midst. The long form is crash-slow.test.ts.
+ * in the midst. The long form is test/fault/storage-kills.test.ts.
  */
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
@@ -13,7 +13,6 @@ import {
   killAgent,
   killWorker,
   startAgent,
-  WORKER,
   type Moment,
 } from '../support/crash.js';
 import { mosquittoMissing } from '../support/mosquitto.js';
@@ -71,22 +70,6 @@ describe('crashes', { skip: mosquittoMissing, concurrency: 1 }, () => {
     );
     t.diagnostic(describeOutcome(outcome));
     assert.equal(outcome.handledAgain, 0);
-  });
-
-  test('SIGTERM at full load ends with exit code 0, and what was not done is done after the next start', async (t) => {
-    const random = chance(t);
-    await using bench = await crashBench();
-    const yggd = await startAgent(bench);
-    const { outcome, result } = await crashRound({ bench, random, count: COUNT, moment: 'answered' }, async () => {
-      const code = await yggd.stop();
-      const left = readBook(bench.home, WORKER).starts.filter(isRunning);
-      await bench.start();
-      return { code, left };
-    });
-    t.diagnostic(describeOutcome(outcome));
-    assert.deepEqual(result, { code: 0, left: [] });
-    assert.equal(outcome.handledAgain, 0, 'what was in hand came to its end');
-    assert.equal(outcome.duplicates, 0);
   });
 
   test('a second SIGTERM ends the agent at once with 143, and the next start answers', async () => {

@@ -16,6 +16,8 @@ export class Flow {
   duplicates = 0;
   refused = 0;
   readonly #open = new Set<string>();
+  /** Of this flow; what else is answered is none of its business. */
+  readonly #directives = new Set<string>();
   #wake: () => void = () => undefined;
 
   constructor(
@@ -23,10 +25,10 @@ export class Flow {
     scope: AbortSignal,
     server?: TestServer,
   ) {
-    operator.hear.connect(({ type, response_to: id, metadata }) => {
+    operator.hear.connect(({ type, response_to: id, directive, metadata }) => {
       operator.heard.length = 0;
       operator.everything.length = 0;
-      if (type !== 'data' || id === undefined) return;
+      if (type !== 'data' || id === undefined || !this.#directives.has(directive ?? '')) return;
       if (metadata?.['status'] === 'error') this.refused += 1;
       this.#end(id);
     }, scope);
@@ -44,6 +46,7 @@ export class Flow {
   send(directive: string, content: string): void {
     const id = this.operator.newId();
     this.sent += 1;
+    this.#directives.add(directive);
     this.#open.add(id);
     // A broker that goes away is the run's own end: no answer comes any more.
     this.operator.send(directive, content, { id }).catch(() => undefined);
