@@ -19,7 +19,7 @@ import { keepAlive } from './keepalive.js';
 import { MqttStream } from './mqtt-stream.js';
 import { NoStore } from './no-store.js';
 import type { Delivery, PublishOptions, PublishOutcome, Session, Will } from './ports.js';
-import { LARGEST_PACKET, publishProperties, publishSize, sessionFrom } from './packets.js';
+import { LARGEST_PACKET, publishProperties, publishSize, sessionFrom, takeDoubledProperties } from './packets.js';
 import { connectRefusal, serverEnd, subscribeRefusal } from './refusal.js';
 import { Scope } from './scope.js';
 import type { ProtocolVersion } from './version-memory.js';
@@ -147,6 +147,8 @@ export class Link {
       this.#failure ??= serverEnd(packet.reasonCode ?? 0, this.#options.broker);
     });
     this.#client.on('packetreceive', (packet) => {
+      const doubled = takeDoubledProperties(packet);
+      if (doubled !== undefined) this.#onClientError(new Error(`the property ${doubled} stands in a packet twice`));
       if (packet.cmd === 'publish') this.#publishOrdinal += 1;
       else if (packet.cmd === 'puback') this.#pubackReason = packet.reasonCode ?? 0;
       else if (packet.cmd === 'connack') this.#onConnack(packet.reasonCode ?? packet.returnCode ?? 0);

@@ -21,6 +21,25 @@ export function publishProperties(options: PublishOptions): PublishProperties | 
   };
 }
 
+/** Properties that may stand in a packet more than once; all others are a protocol error then [MQTT5-2.2.2.2]. */
+const REPEATABLE = new Set(['userProperties', 'subscriptionIdentifier']);
+
+/**
+ * Takes out of a packet each property that stands in it twice and may not, and returns the name of one. The mqtt package
+ * makes a list of such a property and then uses it as a number or a text: it throws where nobody can catch it.
+ */
+export function takeDoubledProperties(packet: object): string | undefined {
+  const properties: unknown = 'properties' in packet ? packet.properties : undefined;
+  if (typeof properties !== 'object' || properties === null) return undefined;
+  let doubled: string | undefined;
+  for (const [name, value] of Object.entries(properties) as [string, unknown][]) {
+    if (!Array.isArray(value) || REPEATABLE.has(name)) continue;
+    Reflect.deleteProperty(properties, name);
+    doubled = name;
+  }
+  return doubled;
+}
+
 /** How many bytes the PUBLISH will have on the wire. */
 export function publishSize(
   topic: string,

@@ -189,6 +189,18 @@ const STREAMS = [
   ]),
   Buffer.concat([Buffer.from('200a000007210014130000220005', 'hex'), SUBACK]),
   Buffer.concat([CONNACK, SUBACK, Buffer.from('40020001', 'hex'), Buffer.from('d000', 'hex')]),
+  // A property twice that may stand there once: the server's keepalive, and the response topic of a PUBLISH.
+  Buffer.from('200900000613003c13003c', 'hex'),
+  Buffer.concat([
+    CONNACK,
+    SUBACK,
+    publish(
+      0x32,
+      utf8('in/x'),
+      Buffer.from('080001610800016209000163090001640200000001' + '0200000001', 'hex'),
+      utf8('{}'),
+    ).bytes,
+  ]),
   Buffer.from('20020005', 'hex'),
   Buffer.from('2003008400', 'hex'),
 ];
