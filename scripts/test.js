@@ -4,7 +4,7 @@
  *
  * node scripts/test.js [--no-coverage] [--quick] [--fault [--record]] [PATH...]   A path is a folder of tests or a test
  * file; with paths, or with --no-coverage, coverage is not measured. --quick leaves out the files named *-slow.test.ts.
- * --fault runs the long form of test/fault, one file at a time, and prints its table; --record puts that into docs.
+ * --fault runs the long form of test/fuzz and test/fault, one file at a time, and prints its table; --record puts that into docs.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
@@ -18,7 +18,8 @@ import { readRows, recordTable, tableOf } from './fault-table.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const isFault = process.argv.includes('--fault');
-const kinds = isFault ? ['test/fault'] : ['test/unit', 'test/property', 'test/integration', 'test/e2e', 'test/fault'];
+const faults = ['test/fuzz', 'test/fault'];
+const kinds = isFault ? faults : ['test/unit', 'test/property', 'test/integration', 'test/e2e', ...faults];
 const paths = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 const isCI = process.env.CI === 'true';
 const isQuick = process.argv.includes('--quick');
@@ -36,6 +37,9 @@ const needs = [
   },
   { name: 'systemd-analyze', probe: ['systemd-analyze', '--version'], from: 'apt-get install systemd' },
   { name: 'pkg-config', probe: ['pkg-config', '--version'], from: 'apt-get install pkgconf' },
+  { name: 'a C compiler', probe: ['cc', '--version'], from: 'apt-get install gcc libc6-dev' },
+  { name: 'ip', probe: ['ip', '-V'], from: 'apt-get install iproute2' },
+  { name: 'iptables', probe: ['iptables', '--version'], from: 'apt-get install iptables' },
 ];
 
 // What no package can bring: a facility of the kernel, or another Node, which .ci/run brings along in a run of its own.
