@@ -2,6 +2,7 @@
  * The lanes of one direction: each a window over the journal's records under one prefix. Holds the live records in the
  * shared collection and reads more of a lane when its window runs low.
  */
+import { AgentError } from '../errors.js';
 import type { Content, LiveRecord, MessageKey } from '../message/index.js';
 import type { Change } from './journal.js';
 import { padded, recordNumber, recordPrefix, under } from './keys.js';
@@ -44,6 +45,8 @@ export class Lanes<R extends LiveRecord> {
   readonly #windows = new Map<string, LaneWindow>();
   /** The last file of a lane that is being written. */
   readonly #storing = new Map<string, Promise<Content>>();
+  /** Of a strict lane in which one has failed: what was under way then, up to this key, may not be recorded any more. */
+  readonly #barred = new Map<string, MessageKey>();
   #scope: AbortSignal = AbortSignal.abort();
 
   constructor(private readonly options: LanesOptions<R>) {}
@@ -101,10 +104,13 @@ export class Lanes<R extends LiveRecord> {
         stored = { ...record, content: await this.#store(prefix, content.bytes) };
         if (live.get(record.key) !== undefined) live.put(stored);
       }
+      if (record.key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
       const { changes, growth } = prepare(stored);
       await ledger.commit(changes, growth);
     } catch (error) {
       window.forget(record.key);
+      if (this.options.isStrict === true && window.lastCommitting !== undefined)
+        this.#barred.set(prefix, window.lastCommitting);
       live.remove(record.key);
       if (stored !== record) ledger.release(stored.content);
       this.refill(prefix);
@@ -112,6 +118,7 @@ export class Lanes<R extends LiveRecord> {
       throw error;
     }
     window.committed(record.key);
+    if (record.key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
     this.refill(prefix);
   }
 
@@ -220,4 +227,9 @@ export class Lanes<R extends LiveRecord> {
   #window(hasBacklog: boolean): LaneWindow {
     return new LaneWindow(hasBacklog, this.options.limits ?? WINDOW_LIMITS);
   }
+}
+
+function overtaken(path: string): AgentError {
+  const text = 'a message that came before it in its queue could not be recorded, and none may overtake it';
+  return new AgentError('journal.write_failed', text, { path });
 }

@@ -39,6 +39,11 @@ export class LaneWindow {
     return this.#keys.length === 0 && !this.#hasMore && this.#committing.size === 0;
   }
 
+  /** The newest record whose commit is under way. */
+  get lastCommitting(): MessageKey | undefined {
+    return [...this.#committing].at(-1);
+  }
+
   isCommitting(key: MessageKey): boolean {
     return this.#committing.has(key);
   }
