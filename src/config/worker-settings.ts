@@ -184,12 +184,10 @@ class WorkerFile {
     const pairs = Array.isArray(value) ? value.map(splitPair) : isTable(value) ? Object.entries(value) : undefined;
     if (pairs === undefined) this.problem('`env` must be a table of variables, or a list of "NAME=value"', ['env']);
     const env: [string, string][] = [];
-    for (const [name, content] of pairs ?? []) {
+    for (const [n, [name, content]] of (pairs ?? []).entries()) {
       if (typeof content !== 'string' || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || content.includes('\0')) {
-        this.problem(`\`env\`: each entry must be a variable’s name and its text; ${JSON.stringify(name)} is not`, [
-          'env',
-          name,
-        ]);
+        // By its number: an entry without a `=` is all name, and may be all secret.
+        this.problem(`\`env\`: entry ${n + 1} must be a variable’s name and its text`, ['env', name]);
       } else if (FORBIDDEN_VARIABLES.test(name)) {
         this.problem(`\`env\` may not set ${name}: PATH, NODE_OPTIONS, YGG_… and LD_… are the agent’s; remove it`, [
           'env',
