@@ -41,6 +41,8 @@ const tell = (report: Report): void => void process.send?.(report);
 async function main(): Promise<void> {
   const argv = [`--broker=${broker}`, '--mqtt-connect-timeout=1h'];
   const agent = await makeAgent(base, argv, { clock, journal: new LmdbJournal(join(base, 'states/journal')) });
+  // Its workers live in this process, which no process manager has started.
+  Object.defineProperty(agent.processes, 'isMember', { value: () => true });
   let attempts = 0;
   agent.connection.down.connect(() => (attempts += 1), new AbortController().signal);
   await whileTicking(agent.start(), 1);
