@@ -61,7 +61,7 @@ export async function answered(operator: Operator, ids: readonly string[], enoug
       const first = [...open].slice(0, 5).join(', ');
       const heard = operator.heard.length;
       const text = `${ids.length - open.size} of ${ids.length} are answered (${heard} heard); not: ${first} …`;
-      throw new Error(text, { cause: error instanceof Error ? error.cause : error });
+      throw new Error(text, { cause: error });
     }
   }
 }
