@@ -175,7 +175,9 @@ class Link {
     if (this.closed.aborted) return;
     this.#closing.abort();
     for (const socket of [this.#agent, this.#broker]) {
-      if (manner === 'rst') socket.resetAndDestroy();
+      // One that is being shut down already cannot be reset: libuv would never tell that it is closed, and the
+      // process would wait for that at its exit for ever.
+      if (manner === 'rst' && socket.readyState === 'open') socket.resetAndDestroy();
       else socket.destroy();
     }
     this.proxy.cutCount += 1;
