@@ -1,6 +1,6 @@
 /**
  * Hostile inputs to every parser (test/fuzz/targets): no crash, no call over 100 ms, no growth, and the claims of each
- * target. The short form takes the corpus and some inputs by chance, the long form a million. A failure shows the input,
+ * target. The short form takes the corpus and some inputs by chance, and looks for hangs only; the long form a million. A failure shows the input,
  * made as small as fast-check can, and the seed that makes it again.
  */
 import assert from 'node:assert/strict';

@@ -178,6 +178,13 @@ export class Yggd implements AsyncDisposable {
     }
   }
 
+  /** All log lines of this event, once there are so many of them: the pipe may be behind what the agent has answered. */
+  async lines(event: string, count: number): Promise<LogEntry[]> {
+    const of = (): LogEntry[] => this.log.filter((entry) => entry.event === event);
+    while (of().length < count) await this.next(event);
+    return of();
+  }
+
   /** The first log line of this event from now on (for which `accept` holds). */
   async next(event: string, accept: (entry: LogEntry) => boolean = () => true): Promise<LogEntry> {
     // Not AbortSignal.any of a timeout: Node 20 may collect that before it fires.
