@@ -10,11 +10,14 @@ const BEGIN = '<!-- fault run: begin -->';
 const END = '<!-- fault run: end -->';
 const ORDER = ['storage', 'network', 'session', 'workers', 'content', 'envelope', 'local attacker', 'operation'];
 
-/** The rows that the tests left in this file, in the order of the contract. */
+/** The rows that the tests left in this file, the last of each fault, in the order of the contract. */
 export async function readRows(file) {
   const text = await readFile(file, 'utf8').catch(() => '');
   const rows = text.split('\n').filter(Boolean).map(JSON.parse);
-  return rows.sort((a, b) => ORDER.indexOf(a.group) - ORDER.indexOf(b.group) || a.fault.localeCompare(b.fault));
+  const last = new Map(rows.map((row) => [`${row.group}: ${row.fault}`, row]));
+  return [...last.values()].sort(
+    (a, b) => ORDER.indexOf(a.group) - ORDER.indexOf(b.group) || a.fault.localeCompare(b.fault),
+  );
 }
 
 /** Lines of Markdown: a row a fault, and their sum. */
@@ -51,11 +54,12 @@ export function machineOf() {
 }
 
 /** Puts the table into the document in the place of the one before. */
-export async function recordTable(document, rows, { version, took }) {
+export async function recordTable(document, rows, { version }) {
   const text = await readFile(document, 'utf8');
   const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)];
   if (begin < 0 || end < begin) throw new Error(`${document} has no place for the table: ${BEGIN} … ${END}`);
   const day = new Date().toISOString().slice(0, 10);
+  const took = rows.reduce((total, row) => total + row.took, 0);
   const head = `${day}, version ${version}, ${machineOf()}; ${Math.round(took / 60_000)} minutes.`;
   const section = [BEGIN, '', head, '', ...tableOf(rows), '', END].join('\n');
   await writeFile(document, text.slice(0, begin) + section + text.slice(end + END.length));

@@ -34,6 +34,8 @@ export interface FaultRow {
   readonly lost: number;
   /** Done or sent a second time, each for a reason that the contract names. */
   readonly duplicated: number;
+  /** Milliseconds. */
+  readonly took: number;
 }
 
 /** Whether this is the long form. */
@@ -87,6 +89,7 @@ export function fault(group: Group, name: string, options: FaultOptions, work: (
   test(name, rest, async (context) => {
     const seed = testSeed();
     const run = new FaultRun(context, seed, seeded(seed));
+    const began = performance.now();
     context.diagnostic(`seed ${seed} (YGG_TEST_SEED=${seed} repeats it)`);
     try {
       await work(run);
@@ -94,13 +97,13 @@ export function fault(group: Group, name: string, options: FaultOptions, work: (
       throw new Error(`seed ${seed}, round ${run.rounds}`, { cause: error });
     }
     assert.equal(run.lost, 0, 'nothing may be lost');
-    record(run, { group, fault: name });
+    record(run, { group, fault: name, took: Math.round(performance.now() - began) });
   });
 }
 
-function record(run: FaultRun, { group, fault: name }: { readonly group: Group; readonly fault: string }): void {
+function record(run: FaultRun, what: Pick<FaultRow, 'group' | 'fault' | 'took'>): void {
   const { kills, messages, lost, duplicated } = run;
-  const row: FaultRow = { group, fault: name, rounds: Math.max(1, run.rounds), kills, messages, lost, duplicated };
+  const row: FaultRow = { ...what, rounds: Math.max(1, run.rounds), kills, messages, lost, duplicated };
   run.test.diagnostic(
     `rounds ${row.rounds}, kills ${Object.values(kills).join('/')}, messages ${messages}, duplicated ${duplicated}`,
   );
