@@ -43,7 +43,6 @@ const common = {
   platform: 'node',
   target: 'node20',
   sourcemap: 'linked',
-  keepNames: true,
   legalComments: 'none',
   logLevel: 'warning',
   // The statements under this label are crash points.

@@ -7,7 +7,7 @@ import type { Credentials, Settings } from './config/index.js';
 import type { ConnectionOptions } from './connection/index.js';
 import type { DatastoreOptions } from './datastore/index.js';
 import type { AgentConfig, DispatchLimits } from './dispatcher/index.js';
-import { urlFrom } from './message/index.js';
+import { unescaped, urlFrom } from './message/index.js';
 import type { ProcessorLimits, Proxy, ProxyFor, TlsMaterial, UrlSettings } from './processor/index.js';
 import type { RouterSettings } from './router/index.js';
 
@@ -142,15 +142,7 @@ function withUser(proxy: URL, credentials: Credentials): URL {
 }
 
 function userOf(url: URL): string | undefined {
-  return url.username === '' ? undefined : `${decoded(url.username)}:${decoded(url.password)}`;
-}
-
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part; // a lone % in a password is meant as it stands
-  }
+  return url.username === '' ? undefined : `${unescaped(url.username)}:${unescaped(url.password)}`;
 }
 
 function withoutUserInfo(address: string): string {

@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { unescaped } from '../message/index.js';
 import { parseFlags, helpText } from './flags.js';
 import { originalSetting } from './original.js';
 import { placeOf, surroundingsOf, type Environment, type Place, type Surroundings } from './place.js';
@@ -235,18 +236,9 @@ function withoutAddressPassword(settings: Settings, { warnings }: Findings): Set
   return {
     ...settings,
     broker: bare,
-    username: settings.username ?? (first.username === '' ? undefined : decoded(first.username)),
-    addressPassword: first.password === '' ? undefined : new Secret(decoded(first.password)),
+    username: settings.username ?? (first.username === '' ? undefined : unescaped(first.username)),
+    addressPassword: first.password === '' ? undefined : new Secret(unescaped(first.password)),
   };
-}
-
-/** Percent-escapes resolved; a text that is not escaped properly is meant as it stands. */
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part; // a lone % in a password
-  }
 }
 
 function withoutUser(url: URL): string {

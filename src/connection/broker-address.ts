@@ -1,6 +1,6 @@
 /** A broker's address, taken apart: scheme, host, port, and the user that may stand in it (never shown). */
 import { AgentError } from '../errors.js';
-import { quoted, urlFrom } from '../message/index.js';
+import { quoted, unescaped, urlFrom } from '../message/index.js';
 
 export interface BrokerAddress {
   /** As it is shown and remembered: without user and password. */
@@ -48,8 +48,8 @@ export function parseBrokerAddress(url: string): BrokerAddress {
     host,
     port,
     path,
-    username: decoded(parsed.username),
-    password: decoded(parsed.password),
+    username: parsed.username === '' ? undefined : unescaped(parsed.username),
+    password: parsed.password === '' ? undefined : unescaped(parsed.password),
   };
 }
 
@@ -59,14 +59,4 @@ export function withoutUser(url: string): string {
   if (at < 0) return url;
   const scheme = /^[a-z][a-z0-9+.-]{0,31}:\/\//i.exec(url)?.[0] ?? '';
   return scheme.length > at ? url : scheme + url.slice(at + 1);
-}
-
-function decoded(part: string): string | undefined {
-  if (part === '') return undefined;
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    // A lone % that encodes nothing: it was meant as it stands.
-    return part;
-  }
 }

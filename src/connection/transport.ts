@@ -8,7 +8,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type SecureContext } from 'node:tls';
 import WebSocket, { createWebSocketStream } from 'ws';
-import { urlFrom } from '../message/index.js';
+import { unescaped, urlFrom } from '../message/index.js';
 import { abortReason, type Millis } from '../time.js';
 import type { BrokerAddress } from './broker-address.js';
 
@@ -136,7 +136,7 @@ function proxyUrl(proxy: string): URL {
 
 function askProxy(socket: Socket, target: string, url: URL, name: string, scope: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    const user = `${unescaped(url.username)}:${unescaped(url.password)}`;
     const asked = request({
       method: 'CONNECT',
       path: target,

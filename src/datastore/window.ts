@@ -19,6 +19,8 @@ export class LaneWindow {
   readonly #keys: MessageKey[] = [];
   /** Keys whose commit is under way, in order. */
   readonly #committing = new Set<MessageKey>();
+  /** The newest key that was ever committed here, or is being. */
+  #newest = 0;
   /** The greatest key that was ever live here; what lies on disk beyond it has not been seen. */
   #seen = 0;
   #hasMore: boolean;
@@ -50,8 +52,9 @@ export class LaneWindow {
 
   /** A new record is being committed. True when it is live from the start. */
   add(key: MessageKey): boolean {
-    const isLive = !this.#hasMore && this.#keys.length < this.limits.records && !this.#hasHidden();
+    const isLive = !this.#hasMore && this.#keys.length < this.limits.records && !this.#hasHidden;
     this.#committing.add(key);
+    this.#newest = key;
     if (isLive) this.#append(key);
     return isLive;
   }
@@ -65,6 +68,7 @@ export class LaneWindow {
   /** The commit failed: the record never was. What a refill had to leave out because of it is read now. */
   forget(key: MessageKey): void {
     this.#committing.delete(key);
+    this.#newest = this.lastCommitting ?? 0;
     this.#hasMore = true;
     this.take(key);
   }
@@ -76,7 +80,11 @@ export class LaneWindow {
   refill(): { readonly after: number; readonly before: number | undefined; readonly limit: number } | undefined {
     if (!this.#hasMore || this.#keys.length > this.limits.refill) return undefined;
     let before: number | undefined;
-    for (const key of this.#committing) if (key > this.#seen && (before === undefined || key < before)) before = key;
+    for (const key of this.#committing) {
+      if (key <= this.#seen) continue;
+      before = key;
+      break;
+    }
     return { after: this.#seen, before, limit: this.limits.records - this.#keys.length };
   }
 
@@ -123,9 +131,8 @@ export class LaneWindow {
     this.#seen = Math.max(this.#seen, key);
   }
 
-  /** Whether a record is being committed that will have to be read from disk. */
-  #hasHidden(): boolean {
-    for (const key of this.#committing) if (key > this.#seen) return true;
-    return false;
+  /** Whether a record is being committed that will have to be read from disk; of one that was committed `#hasMore` tells. */
+  get #hasHidden(): boolean {
+    return this.#newest > this.#seen;
   }
 }

@@ -166,3 +166,21 @@ describe('readObject', () => {
     assert.deepEqual([...cut.members.keys()], ['a']);
   });
 });
+
+test('a long string is held to the same rules at every place in it', () => {
+  const bad = { '\u0000': false, '\u001f': false, '\t': false, '\\q': false, '"': false };
+  const good = { '\u0020': true, '\u007f': true, é: true, '😀': true, '\\n': true, '\\"': true, '\\u00e9': true };
+  for (const [what, isGood] of Object.entries({ ...bad, ...good })) {
+    for (let place = 60; place < 90; place++) {
+      for (let offset = 0; offset < 4; offset++) {
+        const text = `"${'x'.repeat(place)}${what}${'é'.repeat(50)}"`;
+        // The same bytes at each alignment.
+        const bytes = Buffer.concat([Buffer.alloc(offset), Buffer.from(text)]).subarray(offset);
+        assert.equal(isJson(bytes), isGood, `${JSON.stringify(what)} at ${place}`);
+      }
+    }
+  }
+  assert.equal(isJson(Buffer.from(`"${'x'.repeat(100)}`)), false);
+  const at = readObject(Buffer.from(`{"a":"${'x'.repeat(100)}\n"}`));
+  assert.equal(at.kind === 'fault' && at.at, 106);
+});

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { urlFrom } from '../../../src/message/index.js';
+import { unescaped, urlFrom } from '../../../src/message/index.js';
 
 test('a URL from text is the same at the first call and when the call has been compiled', () => {
   for (let n = 0; n < 20_000; n++) {
@@ -10,4 +10,9 @@ test('a URL from text is the same at the first call and when the call has been c
   }
   assert.equal(urlFrom('../b?c', 'https://host/a/x')?.href, 'https://host/b?c');
   assert.equal(urlFrom('../b'), undefined);
+});
+
+test('escapes are resolved, and a lone % stands for itself', () => {
+  assert.equal(unescaped('p%40ss%25'), 'p@ss%');
+  assert.equal(unescaped('100%'), '100%');
 });
