@@ -43,8 +43,8 @@ export class LiveCollection<Id extends string | number, E extends object> {
       const inserted = this.#collection.insert({ id, entry });
       if (inserted !== undefined) this.#rows.set(id, inserted as Row<Id, E> & LokiObj);
     } else {
+      // The row stays the one that Loki holds, and it has no index over what is in it: an update would do nothing else.
       row.entry = entry;
-      this.#collection.update(row);
     }
     this.changed.emit(id);
   }

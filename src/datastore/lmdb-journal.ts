@@ -126,7 +126,7 @@ export class LmdbJournal implements Journal {
     FAULT: crashPoint('journal.before-commit');
     try {
       await this.#storeOf().batch(() => {
-        for (const { table, key, value } of changes) {
+        for (const { table, key, value } of lastOfEach(changes)) {
           // Within a batch these have no promise of their own: `batch` has that of them all.
           if (value === undefined) void tables[table].remove(key);
           else void tables[table].put(key, value);
@@ -182,6 +182,17 @@ export class LmdbJournal implements Journal {
   #closed(): AgentError {
     return new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
   }
+}
+
+/** The changes, and of each fact the last one only: every commit of a group brings the same few. */
+function lastOfEach(changes: readonly Change[]): readonly Change[] {
+  const facts = new Map<string, Change>();
+  const others: Change[] = [];
+  for (const change of changes) {
+    if (change.table === 'facts') facts.set(change.key, change);
+    else others.push(change);
+  }
+  return facts.size === 0 ? others : [...others, ...facts.values()];
 }
 
 function nextTurn(): Promise<void> {

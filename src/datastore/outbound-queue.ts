@@ -26,7 +26,7 @@ import type { Change } from './journal.js';
 import { inboundIdKey, outboundPrefix, recordKey, resultIdKey, urlLane } from './keys.js';
 import { Lanes, type LiveMessages, type Prepared } from './lanes.js';
 import type { Ledger } from './ledger.js';
-import type { RecentIds } from './recent-ids.js';
+import type { IdState, RecentIds } from './recent-ids.js';
 import { encodeRecord } from './record-codec.js';
 import type { Replay } from './replay-outcome.js';
 import { Unrecorded } from './unrecorded.js';
@@ -111,8 +111,7 @@ export class OutboundQueue {
     if (idKey !== undefined) {
       const underWay = this.#pending.get(idKey);
       if (underWay !== undefined) return { kind: 'duplicate', durable: underWay };
-      const isKnown = this.ids.get(idKey)?.kind === 'ended' || this.#isPending(idKey);
-      if (isKnown) return { kind: 'duplicate', durable: Promise.resolve() };
+      if (this.#isKnown(idKey)) return { kind: 'duplicate', durable: Promise.resolve() };
     }
     if (this.ledger.isFull) return { kind: 'full', lacks: 'spool' };
     const destination = destinationOf(result, replyTopicOf);
@@ -145,7 +144,7 @@ export class OutboundQueue {
   ): Replay | { readonly key: MessageKey; readonly durable: Promise<void> } {
     const { origin, messageId, directive, metadata, content } = dead;
     if (origin.kind !== 'outbound') return { kind: 'not-replayable', reason: 'it is no result' };
-    if (origin.idKey !== undefined && this.#isPending(origin.idKey)) return { kind: 'pending' };
+    if (origin.idKey !== undefined && this.#isPending(this.ids.get(origin.idKey))) return { kind: 'pending' };
     if (this.ledger.isFull || !this.#mayWait(origin)) return { kind: 'full' };
     const { key, changes } = this.ledger.nextKey();
     const record: OutboundRecord = {
@@ -316,9 +315,14 @@ export class OutboundQueue {
     this.ledger.clock.after(Math.min(delay, LONGEST_BACKOFF), call, this.#scope);
   }
 
-  /** Whether a record is there under this id: one that is gone or torn is no reason to drop what comes again. */
-  #isPending(idKey: string): boolean {
+  /** Whether a result under this id was accepted before. */
+  #isKnown(idKey: string): boolean {
     const known = this.ids.get(idKey);
+    return known?.kind === 'ended' || this.#isPending(known);
+  }
+
+  /** Whether a record is there: one that is gone or torn is no reason to drop what comes again. */
+  #isPending(known: IdState | undefined): boolean {
     if (known?.kind !== 'pending') return false;
     return this.live.get(known.key) !== undefined || asOutbound(this.ledger.read(known.recordKey)) !== undefined;
   }

@@ -24,6 +24,8 @@ function numberFrom(bytes: Buffer | undefined): number {
 
 export class SmallFacts {
   readonly #owners = new Map<DirectiveKey, WorkerName | undefined>();
+  /** Whether a cancel was kept since the start, or before it: almost always none was, and nobody has to look for one. */
+  #hasCancels = false;
   #lastSent = 0;
   /** How far the search for what is too old has come. */
   readonly #cursors = new Map<string, string>();
@@ -40,6 +42,8 @@ export class SmallFacts {
     const sent = numberFrom(this.ledger.journal.get('facts', SENT));
     this.#lastSent = sent < LATEST_SENT ? sent : 0;
     this.#cursors.clear();
+    const cancels = this.ledger.journal.range('facts', { ...under('cancel/'), limit: 1 });
+    this.#hasCancels = [...cancels].length > 0;
   }
 
   /** Forgets some of the cancels and commands that are too old; true when it has come to the end of both. */
@@ -113,11 +117,13 @@ export class SmallFacts {
   }
 
   keepCancel(directive: DirectiveKey, messageId: string): Promise<void> {
+    this.#hasCancels = true;
     return this.ledger.commit([{ table: 'facts', key: cancelKey(directive, messageId), value: this.#now() }]);
   }
 
   /** The change that uses a waiting cancel up, or undefined when none waits. */
   takeCancel(directive: DirectiveKey, messageId: string): Change | undefined {
+    if (!this.#hasCancels) return undefined;
     const key = cancelKey(directive, messageId);
     const at = this.ledger.get('facts', key);
     if (at === undefined || numberFrom(at) + CANCEL_AGE_MS < this.ledger.clock.now()) return undefined;
