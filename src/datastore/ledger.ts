@@ -158,23 +158,24 @@ export class Ledger {
    * Commits; until then `get` already answers with the new values. `growth` is what the spool takes more or less. What
    * waits by `commitSoon` goes first, in the same transaction.
    */
-  async commit(changes: readonly Change[], growth = 0): Promise<void> {
+  commit(changes: readonly Change[], growth = 0): Promise<void> {
     const waiting = this.#takeWaiting();
     const marks = this.#mark(changes, growth);
-    try {
-      await this.#write(waiting === undefined ? changes : [...waiting.changes, ...changes]);
-      waiting?.done();
-    } catch (error) {
-      waiting?.failed(error);
-      this.#bytes -= growth;
-      throw error;
-    } finally {
-      this.#unmark(marks);
-    }
-    for (const { key, value } of changes) {
-      if (key === SEQUENCE && value !== undefined) this.#reserved = Math.max(this.#reserved, Number(value.toString()));
-    }
-    this.#announceRoom(growth);
+    // One promise each: this is done several times for every message.
+    return this.#write(waiting === undefined ? changes : [...waiting.changes, ...changes]).then(
+      () => {
+        waiting?.done();
+        this.#unmark(marks);
+        this.#noteReserved(changes);
+        this.#announceRoom(growth);
+      },
+      (error: unknown) => {
+        waiting?.failed(error);
+        this.#bytes -= growth;
+        this.#unmark(marks);
+        throw error;
+      },
+    );
   }
 
   /**
@@ -183,18 +184,22 @@ export class Ledger {
    */
   commitSoon(changes: readonly Change[], growth = 0): Promise<void> {
     const marks = this.#mark(changes, growth);
-    const committed = new Promise<void>((resolve, reject) => {
+    return new Promise<void>((resolve, reject) => {
       this.#waiting ??= { changes: [], settle: [], timer: setTimeout(() => void this.flush(), SOON_MS) };
       this.#waiting.changes.push(...changes);
-      this.#waiting.settle.push({ resolve, reject });
+      this.#waiting.settle.push({
+        resolve: () => {
+          this.#unmark(marks);
+          this.#announceRoom(growth);
+          resolve();
+        },
+        reject: (error) => {
+          this.#bytes -= growth;
+          this.#unmark(marks);
+          reject(error);
+        },
+      });
     });
-    return committed
-      .catch((error: unknown) => {
-        this.#bytes -= growth;
-        throw error;
-      })
-      .finally(() => this.#unmark(marks))
-      .then(() => this.#announceRoom(growth));
   }
 
   /** Commits what waits. Whoever handed it in is told how that went. */
@@ -209,12 +214,17 @@ export class Ledger {
     }
   }
 
-  async #write(changes: readonly Change[]): Promise<void> {
-    try {
-      await this.journal.commit([...changes, ...this.#inventory.changesFor(changes, this.#bytes)]);
-    } catch (error) {
+  #write(changes: readonly Change[]): Promise<void> {
+    const all = [...changes, ...this.#inventory.changesFor(changes, this.#bytes)];
+    return this.journal.commit(all).catch((error: unknown) => {
       this.#inventory.forget();
       throw error;
+    });
+  }
+
+  #noteReserved(changes: readonly Change[]): void {
+    for (const { key, value } of changes) {
+      if (key === SEQUENCE && value !== undefined) this.#reserved = Math.max(this.#reserved, Number(value.toString()));
     }
   }
 
