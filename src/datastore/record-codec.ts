@@ -28,22 +28,25 @@ interface StoredTopic {
 
 /** The bytes of a record. A content file is named, not copied. */
 export function encodeRecord(record: AnyRecord): Buffer {
-  const { content, ...rest } = record;
-  const stored = {
-    ...rest,
+  const { content } = record;
+  // JSON leaves out what is undefined.
+  const stored: Record<string, unknown> = {
+    ...record,
+    content: undefined,
     metadata: Object.entries(record.metadata),
-    ...(content.kind === 'file' ? { file: basename(content.path), crc32: content.crc32 } : {}),
-    ...(record.kind === 'inbound' && record.replyTopic ? { replyTopic: storeTopic(record.replyTopic) } : {}),
-    ...(record.kind === 'outbound' ? { destination: storeDestination(record.destination) } : {}),
-    ...(record.kind === 'dead' ? { origin: storeOrigin(record.origin) } : {}),
   };
-  const header = Buffer.from(JSON.stringify(stored), 'utf8');
-  const body = content.kind === 'inline' ? content.bytes : Buffer.alloc(0);
-  const bytes = Buffer.allocUnsafe(PREFIX + header.length + body.length);
-  bytes.writeUInt32LE(header.length, 4);
+  if (content.kind === 'file') Object.assign(stored, { file: basename(content.path), crc32: content.crc32 });
+  if (record.kind === 'inbound') stored['replyTopic'] = record.replyTopic && storeTopic(record.replyTopic);
+  else if (record.kind === 'outbound') stored['destination'] = storeDestination(record.destination);
+  else stored['origin'] = storeOrigin(record.origin);
+  const header = JSON.stringify(stored);
+  const headerLength = Buffer.byteLength(header);
+  const bodyLength = content.kind === 'inline' ? content.bytes.length : 0;
+  const bytes = Buffer.allocUnsafe(PREFIX + headerLength + bodyLength);
+  bytes.writeUInt32LE(headerLength, 4);
   bytes.writeDoubleLE(content.kind === 'file' ? content.size : 0, 8);
-  header.copy(bytes, PREFIX);
-  body.copy(bytes, PREFIX + header.length);
+  bytes.write(header, PREFIX);
+  if (content.kind === 'inline') content.bytes.copy(bytes, PREFIX + headerLength);
   bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
   return bytes;
 }
