@@ -168,6 +168,16 @@ export class Connection {
     );
   }
 
+  /** Reads nothing more from the present link until `readOn`: what was read already is still announced. */
+  holdReading(): void {
+    this.#link?.holdReading();
+  }
+
+  /** Ends what `holdReading` began. */
+  readOn(): void {
+    this.#link?.readOn();
+  }
+
   /** Writes now the PUBACKs that are due, instead of at the end of this turn of the event loop. */
   flushAcks(): void {
     this.#link?.flushAcks();

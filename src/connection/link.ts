@@ -114,6 +114,16 @@ export class Link {
     this.#acks.flush();
   }
 
+  /** Reads nothing more from the broker until `readOn`. */
+  holdReading(): void {
+    this.#stream.holdReading();
+  }
+
+  /** Ends what `holdReading` began. */
+  readOn(): void {
+    this.#stream.readOn();
+  }
+
   /** Messages received on this link and not acknowledged to the broker. */
   get unacknowledged(): number {
     return this.#acks.depth;

@@ -19,9 +19,10 @@ export interface MqttStreamOptions {
 
 export class MqttStream extends Duplex {
   readonly publishFilter: PublishFilter;
-  /** Monotonic times of the last byte in each direction. */
-  lastReceived: Millis;
+  /** Monotonic time of the last byte that went out. */
   lastSent: Millis;
+  #lastReceived: Millis;
+  #isHeld = false;
   readonly #transport: Duplex;
   readonly #monotonic: () => Millis;
 
@@ -29,7 +30,7 @@ export class MqttStream extends Duplex {
     super({ allowHalfOpen: false });
     this.#transport = options.transport;
     this.#monotonic = options.monotonic;
-    this.lastReceived = this.lastSent = options.monotonic();
+    this.#lastReceived = this.lastSent = options.monotonic();
     this.publishFilter = new PublishFilter({
       maxMessageSize: options.maxMessageSize,
       hasProperties: options.hasProperties,
@@ -38,7 +39,7 @@ export class MqttStream extends Duplex {
       },
     });
     this.#transport.on('data', (chunk: Buffer) => {
-      this.lastReceived = this.#monotonic();
+      this.#lastReceived = this.#monotonic();
       this.publishFilter.push(chunk);
     });
     this.#transport.once('end', () => this.push(null));
@@ -49,8 +50,27 @@ export class MqttStream extends Duplex {
     });
   }
 
-  override _read(): void {
+  /** Monotonic time of the last byte that came in. While nobody reads, silence is not the broker's. */
+  get lastReceived(): Millis {
+    return this.#isHeld ? this.#monotonic() : this.#lastReceived;
+  }
+
+  /** Takes no more bytes from the transport until `readOn`. */
+  holdReading(): void {
+    this.#isHeld = true;
+    this.#transport.pause();
+  }
+
+  /** Ends what `holdReading` began. */
+  readOn(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
+    this.#lastReceived = this.#monotonic();
     this.#transport.resume();
+  }
+
+  override _read(): void {
+    if (!this.#isHeld) this.#transport.resume();
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

@@ -84,6 +84,9 @@ export interface ConnectionPort {
   readonly message: Source<Delivery>;
   /** Hands a message to the link at once, in the order of the calls. Rejects when the link ends before the answer. */
   publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome>;
+  /** Reads nothing more from the broker until `readOn`, or until the next link. What was read already still comes. */
+  holdReading(): void;
+  readOn(): void;
   /** Writes every PUBACK that is due. */
   flushAcks(): Promise<void> | void;
   /** Starts connecting, and goes on until `disconnect` or `stop`. */

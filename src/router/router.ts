@@ -108,6 +108,8 @@ export class MessageRouter {
       dataRecv: this.dataRecv,
       malformed: this.malformed,
       renew: () => void options.connection().reconnect(0),
+      holdReading: () => options.connection().holdReading(),
+      readOn: () => options.connection().readOn(),
     });
     this.#commands = new Commands({
       ...parts,

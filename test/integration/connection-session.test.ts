@@ -85,6 +85,27 @@ for (const version of ['5', '3.1.1'] as const) {
   });
 }
 
+test('what is held back is read on, and held back nothing is lost', options, async () => {
+  await using broker = await startMosquitto();
+  await using sender = testConnection({ brokers: [broker.url], clientId: 'sender', subscriptions: ['other'] });
+  await using agent = testConnection({ brokers: [broker.url], protocolVersion: '3.1.1' });
+  for (const { connection, up } of [sender, agent]) {
+    await connection.start();
+    await up();
+  }
+  agent.connection.holdReading();
+  for (let n = 0; n < 20; n++) await sender.connection.publish('in/a', Buffer.from(`${n}`));
+  // The broker has written them before it acknowledged the last one.
+  assert.equal(agent.messages.length, 0);
+  agent.connection.readOn();
+  agent.connection.readOn();
+  await agent.message(20);
+  assert.deepEqual(
+    agent.messages.map(({ payload }) => Number(payload.toString())),
+    Array.from({ length: 20 }, (_, n) => n),
+  );
+});
+
 test('stop writes the acknowledgements that are due and says goodbye, so no will is published', options, async () => {
   await using broker = await startMosquitto();
   await using watcher = testConnection({ brokers: [broker.url], clientId: 'watcher', subscriptions: ['will'] });

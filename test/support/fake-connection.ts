@@ -140,6 +140,14 @@ export class FakeConnection implements ConnectionPort {
     });
   }
 
+  holdReading(): void {
+    this.#call('holdReading');
+  }
+
+  readOn(): void {
+    this.#call('readOn');
+  }
+
   flushAcks(): void {
     this.#call('flushAcks');
   }

@@ -476,3 +476,58 @@ test('a body larger than fits a record is handed on whole', async () => {
   const record = onlyRecord(t);
   assert.equal((await t.store.readContent(record.content)).toString(), content);
 });
+
+describe('more than the journal can take at once', () => {
+  /** A store that records only when it is told to. */
+  async function openSlow(): Promise<{ t: TestRouter; record: () => Promise<void> }> {
+    let waiting: (() => void)[] = [];
+    const t = await openTestRouter({
+      wrapStore: (store) =>
+        withFault(store, {
+          accept: (message) => {
+            const acceptance = store.accept(message);
+            if (acceptance.kind === 'full') return acceptance;
+            const told = new Promise<void>((resolve) => waiting.push(resolve));
+            return { ...acceptance, durable: told.then(() => acceptance.durable) };
+          },
+        }),
+    });
+    await up(t);
+    const record = async (): Promise<void> => {
+      const now = waiting;
+      waiting = [];
+      for (const go of now) go();
+      await settle();
+    };
+    return { t, record };
+  }
+  const reading = (t: TestRouter): string[] =>
+    t.connection.calls.filter((call) => call === 'holdReading' || call === 'readOn');
+
+  test('holds the broker back above 1,024 messages until they are recorded', async () => {
+    const { t, record } = await openSlow();
+    await using _closed = t;
+    for (let n = 1; n <= 1024; n++) t.connection.deliver(DATA_IN, dataMessage(`m${n}`));
+    assert.deepEqual(reading(t), []);
+    for (let n = 1025; n <= 1100; n++) t.connection.deliver(DATA_IN, dataMessage(`m${n}`));
+    assert.deepEqual(reading(t), ['holdReading']);
+    await record();
+    await until(() => t.received.length === 1100);
+    assert.deepEqual(reading(t), ['holdReading', 'readOn']);
+  });
+
+  test('holds it back above 8 MiB, and each link by itself', async () => {
+    const { t, record } = await openSlow();
+    await using _closed = t;
+    const large = { content: `"${'x'.repeat(1024 * 1024)}"` };
+    for (let n = 1; n <= 8; n++) t.connection.deliver(DATA_IN, dataMessage(`m${n}`, large));
+    assert.deepEqual(reading(t), ['holdReading']);
+    t.connection.cut();
+    await t.connection.open();
+    t.connection.deliver(DATA_IN, dataMessage('m9'));
+    assert.deepEqual(reading(t), ['holdReading', 'holdReading']);
+    await record();
+    await until(() => t.received.length === 9);
+    assert.deepEqual(reading(t), ['holdReading', 'holdReading', 'readOn']);
+  });
+});
