@@ -50,7 +50,7 @@ module.exports = {
       from: { path: '^protocol/' },
       to: { path: '^(src|workers|test)/' },
     },
-    only('mqtt', ['mqtt', 'ws'], ['connection']),
+    only('mqtt', ['mqtt', 'mqtt-packet', 'ws'], ['connection']),
     only('undici', ['undici'], ['processor']),
     only('grpc', ['@grpc/grpc-js'], ['dispatcher', 'worker', 'admin']),
     only('store', ['lokijs', 'lmdb'], ['datastore']),

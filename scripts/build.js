@@ -1,9 +1,10 @@
 /**
  * Builds dist/: the programs (yggd, ygg, first-use), the library (index, worker), its types and the shipped workers.
  *
- * Programs are ES modules with everything inside but native packages, and split so that what is seldom needed is read
- * only then. The library leaves its packages outside. A worker is one file without extension that runs wherever it is
- * copied: Node 20.19 and later see by its syntax that it is a module (no package.json above it may say commonjs).
+ * Programs have everything inside but native packages, and are split so that what is seldom needed is read only then
+ * (programs.js). The library leaves its packages outside. The worker SDK has them in one file, since workers are started
+ * often, and a shipped worker is one file without extension that runs wherever it is copied: Node 20.19 and later see by
+ * its syntax that it is a module (no package.json above it may say commonjs).
  *
  * Flags: --no-types skips tsc; --partial makes a missing entry a note instead of a failure; --fault builds nothing but
  * build/fault/yggd.js, the daemon with the crash points of src/crash-point.ts in it, which nothing that ships has.
@@ -14,6 +15,9 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { URL, fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { makeCodeCache } from './code-cache.js';
+import { buildPrograms } from './programs.js';
+import { native, withoutUnused } from './unused.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(root, 'dist');
@@ -23,10 +27,8 @@ const isFault = process.argv.includes('--fault');
 
 const SHEBANG = '#!/usr/bin/env node';
 const programs = { yggd: 'src/cli/yggd.ts', ygg: 'src/cli/ygg.ts', 'first-use': 'src/cli/first-use.ts' };
-const library = { index: 'src/index.ts', worker: 'src/worker/index.ts' };
-
-// Native, or wanted only by a package that does without: these stay in node_modules.
-const native = ['lmdb', 'koffi', 'bufferutil', 'utf-8-validate'];
+const library = { index: 'src/index.ts' };
+const sdk = { worker: 'src/worker/index.ts' };
 
 // What CommonJS packages expect to find around them once they stand inside an ES module.
 const commonJsGround = [
@@ -69,7 +71,15 @@ if (missing.length > 0 && !isPartial) process.exitCode = 1;
 async function buildAll() {
   await rm(dist, { recursive: true, force: true });
   await mkdir(dist, { recursive: true });
-  await Promise.all([buildPrograms(), buildLibrary(), buildWorkers(), withTypes ? buildTypes() : undefined]);
+  await Promise.all([
+    buildAllPrograms(),
+    buildLibrary(),
+    buildSdk(),
+    buildWorkers(),
+    withTypes ? buildTypes() : undefined,
+  ]);
+  // For the Node that builds. Without it all works as well, and starts more slowly.
+  await makeCodeCache(dist).catch((error) => say(`note: ${error.message}`));
 }
 
 async function buildFaultDaemon() {
@@ -79,11 +89,10 @@ async function buildFaultDaemon() {
   await build({ ...modules, outdir, entryPoints, external: native, banner: { js: commonJsGround } });
 }
 
-async function buildPrograms() {
-  const entryPoints = await present(programs);
-  if (Object.keys(entryPoints).length === 0) return;
-  await build({ ...modules, entryPoints, external: native, banner: { js: commonJsGround } });
-  await Promise.all(Object.keys(entryPoints).map((name) => makeExecutable(join(dist, `${name}.js`))));
+async function buildAllPrograms() {
+  const entries = await present(programs);
+  if (Object.keys(entries).length === 0) return;
+  await Promise.all((await buildPrograms({ common, dist, entries })).map(makeExecutable));
 }
 
 async function buildLibrary() {
@@ -112,15 +121,34 @@ async function buildWorkers() {
 }
 
 async function bundleWorker(source, target) {
-  await build({
+  await bundleForWorkers(source, target, false);
+  await makeExecutable(target);
+}
+
+async function buildSdk() {
+  const entries = await present(sdk);
+  await Promise.all(
+    Object.entries(entries).map(([name, file]) => bundleForWorkers(file, join(dist, `${name}.js`), 'linked')),
+  );
+}
+
+/** One file, and small: each start of a worker reads and compiles it. */
+function bundleForWorkers(source, outfile, sourcemap) {
+  return build({
     ...common,
+    ...withoutUnused,
+    alias: { ...common.alias, ...withoutUnused.alias },
     entryPoints: [source],
-    outfile: target,
+    outfile,
     format: 'esm',
-    sourcemap: false,
+    sourcemap,
+    keepNames: false,
+    minifyWhitespace: true,
+    minifySyntax: true,
+    lineLimit: 160,
+    external: native,
     banner: { js: commonJsGround },
   });
-  await makeExecutable(target);
 }
 
 async function copyWorker(source, target) {
@@ -130,7 +158,8 @@ async function copyWorker(source, target) {
 }
 
 async function buildTypes() {
-  if (Object.keys(await present(library, () => undefined)).length < Object.keys(library).length) return;
+  const wanted = { ...library, ...sdk };
+  if (Object.keys(await present(wanted, () => undefined)).length < Object.keys(wanted).length) return;
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   await run(process.execPath, [tsc, '-p', 'tsconfig.types.json']);
 }

@@ -6,11 +6,25 @@
  * npm run install-system -- [--prefix DIR] [--node PATH], with DESTDIR for packagers.
  */
 import { spawnSync } from 'node:child_process';
-import { lstat, mkdir, readdir, readFile, rename, rm, rmdir, symlink, writeFile, chmod } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  symlink,
+  writeFile,
+  chmod,
+} from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { makeCodeCache } from './code-cache.js';
 import {
   digestOf,
   fill,
@@ -68,15 +82,31 @@ async function install({ prefix, node, destdir }) {
 
 /** The two programs and the code they share; not the library, not first-use. Their first line names this node. */
 async function placeBundles(place, layout, node) {
-  const chunks = await readdir(join(root, 'dist/chunks')).catch(() => []);
+  const chunks = (await readdir(join(root, 'dist/chunks')).catch(() => [])).filter((file) => file.endsWith('.cjs'));
   const programs = ['yggd.js', 'ygg.js'];
-  for (const name of [...programs, ...chunks.filter((file) => file.endsWith('.js')).map((file) => `chunks/${file}`)]) {
+  for (const name of [...programs, ...chunks.map((file) => `chunks/${file}`)]) {
     const content = await readFile(join(root, 'dist', name));
     await place.program(join(layout.home, 'dist', name), withShebang(content, node), isScript(content) ? 0o755 : 0o644);
   }
   for (const name of programs) {
     const target = join(layout.home, 'dist', name);
     await place.link(join(layout.bin, name.slice(0, -'.js'.length)), relative(layout.bin, target));
+  }
+  await placeCodeCache(place, layout, node);
+}
+
+/** V8's code cache, made by the Node that will run: it lies beside the code and is as safe as that is. */
+async function placeCodeCache(place, layout, node) {
+  const made = await mkdtemp(join(tmpdir(), 'yggd-install-'));
+  try {
+    await makeCodeCache(join(root, 'dist'), made, node);
+    for (const file of await readdir(join(made, 'chunks'))) {
+      await place.program(join(layout.home, 'dist/chunks', file), await readFile(join(made, 'chunks', file)));
+    }
+  } catch (error) {
+    notes.push(`the programs will start more slowly: ${error.message}`);
+  } finally {
+    await rm(made, { recursive: true, force: true });
   }
 }
 

@@ -23,11 +23,15 @@ const CONTENT = '{"hello":"world","big":12345678901234567890}';
 /** How long the first answer may take before a person is told that something is wrong. */
 const PATIENCE_MS = 60_000;
 
-try {
-  await main();
-} catch (error) {
-  process.stderr.write(`first use: ${errorText(error)}\n`);
-  process.exitCode = 1;
+void start();
+
+async function start(): Promise<void> {
+  try {
+    await main();
+  } catch (error) {
+    process.stderr.write(`first use: ${errorText(error)}\n`);
+    process.exitCode = 1;
+  }
 }
 
 async function main(): Promise<void> {

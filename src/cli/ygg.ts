@@ -16,9 +16,13 @@ const program = new Command('ygg')
   .enablePositionalOptions();
 addWorkerCommand(program);
 
-try {
-  await program.parseAsync();
-} catch (error) {
-  process.stderr.write(`ygg: ${errorText(error)}\n`);
-  process.exitCode = error instanceof AgentError ? error.exitCode : EX_SOFTWARE;
+void start();
+
+async function start(): Promise<void> {
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    process.stderr.write(`ygg: ${errorText(error)}\n`);
+    process.exitCode = error instanceof AgentError ? error.exitCode : EX_SOFTWARE;
+  }
 }

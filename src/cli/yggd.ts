@@ -2,7 +2,6 @@
  * The program `yggd`: reads the settings, tells what is wrong with them or runs the daemon, and ends the process. It
  * alone sets the exit code.
  */
-import { setFlagsFromString } from 'node:v8';
 import { errorText, AgentError } from '../errors.js';
 import { checkCredentials, describeProblem, loadSettings, type Problem } from '../config/index.js';
 import { VERSION } from '../version.js';
@@ -11,16 +10,10 @@ import { runDaemon } from './daemon.js';
 const EX_SOFTWARE = 70;
 const EX_CONFIG = 78;
 
-keepHeapSmall();
-process.exitCode = await main();
+void start();
 
-/**
- * V8 lets the heap grow far beyond what lives in it before it collects: a flood of messages took 350 MB of which 30 were
- * in use. An edge machine has other uses for it. Set before there is much of a heap; costs no rate that can be measured.
- */
-function keepHeapSmall(): void {
-  setFlagsFromString('--optimize-for-size');
-  setFlagsFromString('--heap-growing-percent=20');
+async function start(): Promise<void> {
+  process.exitCode = await main();
 }
 
 async function main(): Promise<number> {

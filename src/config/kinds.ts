@@ -2,13 +2,15 @@
  * The kinds of settings: for each, how a value from the file is checked, how a flag's text becomes such a value, and
  * how it is written back. A kind says what it expects in words, so that every refusal reads the same.
  */
-import { z } from 'zod';
 import type { Millis } from '../time.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
 
+/** A value as the program uses it, or that it is none of its kind. */
+export type Checked<T> = { readonly kind: 'ok'; readonly value: T } | { readonly kind: 'refused' };
+
 export interface Kind<T> {
   /** Checks a value as TOML gives it and turns it into the one the program uses. */
-  readonly schema: z.ZodType<T>;
+  check(value: unknown): Checked<T>;
   /** What it wants, to stand after “must be”. */
   readonly expects: string;
   /** The word for its value in the help. */
@@ -30,6 +32,9 @@ interface Words<T> {
   readonly test?: (value: T) => boolean;
 }
 
+const REFUSED = { kind: 'refused' } as const;
+const ok = <T>(value: T): Checked<T> => ({ kind: 'ok', value });
+const okIf = <T>(isGood: boolean, value: T): Checked<T> => (isGood ? ok(value) : REFUSED);
 const itself = (value: string): string => value;
 const quoted = (value: string): string => JSON.stringify(value);
 const listToml = (values: readonly string[]): string => `[${values.map(quoted).join(', ')}]`;
@@ -37,10 +42,8 @@ const integerFromText = (value: string): unknown => (/^\s*[+-]?\d+\s*$/.test(val
 
 export function text(words: Words<string> = {}): Kind<string> {
   return {
-    schema: z
-      .string()
-      .min(1)
-      .refine(words.test ?? (() => true)),
+    check: (value) =>
+      typeof value === 'string' && value !== '' && (words.test?.(value) ?? true) ? ok(value) : REFUSED,
     expects: words.expects ?? 'text',
     argument: words.argument ?? 'TEXT',
     fromText: itself,
@@ -55,7 +58,15 @@ export function path(argument: 'FILE' | 'DIR'): Kind<string> {
 /** Several values; the file may hold one text instead of a list, a flag or variable several with commas between. */
 export function list(item: Kind<string>): Kind<readonly string[]> {
   return {
-    schema: z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(item.schema)),
+    check: (value) => {
+      const entries: unknown = typeof value === 'string' ? [value] : value;
+      if (!Array.isArray(entries)) return REFUSED;
+      const checked = entries.map((entry) => item.check(entry)).filter((entry) => entry.kind === 'ok');
+      return okIf(
+        checked.length === entries.length,
+        checked.map((entry) => entry.value),
+      );
+    },
     expects: `a list, each entry ${item.expects}`,
     argument: item.argument,
     isList: true,
@@ -72,10 +83,11 @@ export function list(item: Kind<string>): Kind<readonly string[]> {
 export function choice<const T extends string>(values: readonly T[], argument: string): Kind<T> {
   return {
     // A number is let in for the sake of `mqtt-version = 5`; capitals, because the original's level is case-blind.
-    schema: z.preprocess(
-      (value) => (typeof value === 'number' ? String(value) : typeof value === 'string' ? value.toLowerCase() : value),
-      z.enum(values),
-    ),
+    check: (value) => {
+      if (typeof value !== 'number' && typeof value !== 'string') return REFUSED;
+      const found = values.find((each) => each === String(value).toLowerCase());
+      return found === undefined ? REFUSED : ok(found);
+    },
     expects: `one of ${values.join(', ')}`,
     argument,
     fromText: itself,
@@ -86,7 +98,7 @@ export function choice<const T extends string>(values: readonly T[], argument: s
 export function toggle(): Kind<boolean> {
   const words: Partial<Record<string, boolean>> = { true: true, yes: true, on: true, 1: true, false: false, no: false };
   return {
-    schema: z.boolean(),
+    check: (value) => (typeof value === 'boolean' ? ok(value) : REFUSED),
     expects: 'true or false',
     argument: 'BOOL',
     alone: 'true',
@@ -97,7 +109,7 @@ export function toggle(): Kind<boolean> {
 
 export function integer(min: number, max: number): Kind<number> {
   return {
-    schema: z.number().int().min(min).max(max),
+    check: (value) => wholeNumber(value, min, max),
     expects: `a whole number from ${min} to ${max}`,
     argument: 'N',
     fromText: integerFromText,
@@ -113,11 +125,10 @@ export function duration(bounds: { min?: Millis; max?: Millis; atLeast?: Millis 
     ...(max < Number.MAX_SAFE_INTEGER ? [`at most ${formatDuration(max)}`] : []),
   ];
   return {
-    schema: z
-      .union([z.number(), z.string()])
-      .transform(parseDuration)
-      .pipe(z.number().min(min).max(max))
-      .transform((span) => Math.max(span, atLeast)),
+    check: (value) => {
+      const span = isNumberOrText(value) ? parseDuration(value) : undefined;
+      return span !== undefined && span >= min && span <= max ? ok(Math.max(span, atLeast)) : REFUSED;
+    },
     expects: ['seconds, or a duration such as "30s", "5m", "24h"', ...limits].join(', '),
     argument: 'DURATION',
     fromText: itself,
@@ -128,7 +139,10 @@ export function duration(bounds: { min?: Millis; max?: Millis; atLeast?: Millis 
 /** An amount of bytes. */
 export function size(min = 0): Kind<number> {
   return {
-    schema: z.union([z.number(), z.string()]).transform(parseSize).pipe(z.number().min(min)),
+    check: (value) => {
+      const bytes = isNumberOrText(value) ? parseSize(value) : undefined;
+      return bytes !== undefined && bytes >= min ? ok(bytes) : REFUSED;
+    },
     expects: `bytes, or a size such as "64KiB", "16MiB", "1GiB"${min > 0 ? `, at least ${formatSize(min)}` : ''}`,
     argument: 'SIZE',
     fromText: itself,
@@ -139,7 +153,7 @@ export function size(min = 0): Kind<number> {
 /** A port to listen on; `true`, or the flag alone, is `usual`, and `false` is none. */
 export function listenPort(usual: number): Kind<number | undefined> {
   return {
-    schema: z.union([z.boolean().transform((isOn) => (isOn ? usual : undefined)), z.number().int().min(0).max(65_535)]),
+    check: (value) => (typeof value === 'boolean' ? ok(value ? usual : undefined) : wholeNumber(value, 0, 65_535)),
     expects: 'a port from 0 to 65535, true or false',
     argument: 'PORT',
     alone: 'true',
@@ -151,11 +165,18 @@ export function listenPort(usual: number): Kind<number | undefined> {
 
 /** The same, but it may be left out: an empty text is the same as nothing, as in the original. */
 export function optional<T>(kind: Kind<T>): Kind<T | undefined> {
-  const { schema } = kind;
   return {
     ...kind,
-    schema: z.union([z.literal('').transform(() => undefined), schema]),
+    check: (value) => (value === '' ? ok(undefined) : kind.check(value)),
     fromText: (value) => (value === '' ? '' : kind.fromText(value)),
     toToml: (value) => (value === undefined ? '""' : kind.toToml(value)),
   };
+}
+
+function wholeNumber(value: unknown, min: number, max: number): Checked<number> {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max ? ok(value) : REFUSED;
+}
+
+function isNumberOrText(value: unknown): value is number | string {
+  return typeof value === 'number' || typeof value === 'string';
 }

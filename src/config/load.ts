@@ -96,7 +96,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<LoadResul
   const values = Object.fromEntries(
     SETTING_NAMES.map((name) => [propertyOf(name), resolved(name, layers, place, findings)]),
   );
-  // The table gave each property its own schema's value: this is where it becomes the type.
+  // The table gave each property a value of its own kind: this is where it becomes the type.
   const settings = withoutAddressPassword(
     { ...(values as unknown as DeclaredSettings), addressPassword: undefined },
     findings,
@@ -206,13 +206,13 @@ function resolved(name: SettingName, layers: readonly Layer[], place: Place, { p
   const setting = settingOf(name);
   const given = layers.map((layer) => layer.get(name)).find((each) => each !== undefined);
   if (given === undefined) return setting.fallback(place);
-  const checked = setting.kind.schema.safeParse(given.value);
-  if (!checked.success) {
+  const checked = setting.kind.check(given.value);
+  if (checked.kind === 'refused') {
     const shown = setting.isSecret ? '' : `, not ${describeToml(given.value)}`;
     problems.push(problemAt(given, `\`${name}\` must be ${setting.kind.expects}${shown}`));
     return setting.fallback(place);
   }
-  return setting.kind.isPath === true ? absolute(checked.data, given.base, place.home) : checked.data;
+  return setting.kind.isPath === true ? absolute(checked.value, given.base, place.home) : checked.value;
 }
 
 function absolute(value: unknown, base: string, home: string): unknown {

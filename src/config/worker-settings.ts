@@ -170,9 +170,9 @@ class WorkerFile {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     const { kind } = WORKER_KEYS[key];
-    const checked = kind.schema.safeParse(entry.value);
-    // The schema is the key's own: its output is the key's value.
-    if (checked.success) return checked.data as ValueOf<K>;
+    const checked = kind.check(entry.value);
+    // The kind is the key's own: what it lets through is the key's value.
+    if (checked.kind === 'ok') return checked.value as ValueOf<K>;
     this.problem(`\`${key}\` must be ${kind.expects}, not ${describeToml(entry.value)}`, [key]);
     return undefined;
   }

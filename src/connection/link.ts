@@ -19,7 +19,14 @@ import { keepAlive } from './keepalive.js';
 import { MqttStream } from './mqtt-stream.js';
 import { NoStore } from './no-store.js';
 import type { Delivery, PublishOptions, PublishOutcome, Session, Will } from './ports.js';
-import { LARGEST_PACKET, publishProperties, publishSize, sessionFrom, takeDoubledProperties } from './packets.js';
+import {
+  LARGEST_PACKET,
+  publishProperties,
+  publishSize,
+  sessionFrom,
+  takeDoubledProperties,
+  writeNumbersWithoutTable,
+} from './packets.js';
 import { connectRefusal, serverEnd, subscribeRefusal } from './refusal.js';
 import { Scope } from './scope.js';
 import type { ProtocolVersion } from './version-memory.js';
@@ -80,6 +87,7 @@ export class Link {
       monotonic: () => options.clock.monotonic(),
     });
     this.#acks = new AckQueue((pubacks) => this.#stream.write(pubacks));
+    writeNumbersWithoutTable();
     this.#client = new MqttClient(() => this.#stream, clientOptions(options));
     this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
     this.ended = this.#listen();

@@ -7,7 +7,7 @@ import { request } from 'node:http';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type SecureContext } from 'node:tls';
-import WebSocket, { createWebSocketStream } from 'ws';
+import type * as Ws from 'ws';
 import { unescaped, urlFrom } from '../message/index.js';
 import { abortReason, type Millis } from '../time.js';
 import type { BrokerAddress } from './broker-address.js';
@@ -43,10 +43,12 @@ export class HandshakeError extends Error {
  */
 export async function openTransport(options: TransportOptions, scope: AbortSignal): Promise<Duplex> {
   const { broker, proxy } = options;
+  // Few brokers need it. Before there is a socket, whose errors would have no one to hear them meanwhile.
+  const ws = broker.isWebSocket ? await import('ws') : undefined;
   const socket =
     proxy === undefined ? await openTcp(broker.host, broker.port, scope) : await openThroughProxy(broker, proxy, scope);
   const stream = broker.isTls ? await openTls(socket, broker.host, options.secureContext, scope) : socket;
-  return broker.isWebSocket ? await openWebSocket(stream, broker, scope) : stream;
+  return ws === undefined ? stream : await openWebSocket(ws, stream, broker, scope);
 }
 
 async function openTcp(host: string, port: number, scope: AbortSignal): Promise<Socket> {
@@ -181,11 +183,11 @@ function refusedByProxy(name: string, status: number | undefined): ProxyError {
   return new ProxyError(`${name} answered HTTP ${status ?? 'nothing'}. ${todo}`);
 }
 
-function openWebSocket(socket: Socket, broker: BrokerAddress, scope: AbortSignal): Promise<Duplex> {
+function openWebSocket(ws: typeof Ws, socket: Socket, broker: BrokerAddress, scope: AbortSignal): Promise<Duplex> {
   const host = isIP(broker.host) === 6 ? `[${broker.host}]` : broker.host;
   return new Promise((resolve, reject) => {
     // Any TLS is done already, so to ws this is a plain socket.
-    const webSocket = new WebSocket(`ws://${host}:${broker.port}${broker.path}`, ['mqtt'], {
+    const webSocket = new ws.WebSocket(`ws://${host}:${broker.port}${broker.path}`, ['mqtt'], {
       createConnection: () => socket,
       perMessageDeflate: false,
       maxPayload: LARGEST_FRAME,
@@ -205,7 +207,7 @@ function openWebSocket(socket: Socket, broker: BrokerAddress, scope: AbortSignal
     webSocket.once('open', () => {
       scope.removeEventListener('abort', onAbort);
       webSocket.removeListener('error', fail);
-      resolve(createWebSocketStream(webSocket));
+      resolve(ws.createWebSocketStream(webSocket));
     });
     if (scope.aborted) onAbort();
   });

@@ -102,7 +102,7 @@ suite('an installation', { skip }, () => {
     const packages = await readdir(installed('lib/yggdrasil/node_modules'));
     assert.ok(packages.includes('lmdb'));
     assert.deepEqual(
-      packages.filter((name) => ['zod', 'mqtt', 'esbuild', 'typescript', '.bin'].includes(name)),
+      packages.filter((name) => ['undici', 'mqtt', 'esbuild', 'typescript', '.bin'].includes(name)),
       [],
       'what is bundled is not there twice',
     );

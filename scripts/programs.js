@@ -1,0 +1,109 @@
+/**
+ * Builds the programs (yggd, ygg, first-use) into dist/: for each a launcher, dist/NAME.js, and what it loads as
+ * CommonJS chunks, dist/chunks/*.cjs, which src/cli/program-loader.ts runs with V8's code cache; Node has none for ES
+ * modules before 22. esbuild splits ES modules only, so each chunk is turned into CommonJS after that.
+ *
+ * Without blanks and comments, but with all names: the source stays in memory, and a stack trace must tell something.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { build, transform } from 'esbuild';
+import { native, withoutUnused } from './unused.js';
+
+/** Lines of a chunk, for stack traces and editors. */
+const LINE = 160;
+const HEAD = '(function (exports, require, module, __filename, __dirname) {"use strict";\n';
+const TAIL = '\n})';
+const URL_OF_CHUNK = 'require("node:url").pathToFileURL(__filename)';
+
+/**
+ * lmdb's JavaScript goes into a chunk, where it has a code cache; its native part stays in node_modules, and is looked
+ * for from where the package lies.
+ */
+const lmdbInside = {
+  name: 'lmdb-inside',
+  setup({ onResolve, onLoad }) {
+    const file = createRequire(import.meta.url).resolve('lmdb');
+    onResolve({ filter: /^lmdb$/ }, ({ kind }) =>
+      kind === 'require-resolve' ? { external: true } : { path: 'lmdb', namespace: 'lmdb' },
+    );
+    // From CommonJS, an import() by esbuild has no names.
+    onLoad({ filter: /./, namespace: 'lmdb' }, () => ({
+      contents: `import lmdb from ${JSON.stringify(file)};\nexport const { open } = lmdb;`,
+      resolveDir: dirname(file),
+    }));
+    onLoad({ filter: /[/]lmdb[/]dist[/]index\.cjs$/ }, async ({ path }) => ({
+      contents: `const __filename = require.resolve('lmdb');\n${await readFile(path, 'utf8')}`,
+      loader: 'js',
+    }));
+  },
+};
+
+/** `entries`: name → source. Returns the launchers’ files, which the caller makes executable. */
+export async function buildPrograms({ common, dist, entries }) {
+  const { outputFiles } = await build({
+    ...common,
+    plugins: [lmdbInside, ...withoutUnused.plugins],
+    alias: { ...common.alias, ...withoutUnused.alias },
+    format: 'esm',
+    splitting: true,
+    write: false,
+    sourcemap: 'inline',
+    keepNames: false,
+    minifyWhitespace: true,
+    minifySyntax: true,
+    lineLimit: LINE,
+    outdir: join(dist, 'chunks'),
+    chunkNames: '[name]-[hash]',
+    entryPoints: entries,
+    external: native.filter((name) => name !== 'lmdb'),
+  });
+  await mkdir(join(dist, 'chunks'), { recursive: true });
+  await Promise.all(outputFiles.map(writeChunk));
+  const launchers = Object.keys(entries).map((name) => writeLauncher(common, dist, name));
+  await buildLoader(common, dist);
+  return Promise.all(launchers);
+}
+
+async function writeChunk({ path, text }) {
+  const file = path.replace(/\.js$/u, '.cjs');
+  const { code, map } = await transform(text.replace(/(["'])(\.\/[\w.-]+)\.js\1/gu, '$1$2.cjs$1'), {
+    loader: 'js',
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    sourcefile: path,
+    sourcemap: 'external',
+    minifyWhitespace: true,
+    lineLimit: LINE,
+    legalComments: 'none',
+    // A script knows no import(): what is loaded late is required late.
+    supported: { 'dynamic-import': false },
+    define: { 'import.meta.url': 'URL_OF_CHUNK' },
+  });
+  const body = code.replaceAll('URL_OF_CHUNK', URL_OF_CHUNK);
+  // eslint-disable-next-line no-control-regex -- the loader takes it for one byte a letter
+  if (/[^\x00-\x7f]/u.test(body)) throw new Error(`${file} holds more than ASCII`);
+  await writeFile(file, `${HEAD}${body}${TAIL}\n`);
+  await writeFile(`${file}.map`, JSON.stringify({ ...JSON.parse(map), mappings: `;${JSON.parse(map).mappings}` }));
+}
+
+/** What is started: as little as can be, since Node compiles it each time. */
+async function writeLauncher(common, dist, name) {
+  const file = join(dist, `${name}.js`);
+  const contents = `
+    import { ProgramLoader } from './src/cli/program-loader.ts';
+    new ProgramLoader(import.meta.url).run(${JSON.stringify(name)});`;
+  await build({ ...common, ...small, outfile: file, stdin: { contents, resolveDir: common.absWorkingDir } });
+  return file;
+}
+
+/** The loader by itself, for scripts/code-cache.js. */
+async function buildLoader(common, dist) {
+  const outfile = join(dist, 'program-loader.js');
+  await build({ ...common, ...small, outfile, entryPoints: ['src/cli/program-loader.ts'] });
+  return dirname(outfile);
+}
+
+const small = { format: 'esm', sourcemap: false, keepNames: false, minifyWhitespace: true, lineLimit: LINE };

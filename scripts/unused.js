@@ -1,0 +1,29 @@
+/**
+ * What bundles leave out: native packages, which stay in node_modules, and packages that others name but that we never
+ * come to use. A start reads, and memory holds, what is in a bundle, used or not.
+ */
+
+/** Native, or wanted only by a package that does without. */
+export const native = ['lmdb', 'koffi', 'bufferutil', 'utf-8-validate'];
+
+/** Package → who names it, and why that code is never reached. Each becomes a module without anything. */
+const UNUSED = {
+  '@grpc/proto-loader': 'grpc-js, for channelz and ORCA alone, which nobody here registers',
+  'msgpackr-extract': 'msgpackr, which lmdb would use for values that are not binary; ours are',
+  socks: 'mqtt, when it opens its own socket; ours is handed in (src/connection/transport.ts)',
+  'thread-stream': 'pino, for transports in a worker thread; ours writes by itself (src/log)',
+};
+
+const plugin = {
+  name: 'unused',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: new RegExp(`^(${Object.keys(UNUSED).join('|')})(/|$)`) }, ({ path }) => ({
+      path,
+      namespace: 'unused',
+    }));
+    onLoad({ filter: /./, namespace: 'unused' }, () => ({ contents: 'module.exports = undefined;', loader: 'js' }));
+  },
+};
+
+/** Options for esbuild. readable-stream is a copy of Node's own streams, for browsers and for old Node. */
+export const withoutUnused = { plugins: [plugin], alias: { 'readable-stream': 'node:stream' } };
