@@ -1,0 +1,23 @@
+/** The rules of stream.proto that an agent's frame must keep. Pure; what breaks one ends the call, never the worker. */
+import type { AgentFrame, Delivery } from '../../../protocol/generated/stream.js';
+
+/** The other side broke a rule of the stream; the text names it. */
+export class RuleBroken extends Error {
+  override readonly name = 'RuleBroken';
+}
+
+/** The first frame has a welcome, and no other has. */
+export function checkWelcome({ welcome }: AgentFrame, isFirst: boolean): void {
+  if (isFirst && welcome === undefined) throw new RuleBroken("the agent's first frame is no Welcome");
+  if (!isFirst && welcome !== undefined) throw new RuleBroken('a second Welcome');
+}
+
+/** A delivery must hold a message, a free tag, and a content either in the frame or as a body. */
+export function checkDelivery({ tag, priority, data, body }: Delivery, isTaken: boolean): void {
+  if (isTaken) throw new RuleBroken(`a delivery with tag ${tag}, which is in use`);
+  if (data === undefined) throw new RuleBroken(`delivery ${tag} has no data`);
+  if (priority > 9) throw new RuleBroken(`delivery ${tag} has priority ${priority}`);
+  if (body === undefined) return;
+  if (data.content.length > 0) throw new RuleBroken(`delivery ${tag} has a content and a body`);
+  if (body.size > BigInt(Number.MAX_SAFE_INTEGER)) throw new RuleBroken(`the body of delivery ${tag} is too large`);
+}

@@ -1,0 +1,41 @@
+/** A delivery of one stream, from the frame that brought it until the agent knows how it ended. */
+import type { Data } from '../../../protocol/generated/yggdrasil.js';
+import type { Completed, Delivery, IncomingBody, RefusalKind } from '../delivery.js';
+import type { Run } from '../run.js';
+import type { Parcel } from './outbox.js';
+
+/** What a delivery needs of its stream. */
+export interface DeliveryStream {
+  complete(delivery: StreamDelivery, replies: readonly Data[]): void;
+  refuse(delivery: StreamDelivery, kind: RefusalKind, reason: string): void;
+}
+
+export class StreamDelivery implements Delivery {
+  /** The run that answers it. */
+  run: Run | undefined;
+  /** Whom to tell what became of the completion; undefined before it is made. */
+  completed: Completed | undefined;
+  replies: readonly Data[] = [];
+  /** The completion under way; undefined while there is none. */
+  parcel: Parcel | undefined;
+  /** How often the agent did not take the completion for the moment. */
+  delays = 0;
+
+  constructor(
+    readonly tag: number,
+    readonly priority: number,
+    readonly data: Data,
+    readonly body: IncomingBody | undefined,
+    private readonly stream: DeliveryStream,
+  ) {}
+
+  complete(replies: readonly Data[], completed: Completed): undefined {
+    this.completed = completed;
+    this.replies = replies;
+    this.stream.complete(this, replies);
+  }
+
+  refuse(kind: RefusalKind, reason: string): void {
+    this.stream.refuse(this, kind, reason);
+  }
+}
