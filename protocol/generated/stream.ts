@@ -41,8 +41,9 @@ export const protobufFileName = "stream.proto";
  * The two calls keep no order between them: a chunk may come before the frame that names its body. An id that had a body
  * names nothing else within the call, lest a late chunk or credit be taken for another's.
  *
- * Frames hold at most 256 KiB, or one message. Of a completion, what is over 256 KiB goes as bodies. Whoever breaks a
- * rule of this file has its call ended with INVALID_ARGUMENT and the rule in the text.
+ * Frames hold at most 256 KiB, or one message, and never more than 4 MiB from a worker. Of a completion, what is over
+ * 256 KiB goes as bodies. Whoever breaks a rule of this file has its call ended with INVALID_ARGUMENT and the rule in the
+ * text.
  */
 
 export interface WorkerFrame {

@@ -26,7 +26,7 @@ export interface HandlerContext {
    */
   readonly signal: AbortSignal;
   /** Sends a reply now; resolves when the agent has it safe. Replies keep their order. */
-  send(reply: Reply): Promise<void>;
+  readonly send: (reply: Reply) => Promise<void>;
   readonly log: Log;
   /** The index of the next reply, which makes its id. */
   readonly replyIndex: number;

@@ -123,9 +123,9 @@ async function stayRegistered(
     if (end.kind === 'stopped') return;
     exchange.down();
     const next = nextAttempt(choice, end, state);
-    const delay = next.backoff === undefined ? 0 : fullJitter(next.backoff, state.failures, random);
+    const delay = next.backoff === undefined ? undefined : fullJitter(next.backoff, state.failures, random);
     tell(log, end, { handler, failures: state.failures, delay });
-    if (delay > 0) await sleep(clock, delay, stop).catch(() => undefined); // The loop's condition sees the end.
+    if (delay !== undefined) await sleep(clock, delay, stop).catch(() => undefined); // The loop's condition sees the end.
     state = next;
   }
 }
@@ -133,12 +133,12 @@ async function stayRegistered(
 function tell(
   log: Log,
   end: Exclude<SessionEnd, { kind: 'stopped' }>,
-  { handler, failures, delay }: { handler: string; failures: number; delay: Millis },
+  { handler, failures, delay }: { handler: string; failures: number; delay: Millis | undefined },
 ): void {
-  const fields = { handler, retry_in_ms: delay };
+  const fields = delay === undefined ? { handler } : { handler, retry_in_ms: delay };
   switch (end.kind) {
     case 'unsupported':
-      if (delay === 0) log.debug('worker.no_stream', 'this agent has no stream: unary calls are used', fields);
+      if (delay === undefined) log.debug('worker.no_stream', 'this agent has no stream: unary calls are used', fields);
       else log.error('worker.no_stream', NO_STREAM, fields);
       return;
     case 'refused':

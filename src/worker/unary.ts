@@ -86,7 +86,11 @@ export class UnaryTransport implements Transport {
     server.addService(HealthService, this.#health.service());
     server.addService(WorkerService, {
       send: (call: ServerUnaryCall<Data, Response>, done: sendUnaryData<Response>) => {
-        this.options.runs.take(new UnaryDelivery(call.request, done, this.options));
+        const { runs } = this.options;
+        const delivery = new UnaryDelivery(call.request, done, this.options);
+        const run = runs.take(delivery);
+        // The agent is gone, and nobody hears the answer: the message comes again, and joins its run.
+        if (run !== undefined) call.on('cancelled', () => runs.lose([{ run, delivery }]));
       },
       notifyEvent: (call: ServerUnaryCall<EventNotification, EventReceipt>, done: sendUnaryData<EventReceipt>) => {
         done(null, {});

@@ -7,8 +7,8 @@ import { type ClientDuplexStream, type StatusObject, status } from '@grpc/grpc-j
 import {
   type AgentFrame,
   type Delivery as WireDelivery,
+  type Hello,
   Refusal_Kind,
-  type Result,
   type ResultRefusal,
   type Welcome,
   type WorkerFrame,
@@ -20,11 +20,18 @@ import { AgentLost, type RefusalKind } from '../delivery.js';
 import { Refusal } from '../message.js';
 import type { Run } from '../run.js';
 import type { Runs } from '../runs.js';
-import { Outbox, type Parcel, parcelOf, roomFrom } from './outbox.js';
-import { checkDelivery, checkWelcome, RuleBroken } from './rules.js';
+import { Outbox } from './outbox.js';
+import { type Parcel, parcelOf, problemOf } from './parcel.js';
+import { checkDelivery, checkWelcome, checkWindow, RuleBroken } from './rules.js';
 import { type DeliveryStream, StreamDelivery } from './stream-delivery.js';
+import { Transfer, type TransferCall } from './transfer.js';
+import { Window } from './window.js';
 
 export interface LinkOptions {
+  /** What the worker told the agent. */
+  readonly hello: Hello;
+  /** Makes the call for bodies. */
+  readonly openTransfer: () => TransferCall;
   readonly runs: Runs;
   readonly clock: Clock;
   readonly random: Random;
@@ -47,6 +54,8 @@ interface EarlyResult {
 
 type Call = ClientDuplexStream<WorkerFrame, AgentFrame>;
 
+/** What a Hello without a limit means. */
+const DEFAULT_BODY: number = 4 * 1024 * 1024;
 /** An agent that has no room now is asked again. */
 const DELAY: Backoff = { first: 100, cap: 5_000 };
 const KINDS: Readonly<Record<RefusalKind, Refusal_Kind>> = {
@@ -62,6 +71,9 @@ export class StreamLink implements DeliveryStream {
   /** By number. */
   readonly #early = new Map<number, EarlyResult>();
   readonly #outbox = new Outbox();
+  /** Deliveries that are not answered. */
+  readonly #window: Window;
+  readonly #transfer: Transfer;
   /** Ends the timers of this call. */
   readonly #scope = new AbortController();
   #maxResult = Infinity;
@@ -70,9 +82,13 @@ export class StreamLink implements DeliveryStream {
   #isScheduled = false;
   #isOver = false;
   #lastNumber = 0;
+  readonly #number = (): number => {
+    this.#lastNumber = (this.#lastNumber + 1) >>> 0;
+    return this.#lastNumber;
+  };
   #onDrained: (() => void) | undefined;
   /** Why this side ended the call. */
-  #broken: RuleBroken | undefined;
+  #broken: Error | undefined;
   /** Whether anything came of it. */
   wasUseful = false;
 
@@ -80,6 +96,14 @@ export class StreamLink implements DeliveryStream {
     private readonly call: Call,
     private readonly options: LinkOptions,
   ) {
+    const { hello, openTransfer } = options;
+    this.#window = new Window(hello.window);
+    this.#transfer = new Transfer({
+      open: openTransfer,
+      bodies: hello.window?.bodies ?? 0,
+      maxBody: hello.maxBody === 0n ? DEFAULT_BODY : Number(hello.maxBody),
+      onFail: (error) => this.#break(error),
+    });
     call.on('data', (frame: AgentFrame) => this.#onFrame(frame));
     call.on('error', () => undefined); // 'status' tells the same, and comes for every end.
     call.on('status', (ended: StatusObject) => this.#onStatus(ended));
@@ -92,16 +116,21 @@ export class StreamLink implements DeliveryStream {
       delivery.completed?.rejected(this.#tooLarge(messageId, content.length));
       return;
     }
-    delivery.parcel = parcelOf(
-      delivery.tag,
-      replies.map((data) => this.#resultOf(data)),
-    );
-    this.#outbox.addParcel(delivery.parcel);
+    const parcel = parcelOf(delivery.tag, replies, this.#number);
+    const problem = problemOf(parcel);
+    if (problem !== undefined) {
+      delivery.completed?.rejected(new Refusal(problem));
+      return;
+    }
+    this.#answered(delivery);
+    delivery.parcel = parcel;
+    this.#outbox.addParcel(parcel);
     this.#schedule();
   }
 
   refuse(delivery: StreamDelivery, kind: RefusalKind, reason: string): void {
     if (this.#isOver || !this.#deliveries.delete(delivery.tag)) return;
+    this.#answered(delivery);
     this.#outbox.addRefusal({ tag: delivery.tag, kind: KINDS[kind], reason });
     this.#schedule();
     this.#checkDrained();
@@ -131,7 +160,9 @@ export class StreamLink implements DeliveryStream {
   /** Says that nothing more comes; the agent then ends the call. */
   end(): void {
     this.#flush();
-    if (!this.#isOver) this.call.end();
+    if (this.#isOver) return;
+    this.#transfer.end();
+    this.call.end();
   }
 
   /** Cuts the call off. */
@@ -154,24 +185,33 @@ export class StreamLink implements DeliveryStream {
       this.#schedule();
     } catch (error) {
       if (!(error instanceof RuleBroken)) throw error;
-      this.#broken = error;
-      this.call.cancel();
+      this.#break(error);
     }
+  }
+
+  /** Ends the call because of what the agent did. */
+  #break(error: Error): void {
+    this.#broken ??= error;
+    this.call.cancel();
   }
 
   #onWelcome(welcome: Welcome): void {
     this.#isWelcome = true;
-    this.#outbox.open(roomFrom(welcome.window));
+    this.#outbox.open(new Window(welcome.window));
+    this.#transfer.welcome(welcome.token, welcome.window?.bodies);
     if (welcome.maxResult > 0n) this.#maxResult = Number(welcome.maxResult);
     this.options.onWelcome(welcome);
   }
 
   #onDelivery(wire: WireDelivery): void {
-    const { tag, priority, data } = wire;
-    checkDelivery(wire, this.#deliveries.has(tag));
-    if (data === undefined) return;
+    const { tag, priority } = wire;
+    const data = checkDelivery(wire, this.#deliveries.has(tag));
+    const load = { messages: 1, bytes: data.content.length, bodies: wire.body === undefined ? 0 : 1 };
+    checkWindow(wire, load, this.#window);
+    this.#window.take(load);
     this.wasUseful = true;
-    const delivery = new StreamDelivery(tag, priority, data, undefined, this);
+    const body = wire.body === undefined ? undefined : this.#transfer.expect(tag, Number(wire.body.size));
+    const delivery = new StreamDelivery(tag, priority, data, body, load, this);
     this.#deliveries.set(tag, delivery);
     delivery.run = this.options.runs.take(delivery);
   }
@@ -180,7 +220,7 @@ export class StreamLink implements DeliveryStream {
     const delivery = this.#deliveries.get(tag);
     if (delivery?.parcel === undefined) throw new RuleBroken(`settled names tag ${tag}, of which nothing is owed`);
     this.#deliveries.delete(tag);
-    this.#outbox.free(delivery.parcel);
+    this.#gone(delivery.parcel);
     delivery.completed?.settled();
     this.#checkDrained();
   }
@@ -190,7 +230,7 @@ export class StreamLink implements DeliveryStream {
     if (early === undefined) throw new RuleBroken(`accepted names the unknown result ${number}`);
     this.wasUseful = true;
     this.#early.delete(number);
-    this.#outbox.free(early.parcel);
+    this.#gone(early.parcel);
     early.resolve();
     this.#checkDrained();
   }
@@ -205,7 +245,7 @@ export class StreamLink implements DeliveryStream {
     const refused = delivery?.parcel?.results.find((result) => result.number === number);
     // A second refusal of the same completion: the first one was enough.
     if (delivery?.parcel === undefined || refused === undefined) return;
-    this.#outbox.free(delivery.parcel);
+    this.#gone(delivery.parcel);
     delivery.parcel = undefined;
     const what = `reply ${refused.data?.messageId ?? ''} to ${delivery.data.messageId}`;
     if (!isPassing) {
@@ -219,7 +259,7 @@ export class StreamLink implements DeliveryStream {
     const early = this.#early.get(number);
     if (early === undefined) throw new RuleBroken(`a refusal of the unknown result ${number}`);
     this.#early.delete(number);
-    this.#outbox.free(early.parcel);
+    this.#gone(early.parcel);
     const what = `reply ${early.data.messageId} to ${early.data.responseTo}`;
     if (!isPassing) {
       early.reject(new Refusal(`the agent does not take ${what}: ${reason}`));
@@ -231,14 +271,20 @@ export class StreamLink implements DeliveryStream {
 
   #onCancel(tag: number): void {
     // One that is unknown was answered while the cancel was on its way.
-    const run = this.#deliveries.get(tag)?.run;
-    if (run !== undefined) this.options.runs.cancel(run);
+    const delivery = this.#deliveries.get(tag);
+    if (delivery?.run === undefined) return;
+    delivery.isCancelled = true;
+    this.options.runs.cancel(delivery.run);
   }
 
   #sendEarly(early: Omit<EarlyResult, 'parcel'>): void {
-    const result = this.#resultOf(early.data);
-    const parcel = parcelOf(undefined, [result]);
-    this.#early.set(result.number, { ...early, parcel });
+    const parcel = parcelOf(undefined, [early.data], this.#number);
+    const problem = problemOf(parcel);
+    if (problem !== undefined) {
+      early.reject(new Refusal(problem));
+      return;
+    }
+    this.#early.set(this.#lastNumber, { ...early, parcel });
     this.#outbox.addParcel(parcel);
     this.#schedule();
   }
@@ -252,9 +298,15 @@ export class StreamLink implements DeliveryStream {
     sleep(clock, delay, this.#scope.signal).then(again, onLost);
   }
 
-  #resultOf(data: Data): Result {
-    this.#lastNumber = (this.#lastNumber + 1) >>> 0;
-    return { number: this.#lastNumber, data, body: undefined };
+  /** The agent has answered for it: its room is free, and of its bodies nothing more is wanted. */
+  #gone(parcel: Parcel): void {
+    this.#outbox.free(parcel);
+    for (const { number } of parcel.bodies) this.#transfer.stop(number);
+  }
+
+  #answered(delivery: StreamDelivery): void {
+    if (!delivery.isAnswered) this.#window.give(delivery.load);
+    delivery.isAnswered = true;
   }
 
   #tooLarge(messageId: string, size: number): Refusal {
@@ -273,7 +325,12 @@ export class StreamLink implements DeliveryStream {
   #flush(): void {
     if (this.#isOver) return;
     // What the peer has not read yet is bounded by its own window, so a full buffer here needs no waiting.
-    for (let frame = this.#outbox.take(); frame !== undefined; frame = this.#outbox.take()) this.call.write(frame);
+    for (let taken = this.#outbox.take(); taken !== undefined; taken = this.#outbox.take()) {
+      this.call.write(taken.frame);
+      for (const { bodies } of taken.parcels) {
+        for (const { number, content } of bodies) this.#transfer.send(number, content);
+      }
+    }
   }
 
   #checkDrained(): void {
@@ -284,6 +341,7 @@ export class StreamLink implements DeliveryStream {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#scope.abort();
+    this.#transfer.close();
     const lost: { run: Run; delivery: StreamDelivery }[] = [];
     for (const delivery of this.#deliveries.values()) {
       if (delivery.run !== undefined) lost.push({ run: delivery.run, delivery });
@@ -298,6 +356,7 @@ export class StreamLink implements DeliveryStream {
   }
 }
 
-function brokenStatus({ message }: RuleBroken): { code: status; details: string } {
-  return { code: status.INVALID_ARGUMENT, details: `the agent broke a rule of the stream: ${message}` };
+function brokenStatus(error: Error): { code: status; details: string } {
+  const rule = error instanceof RuleBroken ? 'the agent broke a rule of the stream: ' : '';
+  return { code: status.INVALID_ARGUMENT, details: rule + error.message };
 }

@@ -2,65 +2,26 @@
  * What waits to go to the agent on one stream, and how it is put into frames: small ones of a turn together, a large
  * one alone, and no more results than the agent's window takes. Pure state; the link writes what `take` gives.
  */
-import {
-  type Completion,
-  type Pong,
-  type Refusal,
-  type Result,
-  type Window,
-  type WorkerFrame,
-} from '../../../protocol/generated/stream.js';
+import type { Completion, Pong, Refusal, Result, WorkerFrame } from '../../../protocol/generated/stream.js';
+import { OVERHEAD, type Parcel } from './parcel.js';
+import type { Window } from './window.js';
 
-/** A frame holds at most 256 KiB or one message; what is counted here are contents and texts, not every tag. */
+/** What is counted as a frame's size; the rule is 256 KiB or one message. */
 const FRAME: number = 192 * 1024;
-/** What a message takes in a frame beside its texts and content, rounded up. */
-const OVERHEAD = 96;
-
-/** Results that go together: those of one completion, or one alone. In the agent's window from `take` to `free`. */
-export interface Parcel {
-  /** The completion's tag; undefined for a result outside a completion. */
-  readonly tag: number | undefined;
-  readonly results: readonly Result[];
-  /** Of contents within the frame. */
-  readonly bytes: number;
-  readonly bodies: number;
-}
-
-export interface Room {
-  readonly messages: number;
-  readonly bytes: number;
-  readonly bodies: number;
-}
-
-/** What a window of the other side allows; 0 bodies mean 4, and a side that takes nothing at all still takes one. */
-export function roomFrom(window: Window | undefined): Room {
-  const { messages = 0, bytes = 0, bodies = 0 } = window ?? {};
-  return { messages, bytes, bodies: bodies === 0 ? 4 : bodies };
-}
-
-/** What a parcel of these results weighs. */
-export function parcelOf(tag: number | undefined, results: readonly Result[]): Parcel {
-  let bytes = 0;
-  let bodies = 0;
-  for (const result of results) {
-    bytes += result.data?.content.length ?? 0;
-    if (result.body !== undefined) bodies += 1;
-  }
-  return { tag, results, bytes, bodies };
-}
+/** Parcels that are gone and still in the list: cutting them off one by one would move all others each time. */
+const MOST_GONE = 1_024;
 
 export class Outbox {
   #parcels: Parcel[] = [];
+  /** Where the first parcel stands that has not gone. */
+  #first = 0;
   #refusals: Refusal[] = [];
   #pongs: Pong[] = [];
-  #messages = 0;
-  #bytes = 0;
-  #bodies = 0;
-  #room: Room = { messages: 0, bytes: 0, bodies: 0 };
+  #window: Window | undefined;
 
-  /** From the agent's first frame on. */
-  open(room: Room): void {
-    this.#room = room;
+  /** From the agent's first frame on: what it takes that it has not answered for. */
+  open(window: Window): void {
+    this.#window = window;
   }
 
   addParcel(parcel: Parcel): void {
@@ -77,74 +38,66 @@ export class Outbox {
 
   /** The agent has it, or does not take it: its room in the window is free. */
   free(parcel: Parcel): void {
-    this.#messages -= parcel.results.length;
-    this.#bytes -= parcel.bytes;
-    this.#bodies -= parcel.bodies;
+    this.#window?.give(parcel.load);
   }
 
   /** Whether something waits that no window holds back. */
   get isReady(): boolean {
-    const [first] = this.#parcels;
-    return this.#refusals.length > 0 || this.#pongs.length > 0 || (first !== undefined && this.#isAdmitted(first));
+    if (this.#refusals.length > 0 || this.#pongs.length > 0) return true;
+    const first = this.#parcels[this.#first];
+    return first !== undefined && this.#window?.admits(first.load) === true;
   }
 
-  /** The next frame, or undefined where nothing may go now. */
-  take(): WorkerFrame | undefined {
+  /** The next frame and the parcels in it, or undefined where nothing may go now. */
+  take(): { readonly frame: WorkerFrame; readonly parcels: readonly Parcel[] } | undefined {
     if (!this.isReady) return undefined;
-    const completions: Completion[] = [];
-    const results: Result[] = [];
-    let room = FRAME;
     const pongs = this.#pongs;
     this.#pongs = [];
     const refusals = this.#takeRefusals();
-    for (const refusal of refusals) room -= OVERHEAD + refusal.reason.length * 3;
-    let taken = 0;
-    for (const parcel of this.#parcels) {
-      const weight = weightOf(parcel);
-      const isAlone = taken === 0 && refusals.length === 0;
-      if (!this.#isAdmitted(parcel) || (weight > room && !isAlone)) break;
-      room -= weight;
-      taken += 1;
-      this.#messages += parcel.results.length;
-      this.#bytes += parcel.bytes;
-      this.#bodies += parcel.bodies;
+    let room = FRAME - pongs.length * 16;
+    for (const refusal of refusals) room -= weightOf(refusal);
+    // One that is over the frame's size goes in a frame of its own.
+    const isEmpty = pongs.length === 0 && refusals.length === 0;
+    const parcels = this.#takeParcels(room, isEmpty);
+    const completions: Completion[] = [];
+    const results: Result[] = [];
+    for (const parcel of parcels) {
       if (parcel.tag === undefined) results.push(...parcel.results);
-      else completions.push({ tag: parcel.tag, results: [...parcel.results] });
+      else completions.push({ tag: parcel.tag, results: parcel.results as Result[] });
     }
-    if (taken === this.#parcels.length) this.#parcels = [];
-    else this.#parcels = this.#parcels.slice(taken);
-    return { hello: undefined, completions, refusals, results, pongs };
+    return { frame: { hello: undefined, completions, refusals, results, pongs }, parcels };
   }
 
   #takeRefusals(): Refusal[] {
     let weight = 0;
     let count = 0;
-    for (const { reason } of this.#refusals) {
-      weight += OVERHEAD + reason.length * 3;
+    for (const refusal of this.#refusals) {
+      weight += weightOf(refusal);
       if (count > 0 && weight > FRAME) break;
       count += 1;
     }
     return this.#refusals.splice(0, count);
   }
 
-  /** A completion without results takes no room; one parcel is always admitted when none is under way. */
-  #isAdmitted({ results, bytes, bodies }: Parcel): boolean {
-    if (results.length === 0 || this.#messages === 0) return true;
-    const { messages: most, bytes: mostBytes, bodies: mostBodies } = this.#room;
-    return (
-      this.#messages + results.length <= most && this.#bytes + bytes <= mostBytes && this.#bodies + bodies <= mostBodies
-    );
+  #takeParcels(frame: number, isEmpty: boolean): readonly Parcel[] {
+    const from = this.#first;
+    let room = frame;
+    for (let parcel = this.#parcels[from]; parcel !== undefined; parcel = this.#parcels[this.#first]) {
+      const isAlone = isEmpty && this.#first === from;
+      if ((parcel.weight > room && !isAlone) || this.#window?.admits(parcel.load) !== true) break;
+      this.#window.take(parcel.load);
+      room -= parcel.weight;
+      this.#first += 1;
+    }
+    const taken = this.#parcels.slice(from, this.#first);
+    if (this.#first === this.#parcels.length || this.#first > MOST_GONE) {
+      this.#parcels = this.#parcels.slice(this.#first);
+      this.#first = 0;
+    }
+    return taken;
   }
 }
 
-/** An upper bound of what it takes in a frame: text may need three bytes for each of its units. */
-function weightOf({ results }: Parcel): number {
-  let weight = OVERHEAD;
-  for (const { data } of results) {
-    if (data === undefined) continue;
-    weight += OVERHEAD + data.content.length;
-    weight += (data.messageId.length + data.responseTo.length + data.directive.length) * 3;
-    for (const name in data.metadata) weight += 16 + (name.length + (data.metadata[name]?.length ?? 0)) * 3;
-  }
-  return weight;
+function weightOf({ reason }: Refusal): number {
+  return OVERHEAD + reason.length * 3;
 }

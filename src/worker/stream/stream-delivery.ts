@@ -2,7 +2,8 @@
 import type { Data } from '../../../protocol/generated/yggdrasil.js';
 import type { Completed, Delivery, IncomingBody, RefusalKind } from '../delivery.js';
 import type { Run } from '../run.js';
-import type { Parcel } from './outbox.js';
+import type { Parcel } from './parcel.js';
+import type { Load } from './window.js';
 
 /** What a delivery needs of its stream. */
 export interface DeliveryStream {
@@ -18,6 +19,10 @@ export class StreamDelivery implements Delivery {
   replies: readonly Data[] = [];
   /** The completion under way; undefined while there is none. */
   parcel: Parcel | undefined;
+  /** Whether the agent told that its sender wants it given up. */
+  isCancelled = false;
+  /** Whether it was answered, by a completion or a refusal: then it is in the worker's window no more. */
+  isAnswered = false;
   /** How often the agent did not take the completion for the moment. */
   delays = 0;
 
@@ -26,6 +31,7 @@ export class StreamDelivery implements Delivery {
     readonly priority: number,
     readonly data: Data,
     readonly body: IncomingBody | undefined,
+    readonly load: Load,
     private readonly stream: DeliveryStream,
   ) {}
 
@@ -36,6 +42,7 @@ export class StreamDelivery implements Delivery {
   }
 
   refuse(kind: RefusalKind, reason: string): void {
-    this.stream.refuse(this, kind, reason);
+    // Cancelled under another delivery, and joined by this one: of this one the agent has not said so.
+    this.stream.refuse(this, kind === 'cancelled' && !this.isCancelled ? 'unavailable' : kind, reason);
   }
 }

@@ -9,6 +9,7 @@ import { AgentLost } from '../delivery.js';
 import type { Runs } from '../runs.js';
 import type { SessionEnd, Transport } from '../transport.js';
 import { StreamLink } from './link.js';
+import type { TransferCall } from './transfer.js';
 
 export interface StreamOptions {
   readonly channelOptions: Partial<ClientOptions>;
@@ -38,6 +39,7 @@ export class StreamTransport implements Transport {
 
   session(onUp: () => void, stop: AbortSignal): Promise<SessionEnd> {
     const { hello, runs, clock, random, log, onEvent } = this.options;
+    const openTransfer = (): TransferCall => this.#client.transfer();
     return new Promise((resolve) => {
       const call = this.#client.connect();
       const ended = new AbortController();
@@ -64,7 +66,7 @@ export class StreamTransport implements Transport {
         if (this.#link === link) this.#link = undefined;
         resolve(this.#endOf({ code, details, refusal, isUp, wasUseful: link.wasUseful }));
       };
-      const link = new StreamLink(call, { runs, clock, random, log, onEvent, onWelcome, onEnd });
+      const link = new StreamLink(call, { hello, openTransfer, runs, clock, random, log, onEvent, onWelcome, onEnd });
       stop.addEventListener('abort', onStop, { once: true });
       clock.after(WELCOME, () => !isUp && call.cancel(), ended.signal);
       call.write({ hello, completions: [], refusals: [], results: [], pongs: [] });
