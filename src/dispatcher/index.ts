@@ -2,6 +2,7 @@ export { Dispatcher, type DispatcherOptions, type HandlerOfWorker } from './disp
 export { DEFAULT_LIMITS } from './ports.js';
 export type {
   AgentConfig,
+  CompletionAcceptance,
   DispatchLimits,
   DispatchSettings,
   DispatchStore,
@@ -11,6 +12,7 @@ export type {
   Peer,
   Preparation,
   ProcessExit,
+  ReceivedBody,
   ResultAcceptance,
   WorkerEntry,
 } from './ports.js';

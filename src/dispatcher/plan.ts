@@ -40,10 +40,16 @@ export function isOldestTurn(turn: number): boolean {
 /** How a call to a worker ended. */
 export type Answer =
   | { readonly kind: 'receipt'; readonly response: Buffer }
+  /** It has ended as delivered, together with its results; `durable` is the commit. */
+  | { readonly kind: 'completed'; readonly durable: Promise<unknown> }
+  /** It was to be given up, and the worker did. */
+  | { readonly kind: 'cancelled' }
   | { readonly kind: 'status'; readonly code: status; readonly details: string; readonly isConnected: boolean };
 
 export type Verdict =
   | { readonly kind: 'delivered' }
+  | { readonly kind: 'completed'; readonly durable: Promise<unknown> }
+  | { readonly kind: 'cancelled' }
   /** The connection broke under the call: whether the worker died decides what it means. */
   | { readonly kind: 'broken' }
   /** The worker says it cannot now: counts nothing. */
@@ -54,6 +60,7 @@ export type Verdict =
 /** What an answer means for a message that has failed `attempts` times before. */
 export function verdictOn(answer: Answer, attempts: number, maxAttempts: number): Verdict {
   if (answer.kind === 'receipt') return { kind: 'delivered' };
+  if (answer.kind !== 'status') return answer;
   if (!answer.isConnected && isTransportFailure(answer.code, answer.details)) return { kind: 'broken' };
   if (answer.code === status.UNAVAILABLE) return { kind: 'unavailable' };
   return afterFailure(attempts, maxAttempts, `the worker answered ${status[answer.code]}: ${answer.details}`);

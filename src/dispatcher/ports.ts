@@ -16,9 +16,23 @@ export interface NewResult {
   readonly responseTo: string;
   readonly directive: string;
   readonly metadata: Metadata;
-  readonly content: Buffer;
+  readonly content: Buffer | ReceivedBody;
   readonly arrivedAt: Millis;
 }
+
+/** A content that came bit by bit: in a file that is synced and closed, as is its directory. */
+export interface ReceivedBody {
+  readonly file: Extract<Content, { kind: 'file' }>;
+  /** Of its bytes. */
+  readonly sha256: Buffer;
+}
+
+/** What became of a completion: the end of a message together with its results. */
+export type CompletionAcceptance =
+  /** All of it, in one commit: `durable` gives the keys of results that are new. When it rejects, see `recorded`. */
+  | { readonly kind: 'taken'; readonly durable: Promise<readonly MessageKey[]> }
+  /** Nothing of it: there is no room for the result at `index`. */
+  | { readonly kind: 'full'; readonly index: number; readonly lacks: 'spool' | 'destinations' };
 
 export type ResultAcceptance =
   | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
@@ -47,9 +61,12 @@ export interface DispatchStore {
   requeue(key: MessageKey): void;
   failedAttempt(key: MessageKey, dueAt: Millis): Promise<void>;
   delivered(key: MessageKey): Promise<boolean>;
+  complete(key: MessageKey, results: readonly NewResult[]): CompletionAcceptance;
+  /** Resolves when the journal knows how a message has ended: a commit that failed is tried again. */
+  recorded(key: MessageKey): Promise<void>;
   end(
     key: MessageKey,
-    end: 'dead',
+    end: 'dead' | 'cancelled',
     failure: Failure,
   ): Promise<{ readonly kind: 'ended'; readonly answer: MessageKey | undefined } | { readonly kind: 'already-ended' }>;
   readContent(content: Content): Promise<Buffer>;
@@ -111,7 +128,7 @@ export interface AgentConfig {
 
 export type Outcome =
   | { readonly kind: 'delivered' }
-  | { readonly kind: 'dead'; readonly answer: MessageKey | undefined }
+  | { readonly kind: 'dead' | 'cancelled'; readonly answer: MessageKey | undefined }
   | { readonly kind: 'retry'; readonly dueAt: Millis };
 
 /** Bounds and spans of dispatch. All have a default; see DEFAULT_LIMITS. */

@@ -5,11 +5,13 @@
  */
 import { createServer, type Server as Listener, type Socket } from 'node:net';
 import { Server, ServerCredentials, status, type handleUnaryCall, type StatusObject } from '@grpc/grpc-js';
+import { DispatcherService as StreamService } from '../../protocol/generated/stream.js';
 import { DispatcherService, type DispatcherServer } from '../../protocol/generated/yggdrasil.js';
 import type { Config, Data, RegistrationRequest, RegistrationResponse } from '../../protocol/generated/yggdrasil.js';
 import type { Log } from '../log/log.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
+import type { RawCall } from './stream/session.js';
 
 /** Calls one worker may have open at us: a flood waits in its own queue, not in our memory. */
 const MAX_OPEN_CALLS = 128;
@@ -32,7 +34,21 @@ export interface WorkerCalls {
   /** Resolves when the result is durable; rejects with a Refusal. */
   readonly send: (data: Data) => Promise<void>;
   readonly config: () => Config;
+  /** Connect and Transfer of the stream: each has its call to itself. */
+  readonly connect: (call: RawCall) => void;
+  readonly transfer: (call: RawCall) => void;
 }
+
+/** Frames are read and made by the stream's own code, which bounds them. */
+const asBytes = {
+  requestDeserialize: (bytes: Buffer): Buffer => bytes,
+  responseSerialize: (bytes: Buffer): Buffer => bytes,
+};
+
+const RawStreamService = {
+  connect: { ...StreamService.connect, ...asBytes },
+  transfer: { ...StreamService.transfer, ...asBytes },
+};
 
 export interface ServeOptions {
   readonly path: string;
@@ -73,6 +89,7 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
     'grpc.enable_channelz': 0,
   });
   server.addService(DispatcherService, services);
+  server.addService(RawStreamService, { connect: calls.connect, transfer: calls.transfer });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = createServer((socket) => {
     // In this turn, before a byte is read.

@@ -7,7 +7,13 @@ import type { DirectiveKey, MessageKey, WorkerName } from '../../../src/message/
 import { metadataFrom } from '../../../src/message/codec.js';
 import type { Failure, InboundRecord, InboundState } from '../../../src/message/record.js';
 import { Signal } from '../../../src/signal/index.js';
-import type { DispatchStore, NewResult, ResultAcceptance, WorkerEntry } from '../../../src/dispatcher/index.js';
+import type {
+  CompletionAcceptance,
+  DispatchStore,
+  NewResult,
+  ResultAcceptance,
+  WorkerEntry,
+} from '../../../src/dispatcher/index.js';
 
 export interface NewMessage {
   readonly directive?: string;
@@ -120,7 +126,21 @@ export class MemoryStore implements DispatchStore {
     return this.#end(key, 'delivered');
   }
 
-  async end(key: MessageKey, _end: 'dead', failure: Failure): ReturnType<DispatchStore['end']> {
+  complete(key: MessageKey, results: readonly NewResult[]): CompletionAcceptance {
+    if (this.isFull && results.length > 0) return { kind: 'full', index: 0, lacks: 'spool' };
+    const accepted = results.map((result) => this.acceptResult(result)).filter(({ kind }) => kind === 'accepted');
+    const durable = this.durable().then(() => {
+      this.#end(key, 'delivered');
+      return accepted.flatMap((result) => (result.kind === 'accepted' ? [result.key] : []));
+    });
+    return { kind: 'taken', durable };
+  }
+
+  recorded(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async end(key: MessageKey, _end: 'dead' | 'cancelled', failure: Failure): ReturnType<DispatchStore['end']> {
     await this.durable();
     return this.#end(key, failure) ? { kind: 'ended', answer: undefined } : { kind: 'already-ended' };
   }
