@@ -22,7 +22,7 @@ import {
 } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
 import { Alarms } from './alarms.js';
-import { ContentFiles } from './content-files.js';
+import { ContentFiles, type ContentReader } from './content-files.js';
 import { DeadLetters } from './dead-letters.js';
 import type { ProcessEntry, Refused, WorkerEntry } from './entries.js';
 import { bringUpToDate } from './format.js';
@@ -277,6 +277,21 @@ export class Datastore {
 
   readContent(content: Content): Promise<Buffer> {
     return this.#files.read(content);
+  }
+
+  /** Opens a content file to be read bit by bit: AgentError `content.damaged` comes before the last bit of it. */
+  openContent(content: Extract<Content, { kind: 'file' }>): Promise<ContentReader> {
+    return this.#files.openRead(content);
+  }
+
+  /** Makes the names of new content files durable. */
+  syncContent(): Promise<void> {
+    return this.#files.syncDirectory();
+  }
+
+  /** Keeps room in the spool for a result that is on its way, until what it gives is called. Undefined: there is none. */
+  reserve(bytes: number): (() => void) | undefined {
+    return this.#ledger.reserve(bytes);
   }
 
   // Outbound: CONTRACT section 1, "From a worker to the broker or a URL".

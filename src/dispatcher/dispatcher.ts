@@ -234,6 +234,7 @@ export class Dispatcher {
       log: own,
       limits: this.#limits,
       books: this.#booksOf(name, () => seat.handlers),
+      store,
       config: agentConfig,
       helloWithin: HELLO_WITHIN,
       register: (requests, link) => seat.connect(requests, link),

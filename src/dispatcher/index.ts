@@ -3,9 +3,11 @@ export { DEFAULT_LIMITS } from './ports.js';
 export type {
   AgentConfig,
   CompletionAcceptance,
+  ContentReader,
   DispatchLimits,
   DispatchSettings,
   DispatchStore,
+  FileContent,
   Handler,
   NewResult,
   Outcome,

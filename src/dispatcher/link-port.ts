@@ -35,6 +35,6 @@ export interface Link {
   check(timeout: Millis): Promise<Health>;
   /** Tells the worker of an event, once, if it can take it. Resolves true when it did. */
   notify(event: Event, timeout: Millis): Promise<boolean>;
-  /** Ends it, and everything on it. Idempotent. */
-  close(): void;
+  /** Ends it, and everything on it; where it can, it tells the worker why. Idempotent. */
+  close(reason: string): void;
 }

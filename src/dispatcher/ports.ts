@@ -2,10 +2,20 @@
  * What the dispatcher needs from the rest, in its own words: the store of messages, the settings of a worker, the news
  * from its process. agent.ts hands the real ones in; nothing here names a sibling.
  */
+import type { FileHandle } from 'node:fs/promises';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
 import type { Content, Failure, InboundRecord } from '../message/record.js';
 import type { Metadata } from '../message/envelope.js';
 import type { Millis } from '../time.js';
+
+export type FileContent = Extract<Content, { kind: 'file' }>;
+
+/** A content that is being read. */
+export interface ContentReader {
+  /** The next bytes, at most so many; `isLast` with the last of them. Throws when it is damaged, before the last. */
+  next(most: number): Promise<{ readonly bytes: Buffer; readonly isLast: boolean }>;
+  close(): Promise<void>;
+}
 
 /** A result as a worker handed it over; the store finds out where it goes. */
 export interface NewResult {
@@ -22,7 +32,7 @@ export interface NewResult {
 
 /** A content that came bit by bit: in a file that is synced and closed, as is its directory. */
 export interface ReceivedBody {
-  readonly file: Extract<Content, { kind: 'file' }>;
+  readonly file: FileContent;
   /** Of its bytes. */
   readonly sha256: Buffer;
 }
@@ -70,6 +80,13 @@ export interface DispatchStore {
     failure: Failure,
   ): Promise<{ readonly kind: 'ended'; readonly answer: MessageKey | undefined } | { readonly kind: 'already-ended' }>;
   readContent(content: Content): Promise<Buffer>;
+  openContent(content: FileContent): Promise<ContentReader>;
+  newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }>;
+  discardContentFile(path: string): Promise<void>;
+  /** Makes the names of new content files durable. */
+  syncContent(): Promise<void>;
+  /** Keeps room in the spool until what it gives is called; undefined when there is none. */
+  reserve(bytes: number): (() => void) | undefined;
   acceptResult(result: NewResult): ResultAcceptance;
   ownerOf(directive: DirectiveKey): WorkerName | undefined;
   claim(directive: DirectiveKey, worker: WorkerName): Promise<void>;

@@ -7,19 +7,29 @@
 import { crashPoint } from '../crash-point.js';
 import type { DirectiveKey, MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
-import { errorText, isDamaged } from '../errors.js';
 import { fullJitter, type Millis } from '../time.js';
 import { Blame } from './blame.js';
 import type { Link } from './link-port.js';
 import type { Flight, Lane, QueueOptions } from './flight.js';
 import { Outcomes } from './outcomes.js';
-import { afterFailure, isOldestTurn, judgeDeath, RETRY, turnOrder, verdictOn, workerLimit } from './plan.js';
+import {
+  afterFailure,
+  isOldestTurn,
+  judgeDeath,
+  onUnreadable,
+  RETRY,
+  turnOrder,
+  verdictOn,
+  workerLimit,
+} from './plan.js';
 import type { Answer, Verdict } from './plan.js';
 
 /** How long the last bytes of a worker that died may take to be read before its calls count as unanswered. */
 const LAST_WORDS: Millis = 1000;
 
 const NO_BYTES = Buffer.alloc(0);
+
+const PROCESS_ENDED = 'the process of the worker has ended';
 
 export class WorkerQueue {
   readonly #lanes = new Map<DirectiveKey, Lane>();
@@ -93,7 +103,7 @@ export class WorkerQueue {
     this.#isCondemned = false;
     if (this.#death !== undefined) {
       // The incarnation after it died too, before it was given anything.
-      this.#link?.close();
+      this.#link?.close(PROCESS_ENDED);
       this.#link = undefined;
       return;
     }
@@ -174,12 +184,7 @@ export class WorkerQueue {
       else this.#requeue(flight);
     } catch (error) {
       this.#land(flight);
-      const text = `its content cannot be read: ${errorText(error)}`;
-      // What is damaged stays so; a disk that cannot be read just now may be read later.
-      this.#act(
-        flight,
-        isDamaged(error) ? { kind: 'dead', text } : afterFailure(record.attempts, this.options.maxAttempts, text),
-      );
+      this.#act(flight, onUnreadable(error, record.attempts, this.options.maxAttempts));
     }
     this.#settled();
   }
@@ -329,7 +334,7 @@ export class WorkerQueue {
         this.#fail(flight, text(flight.isOverdue));
       } else this.#requeue(flight);
     }
-    death.link?.close();
+    death.link?.close(PROCESS_ENDED);
     this.pump();
   }
 

@@ -5,9 +5,8 @@
 import { crashPoint } from '../crash-point.js';
 import type { DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
 import type { Clock } from '../time.js';
-import type { ReceivedResult } from './codec.js';
 import type { DispatchStore, NewResult } from './ports.js';
-import type { Booking, Books } from './stream/books.js';
+import type { Booking, Books, HandedResult } from './stream/books.js';
 
 export interface ResultBooksOptions {
   readonly store: Pick<DispatchStore, 'acceptResult' | 'complete' | 'recorded'>;
@@ -21,7 +20,7 @@ export interface ResultBooksOptions {
 
 /** The books of one worker. */
 export function resultBooks({ store, clock, worker, handlers, onReturn }: ResultBooksOptions): Books {
-  const newResult = ({ messageId, responseTo, directive, metadata, content }: ReceivedResult): NewResult => ({
+  const newResult = ({ messageId, responseTo, directive, metadata, content }: HandedResult): NewResult => ({
     worker,
     handlers: handlers(),
     messageId,

@@ -224,7 +224,7 @@ export class Seat {
     this.#scope.abort();
     this.#incarnation.abort();
     this.#registrations.clear();
-    this.#link?.close();
+    this.#link?.close('the agent is stopping');
     this.#link = undefined;
     await this.#closeServer();
     await removeDirectory(this.options.sockets);
@@ -263,7 +263,7 @@ export class Seat {
   /** What is under way on the link before is broken off, as by a cut. */
   #use(link: Link): void {
     const before = this.#link;
-    before?.close();
+    before?.close('another connection of the worker has taken its place');
     this.#link = link;
     this.queue.attach(link);
     if (before === undefined) this.#watchHealth(this.#incarnation.signal);

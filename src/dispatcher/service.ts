@@ -5,13 +5,12 @@
  */
 import { createServer, type Server as Listener, type Socket } from 'node:net';
 import { Server, ServerCredentials, status, type handleUnaryCall, type StatusObject } from '@grpc/grpc-js';
-import { DispatcherService as StreamService } from '../../protocol/generated/stream.js';
 import { DispatcherService, type DispatcherServer } from '../../protocol/generated/yggdrasil.js';
 import type { Config, Data, RegistrationRequest, RegistrationResponse } from '../../protocol/generated/yggdrasil.js';
 import type { Log } from '../log/log.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
-import type { RawCall } from './stream/session.js';
+import { RawStreamService, type RawCall } from './stream/raw-call.js';
 
 /** Calls one worker may have open at us: a flood waits in its own queue, not in our memory. */
 const MAX_OPEN_CALLS = 128;
@@ -38,17 +37,6 @@ export interface WorkerCalls {
   readonly connect: (call: RawCall) => void;
   readonly transfer: (call: RawCall) => void;
 }
-
-/** Frames are read and made by the stream's own code, which bounds them. */
-const asBytes = {
-  requestDeserialize: (bytes: Buffer): Buffer => bytes,
-  responseSerialize: (bytes: Buffer): Buffer => bytes,
-};
-
-const RawStreamService = {
-  connect: { ...StreamService.connect, ...asBytes },
-  transfer: { ...StreamService.transfer, ...asBytes },
-};
 
 export interface ServeOptions {
   readonly path: string;

@@ -14,6 +14,7 @@ import {
   type Welcome,
   type WorkerFrame,
 } from '../../protocol/generated/stream.js';
+import { WorkerTransfer } from './stream-bodies.js';
 import { Signal } from '../../src/signal/index.js';
 
 export interface StreamWorkerOptions {
@@ -78,6 +79,11 @@ export class StreamWorker implements AsyncDisposable {
   async join(handlers: readonly string[], parts: Partial<Hello> = {}): Promise<Welcome> {
     this.send({ hello: hello(handlers, parts) });
     return this.until(() => this.frames.find(({ welcome }) => welcome !== undefined)?.welcome);
+  }
+
+  /** Opens Transfer, after the Welcome. */
+  transfer(token = this.frames[0]?.welcome?.token ?? Buffer.alloc(0)): WorkerTransfer {
+    return new WorkerTransfer(this.#client.transfer(), token);
   }
 
   send(parts: Partial<WorkerFrame>): void {

@@ -7,7 +7,7 @@
 export interface Outcome {
   isReady: boolean;
   /** Makes it take effect. */
-  readonly run: () => void;
+  run: () => void;
 }
 
 export class LaneOrder {

@@ -47,7 +47,8 @@ export function boundOf(part: Part): number {
 
 /** The next frame: takes from `acks` and `parts` what fits, at least one of them. */
 export function takeFrame(acks: Acknowledgements, parts: Part[]): AgentFrame {
-  let left = MOST_IN_FRAME;
+  // The lists themselves have a tag and a length.
+  let left = MOST_IN_FRAME - OVERHEAD;
   const some = <T>(list: T[], bound: number): T[] => {
     const count = Math.min(list.length, Math.floor(left / bound));
     left -= count * bound;
@@ -64,7 +65,7 @@ export function takeFrame(acks: Acknowledgements, parts: Part[]): AgentFrame {
     cancels: [],
     events: [],
   };
-  let isEmpty = left === MOST_IN_FRAME;
+  let isEmpty = left === MOST_IN_FRAME - OVERHEAD;
   let taken = 0;
   for (const part of parts) {
     left -= boundOf(part);
@@ -94,14 +95,14 @@ export class Outbox {
   readonly #parts: Part[] = [];
   #turn: NodeJS.Immediate | undefined;
   #onTheWay = 0;
-  #isOpen = false;
+  #state: 'held' | 'open' | 'closed' = 'held';
   #whenEmpty: (() => void) | undefined;
 
   constructor(private readonly options: OutboxOptions) {}
 
   /** The first frame; what gathered before it follows. */
   welcome(welcome: Welcome): void {
-    this.#isOpen = true;
+    this.#state = 'open';
     this.#write({ ...takeFrame({ settled: [], accepted: [], refusals: [], pings: [] }, []), welcome });
     this.schedule();
   }
@@ -133,10 +134,13 @@ export class Outbox {
 
   /** Sees to it that `gather` is called, and what is there sent, at the end of this turn. */
   schedule(): void {
-    this.#turn ??= setImmediate(() => {
-      this.#turn = undefined;
-      this.#flush();
-    });
+    // What comes after the end is for nobody.
+    if (this.#state === 'closed') this.#clear();
+    else
+      this.#turn ??= setImmediate(() => {
+        this.#turn = undefined;
+        this.#flush();
+      });
   }
 
   /** Calls `then` when everything is on the wire, and nothing once it was closed. */
@@ -147,16 +151,20 @@ export class Outbox {
 
   /** Drops what was not sent. */
   close(): void {
-    this.#isOpen = false;
+    this.#state = 'closed';
     clearImmediate(this.#turn);
     this.#turn = undefined;
     this.#whenEmpty = undefined;
+    this.#clear();
+  }
+
+  #clear(): void {
     const { settled, accepted, refusals, pings } = this.#acks;
     for (const list of [this.#parts, settled, accepted, refusals, pings]) list.length = 0;
   }
 
   #flush(): void {
-    if (!this.#isOpen) return;
+    if (this.#state !== 'open') return;
     this.options.gather();
     while (this.#onTheWay < MOST_ON_THE_WAY && this.#hasMore()) this.#write(takeFrame(this.#acks, this.#parts));
     if (this.#onTheWay > 0 || this.#hasMore()) return;
@@ -175,7 +183,7 @@ export class Outbox {
     this.#onTheWay += 1;
     this.options.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), () => {
       this.#onTheWay -= 1;
-      if (this.#isOpen && (this.#hasMore() || this.#whenEmpty !== undefined)) this.#flush();
+      if (this.#state === 'open' && (this.#hasMore() || this.#whenEmpty !== undefined)) this.#flush();
     });
   }
 }

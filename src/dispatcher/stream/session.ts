@@ -2,32 +2,30 @@
  * One Connect: Hello, Welcome, and then frames until either side ends it. It decodes, and decides how the call ends; what
  * the frames mean is the link's affair.
  */
-import { status, type ServerDuplexStream } from '@grpc/grpc-js';
+import { timingSafeEqual } from 'node:crypto';
+import { status } from '@grpc/grpc-js';
 import { WorkerFrame, type Hello, type Registered } from '../../../protocol/generated/stream.js';
 import type { Config, RegistrationRequest } from '../../../protocol/generated/yggdrasil.js';
 import { errorText } from '../../errors.js';
 import type { Log } from '../../log/log.js';
 import type { Clock, Millis } from '../../time.js';
 import type { Link } from '../link-port.js';
-import type { DispatchLimits } from '../ports.js';
+import type { DispatchLimits, DispatchStore } from '../ports.js';
+import { Bodies, type BodiesOptions } from './bodies.js';
 import type { Books } from './books.js';
 import { MOST_IN_FRAME, Outbox } from './outbox.js';
+import { LARGEST_FRAME, TOO_LARGE, type RawCall } from './raw-call.js';
 import { Results } from './results.js';
 import { StreamLink } from './stream-link.js';
+import type { Transfer, TransferOwner } from './transfer.js';
 import { Violation } from './violation.js';
 import { windowFrom, type WindowLimits } from './window.js';
-
-/** Frames come and go as bytes: how they are made and read is decided here, not in gRPC. */
-export type RawCall = ServerDuplexStream<Buffer, Buffer>;
 
 /** Deliveries in flight at one worker, whatever window it names. */
 const DELIVERIES: WindowLimits = { messages: 1024, bytes: 4 * 1024 * 1024, bodies: 64 };
 
 /** Results in flight from one worker. */
-export const RESULTS: WindowLimits = { messages: 1024, bytes: 4 * 1024 * 1024, bodies: 16 };
-
-/** Bytes of the largest frame: a completion with all that stands in frames, and its metadata. */
-export const LARGEST_FRAME = 4 * 1024 * 1024;
+export const RESULTS: WindowLimits = { messages: 1024, bytes: 4 * 1024 * 1024, bodies: 8 };
 
 /** Handlers that one Hello may name. */
 const MOST_HANDLERS = 256;
@@ -37,6 +35,7 @@ export interface SessionOptions {
   readonly log: Log;
   readonly limits: DispatchLimits;
   readonly books: Books;
+  readonly store: BodiesOptions['store'] & Pick<DispatchStore, 'reserve'>;
   readonly config: () => Config;
   readonly token: Buffer;
   /** How long Hello may take. */
@@ -53,11 +52,20 @@ export class Session {
   #link: StreamLink | undefined;
   readonly #outbox: Outbox;
   readonly #hello = new AbortController();
+  readonly #bodies: Bodies;
+  readonly #results: Results;
 
   constructor(
     private readonly call: RawCall,
     private readonly options: SessionOptions,
   ) {
+    const { store, limits: checks } = options;
+    this.#bodies = new Bodies({
+      store,
+      mostIncoming: RESULTS.bodies,
+      onBroken: (code, reason) => this.#refused(code, reason),
+    });
+    this.#results = new Results({ limits: RESULTS, checks, store, bodies: this.#bodies.incoming });
     this.#outbox = new Outbox({
       write: (frame, sent) => void call.write(frame, sent),
       gather: () => {
@@ -80,10 +88,17 @@ export class Session {
     this.call.emit('error', { code, details: reason });
   }
 
+  /** A Transfer has shown this token; undefined when it is not that of this stream. Throws a Violation. */
+  adopt(token: Buffer, transfer: Transfer): TransferOwner | undefined {
+    const own = this.options.token;
+    if (this.#state !== 'open' || token.length !== own.length || !timingSafeEqual(token, own)) return undefined;
+    return this.#bodies.adopt(transfer);
+  }
+
   #received(bytes: Buffer): void {
     if (this.#state === 'ended') return;
     try {
-      if (bytes.length > LARGEST_FRAME) throw new Violation(`a frame may have ${LARGEST_FRAME} bytes`);
+      if (bytes === TOO_LARGE) throw new Violation(`a frame may have ${LARGEST_FRAME} bytes`);
       const frame = decoded(bytes);
       if (this.#state === 'open') {
         checkSize(frame, bytes.length);
@@ -128,7 +143,8 @@ export class Session {
       outbox: this.#outbox,
       books,
       clock,
-      results: new Results(RESULTS, limits),
+      results: this.#results,
+      bodies: this.#bodies.outgoing,
       window: windowFrom(hello.window, DELIVERIES),
       maxBody: hello.maxBody === 0n ? limits.workerMessageSize : Number(hello.maxBody),
       end: (reason) => this.end(status.ABORTED, reason),
@@ -147,7 +163,7 @@ export class Session {
   #halfClosed(): void {
     if (this.#state === 'ended') return;
     if (this.#link === undefined) this.#refused(status.INVALID_ARGUMENT, 'the first frame is Hello');
-    else this.#link.ended(() => this.#close());
+    else this.#link.drain(() => this.#close());
   }
 
   /** Ends the call well, once what is to be sent is sent. */
@@ -168,7 +184,9 @@ export class Session {
     this.#state = 'ended';
     this.#hello.abort();
     this.#outbox.close();
-    this.#link?.ended();
+    this.#results.close();
+    this.#bodies.close(status.ABORTED, 'the Connect of this Transfer has ended');
+    this.#link?.gone();
     this.options.onEnd();
   }
 }

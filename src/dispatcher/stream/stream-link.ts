@@ -15,15 +15,16 @@ import type { Answer, Cancel, Health, Link, Room } from '../link-port.js';
 import type { Books } from './books.js';
 import { LaneOrder, type Outcome } from './lane-order.js';
 import type { Outbox } from './outbox.js';
-import type { Batch, Results } from './results.js';
-import { Violation } from './violation.js';
+import type { OutgoingBodies } from './outgoing.js';
+import type { Batch, Declined, Results } from './results.js';
+import { MOST_EMPTY, Violation } from './violation.js';
 import { Window, type Load, type WindowLimits } from './window.js';
-
-/** Frames without anything in them that a worker may send between two that have something. */
-const MOST_EMPTY = 100;
 
 /** Tags count up to here and begin anew: so one is not soon used again. */
 const LAST_TAG = 2 ** 31 - 1;
+
+/** Of results that answer nothing in flight. */
+const OWN_LANE = '';
 
 interface StreamFlight {
   readonly tag: number;
@@ -33,6 +34,8 @@ interface StreamFlight {
   done: ((answer: Answer) => void) | undefined;
   /** `settling`: the worker has said what became of it, and that is not durable yet. */
   state: 'open' | 'settling';
+  /** Its end is being committed: what becomes of the stream changes nothing any more. */
+  isDecided: boolean;
   /** The worker was asked to give it up. */
   isCancelled: boolean;
 }
@@ -41,6 +44,8 @@ export interface StreamLinkOptions {
   readonly outbox: Outbox;
   readonly books: Books;
   readonly results: Results;
+  /** Of deliveries. */
+  readonly bodies: OutgoingBodies;
   readonly clock: Clock;
   /** Deliveries. */
   readonly window: WindowLimits;
@@ -52,7 +57,7 @@ export interface StreamLinkOptions {
 
 export class StreamLink implements Link {
   readonly transport = 'stream';
-  readonly takesFiles = false;
+  readonly takesFiles = true;
   readonly #window: Window;
   readonly #flights = new Map<number, StreamFlight>();
   readonly #tags = new Map<MessageKey, number>();
@@ -89,13 +94,28 @@ export class StreamLink implements Link {
 
   send(record: InboundRecord, content: Buffer, done: (answer: Answer) => void): Cancel {
     const tag = this.#nextTag();
-    const flight: StreamFlight = { tag, record, load: loadOf(record), done, state: 'open', isCancelled: false };
+    const flight: StreamFlight = {
+      tag,
+      record,
+      load: loadOf(record),
+      done,
+      state: 'open',
+      isDecided: false,
+      isCancelled: false,
+    };
     this.#flights.set(tag, flight);
     this.#tags.set(record.key, tag);
     this.#window.take(flight.load);
-    const { priority } = record;
-    const delivery = { tag, priority, data: dataFromRecord(record, content), body: undefined };
-    this.options.outbox.put({ kind: 'delivery', delivery });
+    const { priority, content: stored } = record;
+    const body = stored.kind === 'file' ? { size: BigInt(stored.size) } : undefined;
+    this.options.outbox.put({
+      kind: 'delivery',
+      delivery: { tag, priority, data: dataFromRecord(record, content), body },
+    });
+    if (stored.kind === 'file') {
+      // The worker is told by the body's last chunk, and still settles the delivery.
+      this.options.bodies.send(tag, stored, (error) => this.#tell(flight, { kind: 'unreadable', error }));
+    }
     return () => {
       flight.done = undefined;
     };
@@ -131,9 +151,9 @@ export class StreamLink implements Link {
     return Promise.resolve(this.#isOpen);
   }
 
-  close(): void {
-    if (this.#isOpen) this.options.end('the agent uses another connection to this worker from now on');
-    this.ended();
+  close(reason: string): void {
+    this.options.end(reason);
+    this.gone();
   }
 
   /** What the worker sent. Throws a Violation. */
@@ -149,44 +169,72 @@ export class StreamLink implements Link {
     for (const { number, serving } of pongs) this.#pong(number, serving);
   }
 
-  /** Nothing more comes from the worker: what it has not settled is broken off. `then` is called when nothing settles. */
-  ended(then?: () => void): void {
+  /**
+   * The worker says nothing more, but what it said still takes effect: what it left open is broken off, and `then` is
+   * called when all else is durable.
+   */
+  drain(then: () => void): void {
+    this.#whenSettled = then;
     this.#isOpen = false;
-    for (const answer of [...this.#pings.values()]) answer('unknown');
-    this.#whenSettled = then ?? this.#whenSettled;
-    for (const flight of [...this.#flights.values()]) {
-      if (flight.state === 'settling') continue;
-      this.#land(flight);
-      const details = 'the stream has ended';
-      this.#tell(flight, { kind: 'status', code: status.UNAVAILABLE, details, isConnected: false });
-    }
+    for (const flight of [...this.#flights.values()]) if (flight.state === 'open') this.#breakOff(flight);
     this.#wake();
+  }
+
+  /** The stream is gone: all is broken off that is not being committed. */
+  gone(): void {
+    this.#isOpen = false;
+    this.#whenSettled = undefined;
+    for (const answer of [...this.#pings.values()]) answer('unknown');
+    for (const flight of [...this.#flights.values()]) if (!flight.isDecided) this.#breakOff(flight);
+  }
+
+  #breakOff(flight: StreamFlight): void {
+    this.#land(flight);
+    const details = 'the stream has ended';
+    this.#tell(flight, { kind: 'status', code: status.UNAVAILABLE, details, isConnected: false });
   }
 
   #completion({ tag, results }: Completion): void {
     const flight = this.#open(tag);
-    const batch = this.options.results.begin(results);
+    const lane = laneOf(flight.record);
+    const declined = ({ number, isPassing, reason }: Declined): void => {
+      // The completion is still owed.
+      flight.state = 'open';
+      this.options.outbox.refused({ number, tag, passing: isPassing, reason });
+      if (!this.#isOpen) this.#breakOff(flight);
+      this.#wake();
+    };
+    const outcome: Outcome = { isReady: false, run: () => undefined };
+    const batch = this.options.results.begin(
+      results,
+      () => this.#order.ready(lane, outcome),
+      (reason) => {
+        this.#order.drop(lane, outcome);
+        declined(reason);
+      },
+    );
     if ('kind' in batch) {
-      const { number, reason } = batch;
-      this.options.outbox.refused({ number, tag, passing: false, reason });
+      declined(batch);
       return;
     }
     flight.state = 'settling';
-    const outcome: Outcome = { isReady: true, run: () => this.#complete(flight, batch) };
-    this.#order.add(laneOf(flight.record), outcome);
+    outcome.isReady = batch.missing.size === 0;
+    outcome.run = () => this.#complete(flight, batch, declined);
+    this.#order.add(lane, outcome);
   }
 
-  #complete(flight: StreamFlight, batch: Batch): void {
+  #complete(flight: StreamFlight, batch: Batch, declined: (declined: Declined) => void): void {
     const { books, outbox, results } = this.options;
     const { key } = flight.record;
     const booking = books.complete(key, batch.results);
     if (booking.kind === 'full') {
-      results.end(batch);
-      flight.state = 'open';
+      results.discard(batch);
       const number = batch.numbers[booking.index] ?? 0;
-      outbox.refused({ number, tag: flight.tag, passing: true, reason: booking.reason });
+      declined({ kind: 'declined', number, isPassing: true, reason: booking.reason });
       return;
     }
+    flight.isDecided = true;
+    results.handOver(batch);
     const settled = (): void => {
       results.end(batch);
       outbox.settled(flight.tag);
@@ -199,32 +247,60 @@ export class StreamLink implements Link {
   }
 
   #result(result: Result): void {
-    const { books, outbox, results } = this.options;
+    const { outbox, results } = this.options;
     const { number } = result;
-    const batch = results.begin([result]);
+    const lane = this.#laneOfAnswer(result);
+    const declined = ({ isPassing, reason }: Declined): void => {
+      outbox.refused({ number, passing: isPassing, reason });
+      this.#wake();
+    };
+    const outcome: Outcome = { isReady: false, run: () => undefined };
+    const batch = results.begin(
+      [result],
+      () => this.#order.ready(lane, outcome),
+      (reason) => {
+        this.#order.drop(lane, outcome);
+        declined(reason);
+      },
+    );
     if ('kind' in batch) {
-      outbox.refused({ number, passing: false, reason: batch.reason });
+      declined(batch);
       return;
     }
-    const refuse = (reason: string): void => {
-      results.end(batch);
-      outbox.refused({ number, passing: true, reason });
-    };
-    const run = (): void => {
-      const [received] = batch.results;
-      if (received === undefined) return;
-      const booking = books.accept(received);
-      if (booking.kind === 'full') {
-        refuse(booking.reason);
-        return;
-      }
-      const durable = (): void => {
+    outcome.isReady = batch.missing.size === 0;
+    outcome.run = () => this.#accept(number, batch, declined);
+    this.#order.add(lane, outcome);
+  }
+
+  #accept(number: number, batch: Batch, declined: (declined: Declined) => void): void {
+    const { books, outbox, results } = this.options;
+    const [received] = batch.results;
+    if (received === undefined) return;
+    const booking = books.accept(received);
+    if (booking.kind === 'full') {
+      results.discard(batch);
+      declined({ kind: 'declined', number, isPassing: true, reason: booking.reason });
+      return;
+    }
+    results.handOver(batch);
+    booking.durable.then(
+      () => {
         results.end(batch);
         outbox.accepted(number);
-      };
-      booking.durable.then(durable, () => refuse('the agent could not write it down'));
-    };
-    this.#order.add('', { isReady: true, run });
+        this.#wake();
+      },
+      () => {
+        results.discard(batch);
+        declined({ kind: 'declined', number, isPassing: true, reason: 'the agent could not write it down' });
+      },
+    );
+  }
+
+  /** The lane of the message it answers, while that is in flight: a handler's results keep their order with its end. */
+  #laneOfAnswer({ data }: Result): string {
+    if (data === undefined || data.responseTo === '') return OWN_LANE;
+    for (const { record } of this.#flights.values()) if (record.messageId === data.responseTo) return laneOf(record);
+    return OWN_LANE;
   }
 
   #refusal({ tag, kind, reason }: Refusal): void {
@@ -260,11 +336,12 @@ export class StreamLink implements Link {
   #land(flight: StreamFlight): void {
     if (!this.#flights.delete(flight.tag)) return;
     if (this.#tags.get(flight.record.key) === flight.tag) this.#tags.delete(flight.record.key);
+    if (flight.load.bodies > 0) this.options.bodies.stop(flight.tag);
     this.#window.give(flight.load);
   }
 
   #wake(): void {
-    if (this.#whenSettled === undefined || this.#flights.size > 0) return;
+    if (this.#whenSettled === undefined || this.#flights.size > 0 || !this.options.results.isIdle) return;
     const then = this.#whenSettled;
     this.#whenSettled = undefined;
     then();

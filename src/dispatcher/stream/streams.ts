@@ -4,7 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { Session, type RawCall, type SessionOptions } from './session.js';
+import { Transfer } from './transfer.js';
+import type { RawCall } from './raw-call.js';
+import { Session, type SessionOptions } from './session.js';
 
 /** Calls of one worker that are not closed, ended or not: each holds two frames at most. */
 const MOST_CALLS = 16;
@@ -15,6 +17,7 @@ export type StreamsOptions = Omit<SessionOptions, 'token' | 'onEnd'>;
 
 export class Streams {
   readonly #sessions = new Set<Session>();
+  readonly #transfers = new Set<Transfer>();
   /** Calls that gRPC has not closed. */
   #calls = 0;
 
@@ -33,11 +36,26 @@ export class Streams {
 
   /** A worker calls Transfer. */
   transfer(call: RawCall): void {
-    call.emit('error', { code: status.UNIMPLEMENTED, details: 'bodies are not carried yet' });
+    if (!this.#admit(call)) return;
+    const { clock, helloWithin } = this.options;
+    const transfer: Transfer = new Transfer(call, {
+      clock,
+      tokenWithin: helloWithin,
+      adopt: (token, own) => {
+        for (const session of this.#sessions) {
+          const owner = session.adopt(token, own);
+          if (owner !== undefined) return owner;
+        }
+        return undefined;
+      },
+      onEnd: () => this.#transfers.delete(transfer),
+    });
+    this.#transfers.add(transfer);
   }
 
   /** Ends them all. */
   close(): void {
+    for (const transfer of this.#transfers) transfer.end(status.UNAVAILABLE, 'the agent is stopping');
     for (const session of this.#sessions) session.end(status.UNAVAILABLE, 'the agent is stopping');
   }
 

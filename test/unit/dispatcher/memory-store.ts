@@ -9,7 +9,9 @@ import type { Failure, InboundRecord, InboundState } from '../../../src/message/
 import { Signal } from '../../../src/signal/index.js';
 import type {
   CompletionAcceptance,
+  ContentReader,
   DispatchStore,
+  FileContent,
   NewResult,
   ResultAcceptance,
   WorkerEntry,
@@ -148,6 +150,35 @@ export class MemoryStore implements DispatchStore {
   async readContent(content: InboundRecord['content']): Promise<Buffer> {
     await this.onRead();
     return content.kind === 'inline' ? content.bytes : this.#bodies.get(content.path)!;
+  }
+
+  async openContent(content: FileContent): Promise<ContentReader> {
+    const bytes = await this.readContent(content);
+    let at = 0;
+    return {
+      next: (most) => {
+        const part = bytes.subarray(at, at + most);
+        at += part.length;
+        return Promise.resolve({ bytes: part, isLast: at === bytes.length });
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+
+  newContentFile(): Promise<never> {
+    return Promise.reject(new Error('this store has no disk'));
+  }
+
+  discardContentFile(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  syncContent(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  reserve(): (() => void) | undefined {
+    return this.isFull ? undefined : () => undefined;
   }
 
   acceptResult(result: NewResult): ResultAcceptance {
