@@ -24,6 +24,8 @@ export const CRASH_POINTS = [
   'dispatch.delivered',
   'result.received',
   'result.durable',
+  'complete.received',
+  'complete.durable',
   'publish.before-write',
   'publish.acknowledged',
   'publish.recorded',

@@ -33,13 +33,17 @@ export const protobufFileName = "stream.proto";
  *
  * Windows, not credits: each side says in its first frame how many messages, and how many bytes of them, it takes that
  * are not settled (a delivery by its completion or refusal, a result by the agent's word that it is durable). One is
- * always admitted when nothing is in flight, whatever its size. Bytes in a body count only in the body's own window.
+ * always admitted when nothing is in flight, whatever its size. Bytes in a body count only in the body's own window. A
+ * completion is admitted as one, with all its results.
  *
  * Bodies over 64 KiB do not stand in a frame: the message says how large its body is, and the bytes follow in chunks on
  * Transfer, a second call on the same connection, so that small messages overtake them. Bodies are carried side by side.
+ * The two calls keep no order between them: a chunk may come before the frame that names its body. An id that had a body
+ * names nothing else within the call, lest a late chunk or credit be taken for another's.
  *
- * Frames hold at most 256 KiB, or one message. Whoever breaks a rule of this file has its call ended with
- * INVALID_ARGUMENT and the rule in the text.
+ * Frames hold at most 256 KiB, or one message, and never more than 4 MiB from a worker. Of a completion, what is over
+ * 256 KiB goes as bodies. Whoever breaks a rule of this file has its call ended with INVALID_ARGUMENT and the rule in the
+ * text.
  */
 
 export interface WorkerFrame {
@@ -77,6 +81,8 @@ export interface Window {
   messages: number;
   /** Of contents within frames. */
   bytes: number;
+  /** How many may have a body (of which 1 MiB may be on the way without a credit); 0 means 4. */
+  bodies: number;
 }
 
 export interface Hello {
@@ -195,12 +201,18 @@ export interface Chunk {
   offset: bigint;
   /** At most 256 KiB. */
   data: Buffer;
-  /** The last one of its body. With `aborted` the body ends here and is worthless: the sender could not read on. */
+  /**
+   * The last one: each body ends with one, and only one. With `aborted` the body ends here and is worthless: the sender
+   * could not read on, or was told to stop.
+   */
   last: boolean;
   aborted: boolean;
 }
 
-/** So many bytes of this body were used: as many more may come. With `stop` the receiver wants no more of it. */
+/**
+ * So many bytes of this body were used: as many more may come. With `stop` the receiver wants no more of it: what
+ * is on the way is dropped, and the sender ends the body with `last` and `aborted`, unless it has ended it.
+ */
 export interface BodyCredit {
   id: number;
   bytes: bigint;
@@ -486,7 +498,7 @@ export const AgentFrame: MessageFns<AgentFrame> = {
 };
 
 function createBaseWindow(): Window {
-  return { messages: 0, bytes: 0 };
+  return { messages: 0, bytes: 0, bodies: 0 };
 }
 
 export const Window: MessageFns<Window> = {
@@ -496,6 +508,9 @@ export const Window: MessageFns<Window> = {
     }
     if (message.bytes !== 0) {
       writer.uint32(16).uint32(message.bytes);
+    }
+    if (message.bodies !== 0) {
+      writer.uint32(24).uint32(message.bodies);
     }
     return writer;
   },
@@ -527,6 +542,14 @@ export const Window: MessageFns<Window> = {
             }
 
             message.bytes = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bodies = reader.uint32();
             continue;
           }
         }
@@ -1464,7 +1487,10 @@ export const DispatcherService = {
     responseSerialize: (value: AgentFrame): Buffer => Buffer.from(AgentFrame.encode(value).finish()),
     responseDeserialize: (value: Buffer): AgentFrame => AgentFrame.decode(value),
   },
-  /** The bodies of one Connect, both ways. The first frame of the worker carries the token of its Welcome and nothing else. */
+  /**
+   * The bodies of one Connect, both ways. Called by the worker, at the latest when it sees or sends the first body. Its
+   * first frame carries the token of its Welcome and nothing else.
+   */
   transfer: {
     path: "/yggdrasil.stream.Dispatcher/Transfer" as const,
     requestStream: true as const,
@@ -1478,7 +1504,10 @@ export const DispatcherService = {
 
 export interface DispatcherServer extends UntypedServiceImplementation {
   connect: handleBidiStreamingCall<WorkerFrame, AgentFrame>;
-  /** The bodies of one Connect, both ways. The first frame of the worker carries the token of its Welcome and nothing else. */
+  /**
+   * The bodies of one Connect, both ways. Called by the worker, at the latest when it sees or sends the first body. Its
+   * first frame carries the token of its Welcome and nothing else.
+   */
   transfer: handleBidiStreamingCall<BodyFrame, BodyFrame>;
 }
 
@@ -1486,7 +1515,10 @@ export interface DispatcherClient extends Client {
   connect(): ClientDuplexStream<WorkerFrame, AgentFrame>;
   connect(options: Partial<CallOptions>): ClientDuplexStream<WorkerFrame, AgentFrame>;
   connect(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<WorkerFrame, AgentFrame>;
-  /** The bodies of one Connect, both ways. The first frame of the worker carries the token of its Welcome and nothing else. */
+  /**
+   * The bodies of one Connect, both ways. Called by the worker, at the latest when it sees or sends the first body. Its
+   * first frame carries the token of its Welcome and nothing else.
+   */
   transfer(): ClientDuplexStream<BodyFrame, BodyFrame>;
   transfer(options: Partial<CallOptions>): ClientDuplexStream<BodyFrame, BodyFrame>;
   transfer(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<BodyFrame, BodyFrame>;

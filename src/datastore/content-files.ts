@@ -12,6 +12,13 @@ import { AgentError, errnoOf, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content } from '../message/index.js';
 import { makePrivateDirectory, syncDirectory } from './lmdb-journal.js';
 
+/** A content that is being read. */
+export interface ContentReader {
+  /** The next bytes, at most so many; `isLast` with the last of them. */
+  next(most: number): Promise<{ readonly bytes: Buffer; readonly isLast: boolean }>;
+  close(): Promise<void>;
+}
+
 export class ContentFiles {
   /** `directory` is made at `open`. */
   constructor(readonly directory: string) {}
@@ -73,6 +80,39 @@ export class ContentFiles {
     if (bytes.length !== size) throw damaged(path, `it has ${bytes.length} bytes instead of ${size}`);
     if (expected !== undefined && crc32(bytes) !== expected) throw damaged(path, 'it fails its checksum');
     return bytes;
+  }
+
+  /**
+   * Opens a content to be read bit by bit. Throws as `read` does; what fails its checksum is found out before the last
+   * bit of it is handed out.
+   */
+  async openRead({ path, size, crc32: expected }: Extract<Content, { kind: 'file' }>): Promise<ContentReader> {
+    let handle: FileHandle;
+    try {
+      handle = await open(path, 'r');
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      throw damaged(path, 'it is missing', error);
+    }
+    let position = 0;
+    let checksum = 0;
+    return {
+      next: async (most) => {
+        const bytes = Buffer.allocUnsafe(Math.min(most, size - position));
+        let filled = 0;
+        while (filled < bytes.length) {
+          const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, position + filled);
+          if (bytesRead === 0) throw damaged(path, `it has ${position + filled} bytes instead of ${size}`);
+          filled += bytesRead;
+        }
+        position += filled;
+        checksum = crc32(bytes, checksum);
+        const isLast = position === size;
+        if (isLast && expected !== undefined && checksum !== expected) throw damaged(path, 'it fails its checksum');
+        return { bytes, isLast };
+      },
+      close: () => handle.close(),
+    };
   }
 
   /** Whether the bytes of a content are all there, as far as their number tells. */

@@ -7,7 +7,6 @@ import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import type { FileHandle } from 'node:fs/promises';
 import { crashPoint } from '../crash-point.js';
-import type { Log } from '../log/log.js';
 import {
   type Content,
   type DeadRecord,
@@ -22,10 +21,9 @@ import {
   type WorkerName,
 } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
-import type { Clock } from '../time.js';
 import { Alarms } from './alarms.js';
-import { ContentFiles } from './content-files.js';
-import { DeadLetters, type DeadLimits } from './dead-letters.js';
+import { ContentFiles, type ContentReader } from './content-files.js';
+import { DeadLetters } from './dead-letters.js';
 import type { ProcessEntry, Refused, WorkerEntry } from './entries.js';
 import { bringUpToDate } from './format.js';
 import { InboundQueue } from './inbound-queue.js';
@@ -33,43 +31,24 @@ import type {
   AcceptOptions,
   Acceptance,
   Cancellation,
+  Completion,
   Ending,
-  Lifetimes,
   NewInbound,
   NextOptions,
 } from './inbound-types.js';
-import type { Journal } from './journal.js';
-import { Ledger, type SpoolLimits } from './ledger.js';
+import { Ledger } from './ledger.js';
 import { LiveCollection, liveDatabase } from './live-collection.js';
-import { makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
-import { OutboundQueue, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
-import { RecentIds, type DedupeWindow } from './recent-ids.js';
+import { makePrivateDirectory } from './lmdb-journal.js';
+import type { DatastoreOptions } from './options.js';
+import { OutboundQueue } from './outbound-queue.js';
+import type { NewOutbound, ResultAcceptance } from './outbound-record.js';
+import { RecentIds } from './recent-ids.js';
 import { Replays } from './replay.js';
 import type { Replay } from './replay-outcome.js';
 import { SmallFacts } from './small-facts.js';
 import { StateLock } from './state-lock.js';
 import type { TornRecord } from './torn-records.js';
 import { Upkeep } from './upkeep.js';
-import type { WindowLimits } from './window.js';
-
-export interface DatastoreOptions {
-  /** Holds content/ and lock; the journal's own directory is the journal's affair. */
-  readonly stateDir: string;
-  readonly journal: Journal;
-  /** Asked about the state directory before anything in it is trusted. Default: it is. */
-  readonly wayProblem?: WayCheck;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly spool: SpoolLimits;
-  readonly dead: DeadLimits;
-  readonly dedupe: DedupeWindow;
-  readonly lifetimes: Lifetimes & {
-    /** How long a result may wait for its destination. */
-    readonly result: number;
-  };
-  /** How much of each lane is in memory. Default: WINDOW_LIMITS. */
-  readonly window?: WindowLimits;
-}
 
 export class Datastore {
   readonly #database = liveDatabase();
@@ -267,6 +246,16 @@ export class Datastore {
     return this.#inbound.delivered(key);
   }
 
+  /** A message is delivered and these are its results: all of it durable in one commit, or none. */
+  complete(key: MessageKey, results: readonly NewOutbound[]): Completion {
+    return this.#inbound.complete(key, results);
+  }
+
+  /** Resolves when the journal knows how a message has ended: a commit that failed is tried again until it is through. */
+  recorded(key: MessageKey): Promise<void> {
+    return this.#inbound.recorded(key);
+  }
+
   end(key: MessageKey, end: Exclude<InboundEnd, 'delivered'>, failure: Failure): Promise<Ending> {
     return this.#inbound.end(key, end, failure);
   }
@@ -290,6 +279,21 @@ export class Datastore {
     return this.#files.read(content);
   }
 
+  /** Opens a content file to be read bit by bit: AgentError `content.damaged` comes before the last bit of it. */
+  openContent(content: Extract<Content, { kind: 'file' }>): Promise<ContentReader> {
+    return this.#files.openRead(content);
+  }
+
+  /** Makes the names of new content files durable. */
+  syncContent(): Promise<void> {
+    return this.#files.syncDirectory();
+  }
+
+  /** Keeps room in the spool for a result that is on its way, until what it gives is called. Undefined: there is none. */
+  reserve(bytes: number): (() => void) | undefined {
+    return this.#ledger.reserve(bytes);
+  }
+
   // Outbound: CONTRACT section 1, "From a worker to the broker or a URL".
 
   /** A lane that waited has its head due. */
@@ -298,7 +302,7 @@ export class Datastore {
   }
 
   acceptResult(result: NewOutbound): ResultAcceptance {
-    return this.#outbound.accept(result, (idKey) => this.#inbound.replyTopicOf(idKey));
+    return this.#outbound.arrivals.accept(result, (idKey) => this.#inbound.replyTopicOf(idKey));
   }
 
   outbound(key: MessageKey): OutboundRecord | undefined {

@@ -20,6 +20,7 @@ import type { Change } from './journal.js';
 import { inboundIdKey, recordKey } from './keys.js';
 import type { Lanes, LiveMessages } from './lanes.js';
 import type { Ledger } from './ledger.js';
+import type { ResultsPlan } from './outbound-arrivals.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';
 import type { Unrecorded } from './unrecorded.js';
@@ -45,6 +46,21 @@ export class InboundEnds {
       await ledger.commitSoon(changes, -spoolSize(record));
       ledger.release(record.content);
     });
+  }
+
+  /** As `delivered`, in one commit with the results of it. Gives the keys of those that are new. */
+  async completed(
+    record: InboundRecord,
+    results: Extract<ResultsPlan, { kind: 'planned' }>['results'],
+  ): Promise<readonly MessageKey[]> {
+    const { ledger, outbound } = this.parts;
+    const changes = this.#changes(record, 'delivered');
+    let taken: readonly MessageKey[] = [];
+    await this.#leave(record, 'end', async () => {
+      taken = await outbound.arrivals.arriveWith(results, changes, -spoolSize(record));
+      ledger.release(record.content);
+    });
+    return taken;
   }
 
   /** Gives the key of the error answer. */

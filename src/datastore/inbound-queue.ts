@@ -26,6 +26,7 @@ import type {
   AcceptOptions,
   Acceptance,
   Cancellation,
+  Completion,
   Ending,
   InboundParts,
   NewInbound,
@@ -33,6 +34,7 @@ import type {
 } from './inbound-types.js';
 import { Lanes } from './lanes.js';
 import { LifetimeSweep } from './lifetime-sweep.js';
+import type { NewOutbound } from './outbound-record.js';
 import { Unrecorded } from './unrecorded.js';
 
 const ROOT = 'i/';
@@ -211,6 +213,27 @@ export class InboundQueue {
     if (record === undefined) return false;
     await this.#ends.delivered(record);
     return true;
+  }
+
+  /** The worker is done with it, and these are its results. Of one that has ended already the results are still taken. */
+  complete(key: MessageKey, results: readonly NewOutbound[]): Completion {
+    const { outbound } = this.parts;
+    const record = this.get(key);
+    const own = record && inboundIdKey(record.directiveKey, record.messageId);
+    const plan = outbound.arrivals.plan(results, (idKey) =>
+      record !== undefined && idKey === own ? record.replyTopic : this.replyTopicOf(idKey),
+    );
+    if (plan.kind === 'full') return plan;
+    const durable =
+      record === undefined
+        ? outbound.arrivals.arriveWith(plan.results, [], 0)
+        : this.#ends.completed(record, plan.results);
+    return { kind: 'taken', durable };
+  }
+
+  /** Resolves when the journal knows how a message has ended. */
+  recorded(key: MessageKey): Promise<void> {
+    return this.#unrecorded.recorded(key);
   }
 
   async end(key: MessageKey, end: Exclude<InboundEnd, 'delivered'>, failure: Failure): Promise<Ending> {

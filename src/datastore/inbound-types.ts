@@ -33,6 +33,16 @@ export type Acceptance =
   /** The spool has no room: keep it unacknowledged and offer it again after `room`. */
   | { readonly kind: 'full' };
 
+/** What became of a completion: the end of a message together with its results. */
+export type Completion =
+  /**
+   * All of it, in one commit: `durable` gives the keys of results that are new. It rejects when the commit fails; the
+   * store then tries again, and `recorded` tells when it is through.
+   */
+  | { readonly kind: 'taken'; readonly durable: Promise<readonly MessageKey[]> }
+  /** Nothing of it: there is no room for the result at `index`. */
+  | { readonly kind: 'full'; readonly index: number; readonly lacks: 'spool' | 'destinations' };
+
 export type Ending = { readonly kind: 'ended'; readonly answer: MessageKey } | { readonly kind: 'already-ended' };
 
 export type Cancellation =

@@ -1,10 +1,19 @@
 export * from './datastore.js';
-export type { Acceptance, Cancellation, Ending, Lifetimes, NewInbound, NextOptions } from './inbound-types.js';
+export type { DatastoreOptions } from './options.js';
+export type {
+  Acceptance,
+  Cancellation,
+  Completion,
+  Ending,
+  Lifetimes,
+  NewInbound,
+  NextOptions,
+} from './inbound-types.js';
 export type { Change, Journal, RangeOptions, Table } from './journal.js';
 export { LmdbJournal, makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
 export { MemoryJournal } from './memory-journal.js';
 export type { LiveCollection } from './live-collection.js';
-export { MQTT_LANE, type NewOutbound, type ResultAcceptance } from './outbound-queue.js';
+export { MQTT_LANE, type NewOutbound, type ReceivedBody, type ResultAcceptance } from './outbound-record.js';
 export type { Replay } from './replay-outcome.js';
 export type { TornRecord } from './torn-records.js';
 export type { Handler, ProcessEntry, Refused, WorkerEntry } from './entries.js';

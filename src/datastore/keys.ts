@@ -57,9 +57,9 @@ export function inboundIdKey(directive: DirectiveKey, messageId: string): string
   return `i/${directive}/${idPart(messageId)}`;
 }
 
-/** The same worker, id and bytes are one result (CONTRACT 1.10). */
-export function resultIdKey(worker: WorkerName, messageId: string, content: Uint8Array): string {
-  return `o/${worker}/${idPart(messageId)}/${createHash('sha256').update(content).digest('base64url')}`;
+/** The same worker, id and bytes are one result (CONTRACT 1.10); the bytes by their SHA-256. */
+export function resultIdKey(worker: WorkerName, messageId: string, sha256: Buffer): string {
+  return `o/${worker}/${idPart(messageId)}/${sha256.toString('base64url')}`;
 }
 
 export function ownerKey(directive: DirectiveKey): string {

@@ -18,6 +18,12 @@ export interface Prepared {
   readonly growth: number;
 }
 
+/** A new record and the lane it belongs to. */
+export interface Arrival<R extends LiveRecord> {
+  readonly prefix: string;
+  readonly record: R;
+}
+
 export interface LanesOptions<R extends LiveRecord> {
   readonly ledger: Ledger;
   readonly live: LiveMessages;
@@ -92,10 +98,8 @@ export class Lanes<R extends LiveRecord> {
 
   /** Puts a new record into its lane and commits it; resolves when it is on stable storage. */
   async add(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
-    const { ledger, live, unblocked } = this.options;
-    const window = this.#windows.get(prefix) ?? this.#window(false);
-    this.#windows.set(prefix, window);
-    if (window.add(record.key)) live.put(record);
+    const { ledger, live } = this.options;
+    this.#enter(prefix, record);
     let stored = record;
     try {
       const { content } = record;
@@ -108,17 +112,54 @@ export class Lanes<R extends LiveRecord> {
       const { changes, growth } = prepare(stored);
       await ledger.commit(changes, growth);
     } catch (error) {
-      window.forget(record.key);
-      if (this.options.isStrict === true && window.lastCommitting !== undefined)
-        this.#barred.set(prefix, window.lastCommitting);
-      live.remove(record.key);
+      this.#never(prefix, record.key);
       if (stored !== record) ledger.release(stored.content);
-      this.refill(prefix);
-      unblocked(prefix);
+      this.#moveOn(prefix);
       throw error;
     }
-    window.committed(record.key);
-    if (record.key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
+    this.#committed(prefix, record.key);
+  }
+
+  /**
+   * Puts new records into their lanes by one commit, which `commit` makes in this turn: all are there or none. Not for a
+   * strict direction, nor for contents that belong in a file and are in none.
+   */
+  async addAll(arrivals: readonly Arrival<R>[], commit: () => Promise<void>): Promise<void> {
+    for (const { prefix, record } of arrivals) this.#enter(prefix, record);
+    try {
+      await commit();
+    } catch (error) {
+      for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
+      for (const { prefix } of arrivals) this.#moveOn(prefix);
+      throw error;
+    }
+    for (const { prefix, record } of arrivals) this.#committed(prefix, record.key);
+  }
+
+  #enter(prefix: string, record: R): void {
+    const window = this.#windows.get(prefix) ?? this.#window(false);
+    this.#windows.set(prefix, window);
+    if (window.add(record.key)) this.options.live.put(record);
+  }
+
+  /** Its commit failed. */
+  #never(prefix: string, key: MessageKey): void {
+    const window = this.#windows.get(prefix);
+    window?.forget(key);
+    if (this.options.isStrict === true && window?.lastCommitting !== undefined)
+      this.#barred.set(prefix, window.lastCommitting);
+    this.options.live.remove(key);
+  }
+
+  /** What a commit that failed held up. */
+  #moveOn(prefix: string): void {
+    this.refill(prefix);
+    this.options.unblocked(prefix);
+  }
+
+  #committed(prefix: string, key: MessageKey): void {
+    this.#windows.get(prefix)?.committed(key);
+    if (key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
     this.refill(prefix);
   }
 

@@ -138,6 +138,19 @@ export class Ledger {
     }
   }
 
+  /** Keeps room for bytes that are on their way, until what it gives is called; undefined when there is none. */
+  reserve(bytes: number): (() => void) | undefined {
+    if (this.isFull) return undefined;
+    let held = bytes;
+    this.#held += held;
+    return () => {
+      this.#held -= held;
+      const freed = held;
+      held = 0;
+      this.#announceRoom(-freed);
+    };
+  }
+
   /** What a commit added is gone with a record that ended meanwhile. */
   shrink(bytes: number): void {
     this.#bytes -= bytes;

@@ -23,6 +23,12 @@ export class Blame {
     return this.#guilty.has(key);
   }
 
+  /** Whether one of them is among those that `has` knows. */
+  isAnyGuilty(has: (key: MessageKey) => boolean): boolean {
+    for (const key of this.#guilty.keys()) if (has(key)) return true;
+    return false;
+  }
+
   suspect(keys: readonly MessageKey[]): void {
     for (const key of keys) this.#suspects.add(key);
   }

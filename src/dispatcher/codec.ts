@@ -54,10 +54,14 @@ export interface Refused {
   readonly reason: string;
 }
 
-/** Checks a result. One without an id gets one, as on the way in; the original lets such pass too. */
+/**
+ * Checks a result. One without an id gets one, as on the way in; the original lets such pass too. `size` is that of its
+ * content, where that comes by itself.
+ */
 export function resultFromData(
   data: Data,
   limits: Pick<DispatchLimits, 'resultSize' | 'metadataSize'>,
+  size: number = data.content.length,
 ): ReceivedResult | Refused {
   const { messageId, responseTo, directive, content } = data;
   if (!isText(messageId, MAX_ID_LENGTH))
@@ -67,8 +71,8 @@ export function resultFromData(
   if (!isText(directive, MAX_DIRECTIVE_LENGTH)) {
     return refused(`directive must be at most ${MAX_DIRECTIVE_LENGTH} printable characters`);
   }
-  if (content.length > limits.resultSize) {
-    return refused(`content has ${content.length} bytes, more than the ${limits.resultSize} that are allowed`);
+  if (size > limits.resultSize) {
+    return refused(`content has ${size} bytes, more than the ${limits.resultSize} that are allowed`);
   }
   const metadata = boundedText(data.metadata, limits.metadataSize);
   if (metadata === undefined) return refused(`metadata is larger than ${limits.metadataSize} bytes`);

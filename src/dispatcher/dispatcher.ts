@@ -4,7 +4,7 @@
  * calls; one that is slow, hung or missing holds up nobody else. Messages stay in the store; what is here can be lost.
  */
 import { status } from '@grpc/grpc-js';
-import { Event, type Data } from '../../protocol/generated/yggdrasil.js';
+import { Event, type Config, type Data } from '../../protocol/generated/yggdrasil.js';
 import { crashPoint } from '../crash-point.js';
 import { AgentError } from '../errors.js';
 import type { Log } from '../log/log.js';
@@ -26,8 +26,14 @@ import type {
   ProcessExit,
 } from './ports.js';
 import { Seat } from './seat.js';
+import { resultBooks } from './result-books.js';
 import { Refusal, serve } from './service.js';
+import type { Books } from './stream/books.js';
+import { Streams } from './stream/streams.js';
 import { makeWorkersDirectory, socketsOf, type WorkerSockets } from './socket.js';
+
+/** A stream that does not say whose it is by then is ended. */
+const HELLO_WITHIN: Millis = 10_000;
 
 export interface DispatcherOptions {
   /** Sockets live under `w/` in it. */
@@ -158,17 +164,25 @@ export class Dispatcher {
     this.#notifyAll(Event.CONNECTION_RESTORED);
   }
 
-  /** A cancel came too late: the message is with its worker, and a unary worker has no way to be told. */
+  /** A cancel came for a message that is with its worker. A stream worker is told; a unary one has no way to be. */
   notifyCancel(cancel: {
     readonly key: MessageKey;
     readonly directive: DirectiveKey;
     readonly messageId: string;
   }): void {
-    const isInFlight = [...this.#seats.values()].some(({ queue }) => queue.has(cancel.key));
-    this.options.log.info(
+    const { log } = this.options;
+    const seat = [...this.#seats.values()].find(({ queue }) => queue.has(cancel.key));
+    const { messageId } = cancel;
+    if (seat?.giveUp(cancel.key) === true) {
+      log.info('dispatcher.cancel_sent', `the worker of ${cancel.directive} was asked to give a message up`, {
+        messageId,
+      });
+      return;
+    }
+    log.info(
       'dispatcher.cancel_too_late',
-      `the message to ${cancel.directive} ${isInFlight ? 'is being handled' : 'was delivered'}: its worker cannot be told to give it up`,
-      { messageId: cancel.messageId },
+      `the message to ${cancel.directive} ${seat === undefined ? 'was delivered' : 'is being handled'}: its worker cannot be told to give it up`,
+      { messageId },
     );
   }
 
@@ -210,6 +224,22 @@ export class Dispatcher {
     const { store, clock, random, log, isPeer = (): boolean => true } = this.options;
     const own = log.child({ worker: name });
     const door = new Door({ read: this.#readPeer, isPeer: (peer) => isPeer(name, peer), clock, log: own });
+    const agentConfig = (): Config => ({
+      ...this.options.agentConfig(),
+      // Without `unix:`, unlike YGG_SOCKET_ADDR: as the original has it.
+      socketAddr: sockets.dispatcher.announced,
+    });
+    const streams: Streams = new Streams({
+      clock,
+      log: own,
+      limits: this.#limits,
+      books: this.#booksOf(name, () => seat.handlers),
+      store,
+      config: agentConfig,
+      helloWithin: HELLO_WITHIN,
+      register: (requests, link) => seat.connect(requests, link),
+      onRoom: () => seat.queue.pump(),
+    });
     const seat: Seat = new Seat(
       {
         name,
@@ -232,8 +262,9 @@ export class Dispatcher {
             calls: {
               register: (request) => seat.register(request),
               send: (data) => this.#accept(name, seat, data),
-              // Without `unix:`, unlike YGG_SOCKET_ADDR: as the original has it.
-              config: () => ({ ...this.options.agentConfig(), socketAddr: sockets.dispatcher.announced }),
+              config: agentConfig,
+              connect: (call) => streams.connect(call),
+              transfer: (call) => streams.transfer(call),
             },
           }),
         decide: (handler) =>
@@ -259,28 +290,17 @@ export class Dispatcher {
 
   /** Takes a worker's result: a receipt only when it is on stable storage. */
   async #accept(name: WorkerName, seat: Seat, data: Data): Promise<void> {
-    const { store, clock } = this.options;
     FAULT: crashPoint('result.received');
     const received = resultFromData(data, this.#limits);
     if (received.kind === 'refused') throw new Refusal(status.INVALID_ARGUMENT, received.reason);
-    const { messageId, responseTo, directive, metadata, content } = received;
-    const accepted = store.acceptResult({
-      worker: name,
-      handlers: seat.handlers,
-      messageId,
-      responseTo,
-      directive,
-      metadata,
-      content,
-      arrivedAt: clock.now(),
-    });
-    if (accepted.kind === 'full') {
-      const problem = accepted.lacks === 'spool' ? 'the agent’s spool is full' : 'too many destinations wait';
-      throw new Refusal(status.RESOURCE_EXHAUSTED, `${problem}: keep the result and send it again later`);
-    }
-    await accepted.durable;
-    FAULT: crashPoint('result.durable');
-    if (accepted.kind === 'accepted') this.dataReturn.emit(accepted.key);
+    const booking = this.#booksOf(name, () => seat.handlers).accept(received);
+    if (booking.kind === 'full') throw new Refusal(status.RESOURCE_EXHAUSTED, booking.reason);
+    await booking.durable;
+  }
+
+  /** How the results of one worker come into the store. */
+  #booksOf(name: WorkerName, handlers: () => readonly DirectiveKey[]): Books {
+    return resultBooks({ ...this.options, worker: name, handlers, onReturn: (key) => this.dataReturn.emit(key) });
   }
 
   #holderOf(directive: DirectiveKey): Seat | undefined {

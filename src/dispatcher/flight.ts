@@ -6,7 +6,7 @@ import type { Log } from '../log/log.js';
 import type { MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
 import type { Clock, Millis, Random } from '../time.js';
-import type { Cancel, WorkerLink } from './link.js';
+import type { Cancel, Link } from './link-port.js';
 import type { Load } from './plan.js';
 import type { DispatchStore, Outcome } from './ports.js';
 
@@ -16,8 +16,6 @@ export interface QueueOptions {
   readonly random: Random;
   readonly log: Log;
   readonly maxAttempts: number;
-  /** Bytes of the largest message the worker takes. */
-  readonly maxMessageSize: () => number;
   readonly deadline: () => Millis | undefined;
   readonly onOutcome: (key: MessageKey, outcome: Outcome) => void;
   /** A call passed its deadline: the worker must be stopped before the message may run again. */
@@ -39,7 +37,7 @@ export interface Lane extends Load {
 export interface Flight {
   readonly record: InboundRecord;
   readonly lane: Lane;
-  readonly link: WorkerLink;
+  readonly link: Link;
   /** Ends when the call has its answer: the scope of the deadline's timer. Undefined where there is no deadline. */
   answered: AbortController | undefined;
   state: 'open' | 'broken';

@@ -2,15 +2,19 @@ export { Dispatcher, type DispatcherOptions, type HandlerOfWorker } from './disp
 export { DEFAULT_LIMITS } from './ports.js';
 export type {
   AgentConfig,
+  CompletionAcceptance,
+  ContentReader,
   DispatchLimits,
   DispatchSettings,
   DispatchStore,
+  FileContent,
   Handler,
   NewResult,
   Outcome,
   Peer,
   Preparation,
   ProcessExit,
+  ReceivedBody,
   ResultAcceptance,
   WorkerEntry,
 } from './ports.js';

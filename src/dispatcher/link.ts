@@ -12,9 +12,11 @@ import {
   type ServiceError,
 } from '@grpc/grpc-js';
 import { HealthCheckResponse_ServingStatus, HealthClient } from '../../protocol/generated/health.js';
-import { WorkerClient, type Data, type Event } from '../../protocol/generated/yggdrasil.js';
+import { WorkerClient, type Event } from '../../protocol/generated/yggdrasil.js';
 import type { Clock, Millis } from '../time.js';
-import type { Answer, Health } from './plan.js';
+import type { InboundRecord } from '../message/record.js';
+import { dataFromRecord, wireSize } from './codec.js';
+import type { Answer, Cancel, Health, Link, Room } from './link-port.js';
 
 /** A worker that was just started listens within milliseconds: the usual second of back-off would be most of the wait. */
 const RECONNECT: ClientOptions = {
@@ -28,15 +30,14 @@ export interface LinkOptions {
   /** The path the worker listens on, or will. */
   readonly path: string;
   readonly maxReceive: number;
+  /** Bytes of the largest message the worker takes, asked for each. */
+  readonly maxSend: () => number;
   readonly clock: Clock;
   /** Whether to speak to whoever listens there: a worker can put a link to another's socket in the place of its own. */
   readonly admits: (socket: Socket) => boolean;
   /** Called at each connect. */
   readonly onReady: () => void;
 }
-
-/** Breaks a call off; the answer then comes as a status. Does nothing once there was one. */
-export type Cancel = () => void;
 
 /** No encryption, as on any Unix socket; but each connection is looked at before a byte goes out. */
 class CheckedPlain extends ChannelCredentials {
@@ -68,7 +69,11 @@ class CheckedPlain extends ChannelCredentials {
   }
 }
 
-export class WorkerLink {
+export class WorkerLink implements Link {
+  readonly transport = 'unary';
+  /** A call for each: how many at once is the queue's affair. */
+  readonly hasRoom = true;
+  readonly takesFiles = false;
   #client: WorkerClient | undefined;
   #health: HealthClient | undefined;
   /** An old worker that knows no NotifyEvent is not asked twice. */
@@ -101,20 +106,29 @@ export class WorkerLink {
     return this.#client?.getChannel().getConnectivityState(false) === connectivityState.READY;
   }
 
-  /** Hands a message to the worker. Call it only while `isReady`. */
-  send(data: Data, done: (answer: Answer) => void): Cancel {
+  problemWith(record: InboundRecord): string | undefined {
+    const size = wireSize(record);
+    const largest = this.options.maxSend();
+    if (size <= largest) return undefined;
+    return `the message has ${size} bytes and the worker of ${record.directive} takes ${largest}`;
+  }
+
+  roomFor(): Room {
+    return 'here';
+  }
+
+  send(record: InboundRecord, content: Buffer, done: (answer: Answer) => void): Cancel {
     const client = this.#client;
     if (client === undefined) {
       done({ kind: 'status', code: status.UNAVAILABLE, details: 'the link is closed', isConnected: false });
       return () => undefined;
     }
-    const call = client.send(data, (error, response) => {
+    const call = client.send(dataFromRecord(record, content), (error, response) => {
       done(error === null ? { kind: 'receipt', response: response.response } : this.#statusOf(error));
     });
     return () => call.cancel();
   }
 
-  /** Asks the worker how it is. Resolves always; `silence` when no answer came within `timeout`. */
   check(timeout: Millis): Promise<Health> {
     const health = this.#health;
     if (health === undefined || !this.isReady) return Promise.resolve('unknown');
@@ -132,7 +146,6 @@ export class WorkerLink {
     });
   }
 
-  /** Tells the worker of an event, once, if it can take it. Resolves true when it did. */
   notify(event: Event, timeout: Millis): Promise<boolean> {
     const client = this.#client;
     if (client === undefined || !this.isReady || !this.#takesEvents) return Promise.resolve(false);
@@ -145,6 +158,11 @@ export class WorkerLink {
       });
       this.options.clock.after(timeout, () => call.cancel(), answered.signal);
     });
+  }
+
+  /** A unary worker has no way to be told. */
+  giveUp(): boolean {
+    return false;
   }
 
   /** Ends the channel and every call on it. */

@@ -3,6 +3,7 @@
  * dies, and who may register what. CONTRACT section 1.4–1.6 and section 2 are the source; queue.ts and seat.ts act.
  */
 import { status } from '@grpc/grpc-js';
+import { errorText, isDamaged } from '../errors.js';
 import { directiveKey, NAME_RULE, parseDirective } from '../message/ids.js';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
 import type { Backoff } from '../time.js';
@@ -40,10 +41,18 @@ export function isOldestTurn(turn: number): boolean {
 /** How a call to a worker ended. */
 export type Answer =
   | { readonly kind: 'receipt'; readonly response: Buffer }
+  /** It has ended as delivered, together with its results; `durable` is the commit. */
+  | { readonly kind: 'completed'; readonly durable: Promise<unknown> }
+  /** It was to be given up, and the worker did. */
+  | { readonly kind: 'cancelled' }
+  /** Its content cannot be read. */
+  | { readonly kind: 'unreadable'; readonly error: unknown }
   | { readonly kind: 'status'; readonly code: status; readonly details: string; readonly isConnected: boolean };
 
 export type Verdict =
   | { readonly kind: 'delivered' }
+  | { readonly kind: 'completed'; readonly durable: Promise<unknown> }
+  | { readonly kind: 'cancelled' }
   /** The connection broke under the call: whether the worker died decides what it means. */
   | { readonly kind: 'broken' }
   /** The worker says it cannot now: counts nothing. */
@@ -54,9 +63,17 @@ export type Verdict =
 /** What an answer means for a message that has failed `attempts` times before. */
 export function verdictOn(answer: Answer, attempts: number, maxAttempts: number): Verdict {
   if (answer.kind === 'receipt') return { kind: 'delivered' };
+  if (answer.kind === 'unreadable') return onUnreadable(answer.error, attempts, maxAttempts);
+  if (answer.kind !== 'status') return answer;
   if (!answer.isConnected && isTransportFailure(answer.code, answer.details)) return { kind: 'broken' };
   if (answer.code === status.UNAVAILABLE) return { kind: 'unavailable' };
   return afterFailure(attempts, maxAttempts, `the worker answered ${status[answer.code]}: ${answer.details}`);
+}
+
+/** What is damaged stays so; a disk that cannot be read just now may be read later. */
+export function onUnreadable(error: unknown, attempts: number, maxAttempts: number): Verdict {
+  const text = `its content cannot be read: ${errorText(error)}`;
+  return isDamaged(error) ? { kind: 'dead', text } : afterFailure(attempts, maxAttempts, text);
 }
 
 /** A failure that counts: again later, or dead when it was the last that is allowed. */

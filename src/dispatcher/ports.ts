@@ -2,10 +2,20 @@
  * What the dispatcher needs from the rest, in its own words: the store of messages, the settings of a worker, the news
  * from its process. agent.ts hands the real ones in; nothing here names a sibling.
  */
+import type { FileHandle } from 'node:fs/promises';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
 import type { Content, Failure, InboundRecord } from '../message/record.js';
 import type { Metadata } from '../message/envelope.js';
 import type { Millis } from '../time.js';
+
+export type FileContent = Extract<Content, { kind: 'file' }>;
+
+/** A content that is being read. */
+export interface ContentReader {
+  /** The next bytes, at most so many; `isLast` with the last of them. Throws when it is damaged, before the last. */
+  next(most: number): Promise<{ readonly bytes: Buffer; readonly isLast: boolean }>;
+  close(): Promise<void>;
+}
 
 /** A result as a worker handed it over; the store finds out where it goes. */
 export interface NewResult {
@@ -16,9 +26,23 @@ export interface NewResult {
   readonly responseTo: string;
   readonly directive: string;
   readonly metadata: Metadata;
-  readonly content: Buffer;
+  readonly content: Buffer | ReceivedBody;
   readonly arrivedAt: Millis;
 }
+
+/** A content that came bit by bit: in a file that is synced and closed, as is its directory. */
+export interface ReceivedBody {
+  readonly file: FileContent;
+  /** Of its bytes. */
+  readonly sha256: Buffer;
+}
+
+/** What became of a completion: the end of a message together with its results. */
+export type CompletionAcceptance =
+  /** All of it, in one commit: `durable` gives the keys of results that are new. When it rejects, see `recorded`. */
+  | { readonly kind: 'taken'; readonly durable: Promise<readonly MessageKey[]> }
+  /** Nothing of it: there is no room for the result at `index`. */
+  | { readonly kind: 'full'; readonly index: number; readonly lacks: 'spool' | 'destinations' };
 
 export type ResultAcceptance =
   | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
@@ -47,12 +71,22 @@ export interface DispatchStore {
   requeue(key: MessageKey): void;
   failedAttempt(key: MessageKey, dueAt: Millis): Promise<void>;
   delivered(key: MessageKey): Promise<boolean>;
+  complete(key: MessageKey, results: readonly NewResult[]): CompletionAcceptance;
+  /** Resolves when the journal knows how a message has ended: a commit that failed is tried again. */
+  recorded(key: MessageKey): Promise<void>;
   end(
     key: MessageKey,
-    end: 'dead',
+    end: 'dead' | 'cancelled',
     failure: Failure,
   ): Promise<{ readonly kind: 'ended'; readonly answer: MessageKey | undefined } | { readonly kind: 'already-ended' }>;
   readContent(content: Content): Promise<Buffer>;
+  openContent(content: FileContent): Promise<ContentReader>;
+  newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }>;
+  discardContentFile(path: string): Promise<void>;
+  /** Makes the names of new content files durable. */
+  syncContent(): Promise<void>;
+  /** Keeps room in the spool until what it gives is called; undefined when there is none. */
+  reserve(bytes: number): (() => void) | undefined;
   acceptResult(result: NewResult): ResultAcceptance;
   ownerOf(directive: DirectiveKey): WorkerName | undefined;
   claim(directive: DirectiveKey, worker: WorkerName): Promise<void>;
@@ -111,7 +145,7 @@ export interface AgentConfig {
 
 export type Outcome =
   | { readonly kind: 'delivered' }
-  | { readonly kind: 'dead'; readonly answer: MessageKey | undefined }
+  | { readonly kind: 'dead' | 'cancelled'; readonly answer: MessageKey | undefined }
   | { readonly kind: 'retry'; readonly dueAt: Millis };
 
 /** Bounds and spans of dispatch. All have a default; see DEFAULT_LIMITS. */

@@ -7,32 +7,45 @@
 import { crashPoint } from '../crash-point.js';
 import type { DirectiveKey, MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
-import { errorText, isDamaged } from '../errors.js';
 import { fullJitter, type Millis } from '../time.js';
 import { Blame } from './blame.js';
-import { dataFromRecord, wireSize } from './codec.js';
-import type { WorkerLink } from './link.js';
+import type { Link } from './link-port.js';
 import type { Flight, Lane, QueueOptions } from './flight.js';
-import { afterFailure, isOldestTurn, judgeDeath, RETRY, turnOrder, verdictOn, workerLimit } from './plan.js';
+import { Outcomes } from './outcomes.js';
+import {
+  afterFailure,
+  isOldestTurn,
+  judgeDeath,
+  onUnreadable,
+  RETRY,
+  turnOrder,
+  verdictOn,
+  workerLimit,
+} from './plan.js';
 import type { Answer, Verdict } from './plan.js';
 
 /** How long the last bytes of a worker that died may take to be read before its calls count as unanswered. */
 const LAST_WORDS: Millis = 1000;
 
+const NO_BYTES = Buffer.alloc(0);
+
+const PROCESS_ENDED = 'the process of the worker has ended';
+
 export class WorkerQueue {
   readonly #lanes = new Map<DirectiveKey, Lane>();
   readonly #flights = new Map<MessageKey, Flight>();
   readonly #blame: Blame;
-  readonly #writes = new Set<Promise<void>>();
-  #link: WorkerLink | undefined;
+  readonly #outcomes: Outcomes;
+  #link: Link | undefined;
   #last: DirectiveKey | undefined;
-  #death: { readonly isBlameless: boolean; readonly link: WorkerLink | undefined } | undefined;
+  #death: { readonly isBlameless: boolean; readonly link: Link | undefined } | undefined;
   #isDraining = false;
   #isCondemned = false;
   #whenIdle: (() => void)[] = [];
 
   constructor(private readonly options: QueueOptions) {
     this.#blame = new Blame((key) => options.store.inbound(key) !== undefined);
+    this.#outcomes = new Outcomes(options);
   }
 
   /** No call is in flight. */
@@ -57,7 +70,7 @@ export class WorkerQueue {
   }
 
   /** Uses this link from now on. */
-  attach(link: WorkerLink): void {
+  attach(link: Link): void {
     this.#link = link;
   }
 
@@ -74,9 +87,9 @@ export class WorkerQueue {
 
   /** Gives the worker what it can take now. */
   pump(): void {
-    while (!this.#isHeld() && this.#link?.isReady === true) {
+    while (!this.#isHeld() && this.#link?.isReady === true && this.#link.hasRoom) {
       const loads = [...this.#lanes.values()];
-      const isAlone = this.#blame.hasSuspects || [...this.#flights.keys()].some((key) => this.#blame.isGuilty(key));
+      const isAlone = this.#blame.hasSuspects || this.#blame.isAnyGuilty((key) => this.#flights.has(key));
       if (this.#flights.size >= workerLimit(loads, isAlone)) return;
       if (!this.#takeNext(turnOrder(loads, this.#last), this.#link)) return;
     }
@@ -90,14 +103,14 @@ export class WorkerQueue {
     this.#isCondemned = false;
     if (this.#death !== undefined) {
       // The incarnation after it died too, before it was given anything.
-      this.#link?.close();
+      this.#link?.close(PROCESS_ENDED);
       this.#link = undefined;
       return;
     }
     this.#death = { isBlameless, link: this.#link };
     this.#link = undefined;
     this.#judge();
-    if (this.#openCalls().length === 0) return;
+    if (!this.#hasOpenCalls()) return;
     // A child that outlived the worker may hold the connection open.
     this.options.clock.after(LAST_WORDS, () => this.#breakOff(), this.options.scope);
   }
@@ -105,8 +118,8 @@ export class WorkerQueue {
   /** Begins nothing more; resolves when no call is in flight and all that ended is written. */
   async drain(): Promise<void> {
     this.#isDraining = true;
-    while (this.#openCalls().length > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
-    await Promise.allSettled([...this.#writes]);
+    while (this.#hasOpenCalls()) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+    await this.#outcomes.written();
   }
 
   /** Breaks off what is still in flight: it stays ready in the store and counts nothing. */
@@ -120,30 +133,28 @@ export class WorkerQueue {
     this.#wakeIdle();
   }
 
-  #takeNext(lanes: readonly Lane[], link: WorkerLink): boolean {
+  #takeNext(lanes: readonly Lane[], link: Link): boolean {
     for (const lane of lanes) {
       const record = this.options.store.nextReady(lane.directive, { oldest: isOldestTurn(lane.turn) });
       if (record === undefined) continue;
       // The others wait too: were they to go on, its turn would never come.
       if (this.#flights.size > 0 && this.#blame.isGuilty(record.key)) return false;
+      const problem = link.problemWith(record);
+      const room = problem === undefined ? link.roomFor(record) : 'here';
+      // Nor is one passed by for which the window is too full just now: small ones would keep it full.
+      if (room === 'none') return false;
+      if (room === 'not-for-it') continue;
       lane.turn += 1;
       this.#last = lane.directive;
-      this.#dispatch(record, lane, link);
+      this.options.store.markDispatching(record.key);
+      if (problem === undefined) this.#dispatch(record, lane, link);
+      else this.#outcomes.dead(record, { code: 'too-large', text: problem });
       return true;
     }
     return false;
   }
 
-  #dispatch(record: InboundRecord, lane: Lane, link: WorkerLink): void {
-    const { store, log } = this.options;
-    store.markDispatching(record.key);
-    const size = wireSize(record);
-    const largest = this.options.maxMessageSize();
-    if (size > largest) {
-      const text = `the message has ${size} bytes and the worker of ${record.directive} takes ${largest}`;
-      this.#write(this.#bury(record, { code: 'too-large', text }));
-      return;
-    }
+  #dispatch(record: InboundRecord, lane: Lane, link: Link): void {
     const flight: Flight = {
       record,
       lane,
@@ -155,12 +166,13 @@ export class WorkerQueue {
     };
     this.#flights.set(record.key, flight);
     lane.inFlight += 1;
-    log.debug('dispatcher.dispatching', 'a message goes to its worker', {
+    this.options.log.debug('dispatcher.dispatching', 'a message goes to its worker', {
       key: record.key,
       messageId: record.messageId,
     });
     if (record.content.kind === 'inline') this.#call(flight, record.content.bytes);
-    else this.#write(this.#readAndCall(flight));
+    else if (link.takesFiles) this.#call(flight, NO_BYTES);
+    else this.#outcomes.track(this.#readAndCall(flight));
   }
 
   async #readAndCall(flight: Flight): Promise<void> {
@@ -172,12 +184,7 @@ export class WorkerQueue {
       else this.#requeue(flight);
     } catch (error) {
       this.#land(flight);
-      const text = `its content cannot be read: ${errorText(error)}`;
-      // What is damaged stays so; a disk that cannot be read just now may be read later.
-      this.#act(
-        flight,
-        isDamaged(error) ? { kind: 'dead', text } : afterFailure(record.attempts, this.options.maxAttempts, text),
-      );
+      this.#act(flight, onUnreadable(error, record.attempts, this.options.maxAttempts));
     }
     this.#settled();
   }
@@ -189,9 +196,7 @@ export class WorkerQueue {
       flight.answered = new AbortController();
       this.options.clock.after(deadline, () => this.#overdue(flight), flight.answered.signal);
     }
-    flight.cancel = flight.link.send(dataFromRecord(flight.record, content), (answer) =>
-      this.#answered(flight, answer),
-    );
+    flight.cancel = flight.link.send(flight.record, content, (answer) => this.#answered(flight, answer));
   }
 
   #overdue(flight: Flight): void {
@@ -233,7 +238,16 @@ export class WorkerQueue {
         FAULT: crashPoint('dispatch.receipt');
         lane.setbacks = 0;
         this.#blame.forget(record.key);
-        this.#write(this.#deliver(record));
+        this.#outcomes.delivered(record);
+        return;
+      case 'completed':
+        lane.setbacks = 0;
+        this.#blame.forget(record.key);
+        this.#outcomes.completed(record, verdict.durable);
+        return;
+      case 'cancelled':
+        this.#blame.forget(record.key);
+        this.#outcomes.cancelled(record);
         return;
       case 'unavailable':
         this.options.store.requeue(record.key);
@@ -244,47 +258,13 @@ export class WorkerQueue {
         return;
       case 'retry':
         this.#blame.answered(record.key);
-        this.#write(this.#retry(record));
+        this.#outcomes.retry(record);
         return;
       case 'dead':
         this.#blame.forget(record.key);
-        this.#write(this.#bury(record, { code: 'worker-failed', text: verdict.text }));
+        this.#outcomes.dead(record, { code: 'worker-failed', text: verdict.text });
         return;
     }
-  }
-
-  async #deliver(record: InboundRecord): Promise<void> {
-    if (!(await this.options.store.delivered(record.key))) return;
-    FAULT: crashPoint('dispatch.delivered');
-    this.options.onOutcome(record.key, { kind: 'delivered' });
-  }
-
-  async #retry(record: InboundRecord): Promise<void> {
-    const { store, clock, random, log } = this.options;
-    if (store.inbound(record.key) === undefined) return;
-    const dueAt = clock.now() + Math.min(RETRY.cap, RETRY.first + fullJitter(RETRY, record.attempts, random));
-    log.info('dispatcher.retry', 'a message failed and will be tried again', {
-      key: record.key,
-      messageId: record.messageId,
-      attempt: record.attempts + 1,
-      in: dueAt - clock.now(),
-    });
-    await store.failedAttempt(record.key, dueAt);
-    this.options.onOutcome(record.key, { kind: 'retry', dueAt });
-  }
-
-  async #bury(
-    record: InboundRecord,
-    failure: { readonly code: 'too-large' | 'worker-failed'; readonly text: string },
-  ): Promise<void> {
-    const ended = await this.options.store.end(record.key, 'dead', failure);
-    if (ended.kind === 'already-ended') return;
-    this.options.log.warn('dispatcher.dead', `a message was given up: ${failure.text}`, {
-      key: record.key,
-      messageId: record.messageId,
-      code: failure.code,
-    });
-    this.options.onOutcome(record.key, { kind: 'dead', answer: ended.answer });
   }
 
   #requeue(flight: Flight): void {
@@ -321,6 +301,11 @@ export class WorkerQueue {
     return [...this.#flights.values()].filter(({ state }) => state === 'open');
   }
 
+  #hasOpenCalls(): boolean {
+    for (const { state } of this.#flights.values()) if (state === 'open') return true;
+    return false;
+  }
+
   #breakOff(): void {
     if (this.#death === undefined) return;
     for (const flight of this.#openCalls()) {
@@ -332,7 +317,7 @@ export class WorkerQueue {
 
   #judge(): void {
     const death = this.#death;
-    if (death === undefined || this.#openCalls().length > 0) return;
+    if (death === undefined || this.#hasOpenCalls()) return;
     this.#death = undefined;
     const unanswered = [...this.#flights.values()];
     const judged = judgeDeath(
@@ -349,7 +334,7 @@ export class WorkerQueue {
         this.#fail(flight, text(flight.isOverdue));
       } else this.#requeue(flight);
     }
-    death.link?.close();
+    death.link?.close(PROCESS_ENDED);
     this.pump();
   }
 
@@ -376,17 +361,5 @@ export class WorkerQueue {
 
   #wakeIdle(): void {
     for (const wake of this.#whenIdle.splice(0)) wake();
-  }
-
-  /** Keeps a write until it is done, so that a drain can wait for it. */
-  #write(work: Promise<void>): void {
-    const write = work.catch((error: unknown) => {
-      this.options.log.error(
-        'dispatcher.journal_failed',
-        `what became of a message could not be written yet, the store tries again: ${errorText(error)}`,
-      );
-    });
-    this.#writes.add(write);
-    void write.then(() => this.#writes.delete(write));
   }
 }

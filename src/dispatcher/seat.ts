@@ -3,17 +3,19 @@
  * incarnation, and its queue. Who calls is known by the socket; the pid a worker claims is only logged.
  */
 import type { Socket } from 'node:net';
+import type { Registered } from '../../protocol/generated/stream.js';
 import type { RegistrationRequest, RegistrationResponse, Event } from '../../protocol/generated/yggdrasil.js';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
-import type { Metadata } from '../message/envelope.js';
 import type { Log } from '../log/log.js';
 import type { Clock, Millis, Random } from '../time.js';
-import { claimedPid, countFeature, featuresFrom } from './codec.js';
+import { countFeature } from './codec.js';
 import { watchHealth } from './health.js';
 import { WorkerLink } from './link.js';
+import type { Link } from './link-port.js';
 import { isAllowed, type RegistrationDecision } from './plan.js';
 import type { DispatchLimits, DispatchSettings, DispatchStore, Outcome, ProcessExit } from './ports.js';
 import { WorkerQueue } from './queue.js';
+import { Registrations, type Registration } from './registrations.js';
 import type { WorkerServer } from './service.js';
 import { bindDispatcher, removeDirectory, removeStaleSocket, renewDispatcher } from './socket.js';
 import type { Bound, Endpoint, Owner, WorkerSockets } from './socket.js';
@@ -39,35 +41,25 @@ export interface SeatOptions {
   readonly onOutcome: (key: MessageKey, outcome: Outcome) => void;
 }
 
-interface Registration {
-  readonly directive: Directive;
-  readonly features: Metadata;
-  readonly detachedContent: boolean;
-  /** Set while the worker is gone: ends when it has registered again. */
-  absence: AbortController | undefined;
-}
-
 /** An event that a worker cannot take in this time is not told twice. */
 const NOTIFY_TIMEOUT: Millis = 5000;
 
-/** Of one incarnation. */
-const MOST_REFUSALS_TOLD = 20;
+/** At a stream worker, whatever window it names. */
+export const MOST_IN_FLIGHT = 1024;
 
 const REFUSED: RegistrationResponse = { registered: false, address: '' };
 
 export class Seat {
   readonly queue: WorkerQueue;
   readonly #scope = new AbortController();
-  readonly #registrations = new Map<DirectiveKey, Registration>();
+  readonly #registrations: Registrations;
   #settings: DispatchSettings;
   #bound: Bound<WorkerServer> | undefined;
-  #link: WorkerLink | undefined;
+  #link: Link | undefined;
   /** Ends with the present incarnation of the worker. */
   #incarnation = new AbortController();
   /** Why the present incarnation is to be stopped, if it is. */
   #condemned: 'overdue' | 'unwell' | undefined;
-  /** Why the present incarnation was refused, as far as that was told: a worker asks again and again. */
-  readonly #refusals = new Set<string>();
 
   constructor(
     private readonly options: SeatOptions,
@@ -75,13 +67,13 @@ export class Seat {
   ) {
     this.#settings = settings;
     const { store, clock, random, log, limits } = options;
+    this.#registrations = new Registrations(options);
     this.queue = new WorkerQueue({
       store,
       clock,
       random,
       log,
       maxAttempts: limits.maxAttempts,
-      maxMessageSize: () => this.#maxMessageSize(),
       deadline: () => this.#settings.deadline,
       onOutcome: options.onOutcome,
       onOverdue: (messageId) =>
@@ -99,12 +91,12 @@ export class Seat {
   }
 
   get handlers(): DirectiveKey[] {
-    return [...this.#registrations.keys()];
+    return this.#registrations.keys;
   }
 
   /** Whether it has this directive registered. */
   holds(directive: DirectiveKey): boolean {
-    return this.#registrations.has(directive);
+    return this.#registrations.get(directive) !== undefined;
   }
 
   /** Whether the worker's file binds this directive to it. */
@@ -115,8 +107,8 @@ export class Seat {
   /** Listens on the worker's socket, as the given user's; again when the file has gone. */
   async open(settings: DispatchSettings, owner: Owner | undefined): Promise<void> {
     this.#settings = settings;
-    for (const [key, { features, absence }] of this.#registrations) {
-      if (absence === undefined) this.queue.serve(key, this.#concurrency(features));
+    for (const registration of this.#registrations.all) {
+      if (registration.absence === undefined) this.#serve(registration);
     }
     const { sockets, listen } = this.options;
     if (this.#bound !== undefined && (await renewDispatcher(sockets, owner, this.#bound))) return;
@@ -126,70 +118,84 @@ export class Seat {
 
   /** Registers a handler for the worker's present incarnation, in place of what it registered before. */
   async register(request: RegistrationRequest): Promise<RegistrationResponse> {
-    const { name, store, log, limits, sockets } = this.options;
-    const features = featuresFrom(request, limits.metadataSize);
-    const decision: RegistrationDecision =
-      features === undefined
-        ? { kind: 'refused', reason: `its features are larger than ${limits.metadataSize} bytes` }
-        : this.options.decide(request.handler);
-    const pid = claimedPid(request);
-    if (decision.kind === 'refused' || features === undefined) {
-      this.#tellRefused(decision.kind === 'refused' ? decision.reason : '', pid);
-      return REFUSED;
-    }
-    const { directive, directiveKey, takenFrom } = decision;
-    if (takenFrom !== undefined) this.options.onTake(directiveKey, takenFrom);
-    const before = this.#registrations.get(directiveKey);
-    before?.absence?.abort();
-    // Held before the first await: of two workers that ask at once, one gets it.
-    this.#registrations.set(directiveKey, {
-      directive,
-      features,
-      detachedContent: request.detachedContent,
-      absence: undefined,
-    });
     const { signal } = this.#incarnation;
-    try {
-      if (decision.isNewOwner) await store.claim(directiveKey, name);
-      await this.#connect(sockets.worker);
-    } catch (error) {
-      if (before === undefined) this.#registrations.delete(directiveKey);
-      throw error;
-    }
+    const { worker } = this.options.sockets;
+    const granting = await this.#registrations.grant(request, 'unary', () => this.#connect(worker));
     // The process may have died meanwhile; its absence is counted by whoever saw that.
-    if (signal.aborted || this.#scope.signal.aborted) return REFUSED;
-    this.queue.serve(directiveKey, this.#concurrency(features));
-    this.#record(pid);
-    log.info('dispatcher.registered', `the worker ${name} handles ${directive}`, { directive, pid, features });
-    this.options.onRegister(directive);
+    if (granting.kind === 'refused' || signal.aborted || this.#scope.signal.aborted) return REFUSED;
+    this.#forsakeOthers(this.#registrations.all.filter(({ transport }) => transport === 'unary'));
+    this.#registered(granting.registration);
     this.queue.pump();
-    return { registered: true, address: sockets.worker.announced };
+    return { registered: true, address: worker.announced };
   }
 
-  /** One line for each reason, however often the worker asks. */
-  #tellRefused(reason: string, pid: number | undefined): void {
+  /**
+   * Registers the handlers of a stream, in place of all that the worker's present incarnation registered before, and
+   * uses the stream from now on; unless none is granted.
+   */
+  async connect(requests: readonly RegistrationRequest[], link: Link): Promise<Registered[]> {
+    const { signal } = this.#incarnation;
+    const answers: Registered[] = [];
+    const granted: Registration[] = [];
+    for (const request of requests) {
+      const granting = await this.#registrations.grant(request, 'stream', () => undefined);
+      if (granting.kind === 'granted') granted.push(granting.registration);
+      answers.push({
+        registered: granting.kind === 'granted',
+        reason: granting.kind === 'granted' ? '' : granting.reason,
+      });
+    }
+    if (granted.length === 0) return answers;
+    if (signal.aborted || this.#scope.signal.aborted) {
+      return requests.map(() => ({ registered: false, reason: 'the process that asked is known to have ended' }));
+    }
+    this.#use(link);
+    this.#forsakeOthers(granted);
+    for (const registration of granted) this.#registered(registration);
+    this.queue.linkReady();
+    return answers;
+  }
+
+  #registered(registration: Registration): void {
     const { name, log } = this.options;
-    const isNews = !this.#refusals.has(reason) && this.#refusals.size < MOST_REFUSALS_TOLD;
-    if (isNews) this.#refusals.add(reason);
-    const level = isNews ? 'warn' : 'debug';
-    log[level]('dispatcher.registration_refused', `the worker ${name} may not register: ${reason}`, { pid });
+    const { directive, features, pid, transport } = registration;
+    this.#serve(registration);
+    this.#registrations.record(pid);
+    log.info('dispatcher.registered', `the worker ${name} handles ${directive}`, {
+      directive,
+      pid,
+      features,
+      transport,
+    });
+    this.options.onRegister(directive);
+  }
+
+  /** What the worker registered by the other kind of link, or in a stream before, is not its wish any more. */
+  #forsakeOthers(wanted: readonly Registration[]): void {
+    for (const registration of this.#registrations.all) {
+      // One that is away may still come back within its grace.
+      if (wanted.includes(registration) || registration.absence !== undefined) continue;
+      this.queue.forsake(registration.key);
+      this.#registrations.drop(registration);
+    }
   }
 
   /** The worker's process has ended. */
   died(exit: ProcessExit): void {
     this.#incarnation.abort();
     this.#incarnation = new AbortController();
-    this.#refusals.clear();
     const isExpected = exit.isStopped && this.#condemned === undefined;
     // One that was not well died of what it was doing; one stopped for a deadline, of that call and of no other.
     this.queue.died(exit.isStopped && this.#condemned !== 'unwell');
     this.#condemned = undefined;
     this.#link = undefined;
-    for (const [key, registration] of this.#registrations) {
-      this.queue.forsake(key);
-      if (isExpected || exit.isRemoved) this.#drop(key, registration);
-      else this.#dropLater(key, registration);
-    }
+    for (const key of this.#registrations.keys) this.queue.forsake(key);
+    this.#registrations.absent(isExpected || exit.isRemoved);
+  }
+
+  /** Asks the worker to give up a message that it has in hand; false when it cannot be told. */
+  giveUp(key: MessageKey): boolean {
+    return this.#link?.giveUp(key) ?? false;
   }
 
   /** Tells the worker of an event; one that cannot take it is left alone. */
@@ -204,7 +210,7 @@ export class Seat {
     const { name, log } = this.options;
     log.warn('dispatcher.handler_ceded', `the handler ${directive} goes from ${name} to ${to}, whose file binds it`);
     this.queue.forsake(directive);
-    this.#drop(directive, registration);
+    this.#registrations.drop(registration);
   }
 
   /** Lets the calls in flight end; gives the worker nothing more. */
@@ -217,9 +223,8 @@ export class Seat {
     this.queue.halt();
     this.#scope.abort();
     this.#incarnation.abort();
-    for (const { absence } of this.#registrations.values()) absence?.abort();
     this.#registrations.clear();
-    this.#link?.close();
+    this.#link?.close('the agent is stopping');
     this.#link = undefined;
     await this.#closeServer();
     await removeDirectory(this.options.sockets);
@@ -231,30 +236,37 @@ export class Seat {
     await bound?.server.close();
   }
 
-  /** Sees to it that there is a link to the present incarnation. */
+  /** Sees to it that there is a channel to the present incarnation. */
   async #connect(endpoint: Endpoint): Promise<void> {
+    const present = this.#link;
     // A link that waits in back-off would find the worker later than a new one does.
-    if (this.#link !== undefined && (this.#link.isReady || !this.queue.isIdle)) return;
+    if (present?.transport === 'unary' && (present.isReady || !this.queue.isIdle)) return;
     const { signal } = this.#incarnation;
     await removeStaleSocket(endpoint);
     if (signal.aborted || this.#scope.signal.aborted) return;
-    this.#link?.close();
     const { clock, limits, log, name } = this.options;
     const link = new WorkerLink({
       path: endpoint.path,
       clock,
       admits: this.options.admits,
       maxReceive: limits.resultSize + limits.metadataSize * 2,
+      maxSend: () => this.#maxMessageSize(),
       onReady: () => {
         log.debug('dispatcher.connected', `the worker ${name} listens`);
         this.queue.linkReady();
       },
     });
-    const isFirst = this.#link === undefined;
+    this.#use(link);
+    link.open();
+  }
+
+  /** What is under way on the link before is broken off, as by a cut. */
+  #use(link: Link): void {
+    const before = this.#link;
+    before?.close('another connection of the worker has taken its place');
     this.#link = link;
     this.queue.attach(link);
-    link.open();
-    if (isFirst) this.#watchHealth(signal);
+    if (before === undefined) this.#watchHealth(this.#incarnation.signal);
   }
 
   #watchHealth(signal: AbortSignal): void {
@@ -280,37 +292,15 @@ export class Seat {
     this.options.onUnhealthy(reason);
   }
 
-  /** A crash loop must not flood the broker with statuses: the handler goes only when it stays away. */
-  #dropLater(key: DirectiveKey, registration: Registration): void {
-    if (registration.absence !== undefined) return;
-    const absence = new AbortController();
-    registration.absence = absence;
-    this.options.clock.after(this.options.limits.absenceGrace, () => this.#drop(key, registration), absence.signal);
-  }
-
-  #drop(key: DirectiveKey, registration: Registration): void {
-    registration.absence?.abort();
-    this.#registrations.delete(key);
-    this.#record(undefined);
-    this.options.onUnregister(registration.directive);
-  }
-
-  #record(pid: number | undefined): void {
-    const { store, name } = this.options;
-    const handlers = [...this.#registrations.values()].map(({ directive, features, detachedContent }) => ({
-      directive,
-      features,
-      detachedContent,
-    }));
-    store.workers.put({ id: name, pid, handlers, state: handlers.length > 0 ? 'registered' : 'gone' });
-  }
-
-  #concurrency(features: Metadata): number {
-    return this.#settings.concurrency ?? countFeature(features, 'concurrency') ?? 1;
+  #serve({ key, features, transport }: Registration): void {
+    const { concurrency } = this.#settings;
+    // Of a stream the window bounds it.
+    const own = transport === 'stream' ? MOST_IN_FLIGHT : (countFeature(features, 'concurrency') ?? 1);
+    this.queue.serve(key, concurrency ?? own);
   }
 
   #maxMessageSize(): number {
-    const announced = [...this.#registrations.values()].map((r) => countFeature(r.features, 'max-message-size') ?? 0);
+    const announced = this.#registrations.all.map((r) => countFeature(r.features, 'max-message-size') ?? 0);
     return this.#settings.maxMessageSize ?? Math.max(this.options.limits.workerMessageSize, ...announced);
   }
 }

@@ -10,6 +10,7 @@ import type { Config, Data, RegistrationRequest, RegistrationResponse } from '..
 import type { Log } from '../log/log.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
+import { RawStreamService, type RawCall } from './stream/raw-call.js';
 
 /** Calls one worker may have open at us: a flood waits in its own queue, not in our memory. */
 const MAX_OPEN_CALLS = 128;
@@ -32,6 +33,9 @@ export interface WorkerCalls {
   /** Resolves when the result is durable; rejects with a Refusal. */
   readonly send: (data: Data) => Promise<void>;
   readonly config: () => Config;
+  /** Connect and Transfer of the stream: each has its call to itself. */
+  readonly connect: (call: RawCall) => void;
+  readonly transfer: (call: RawCall) => void;
 }
 
 export interface ServeOptions {
@@ -73,6 +77,7 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
     'grpc.enable_channelz': 0,
   });
   server.addService(DispatcherService, services);
+  server.addService(RawStreamService, { connect: calls.connect, transfer: calls.transfer });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = createServer((socket) => {
     // In this turn, before a byte is read.

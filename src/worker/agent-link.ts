@@ -1,8 +1,8 @@
 /**
- * The worker's way to its agent: one channel, on which it registers, hands over replies and notices that the agent
- * went away. Everything that a repetition can mend is repeated with back-off and full jitter until the scope ends.
+ * The worker's channel to its agent, and the unary calls on it: to register, to hand replies over. It notices that the
+ * agent went away. A reply is repeated with back-off and full jitter until it is taken or the scope ends.
  */
-import { connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import {
   type Data,
   DispatcherClient,
@@ -16,10 +16,8 @@ import { abortReason, type Backoff, type Clock, fullJitter, type Millis, type Ra
 import { isHopeless, isPassing, isServiceError, unary } from './grpc.js';
 import { Refusal } from './message.js';
 
-/** The agent may be on its way up, or busy for a moment. */
+/** An agent that has no room now is asked again. */
 const SOON: Backoff = { first: 100, cap: 5_000 };
-/** The agent said no: only its operator, or the end of another worker, changes that. */
-const LATER: Backoff = { first: 10_000, cap: 60_000 };
 /** No answer of the agent takes this long unless it is stuck (CONTRACT 1.10: always under 1 s). */
 const CALL_DEADLINE: Millis = 10_000;
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -34,7 +32,8 @@ export interface AgentLinkOptions {
 }
 
 type Registered =
-  { readonly kind: 'registered'; readonly address: string } | { readonly kind: 'failed'; readonly error: AgentError };
+  | { readonly kind: 'registered'; readonly address: string }
+  | { readonly kind: 'refused' | 'unreachable'; readonly error: AgentError };
 
 /** Opens the channel; it connects with its first call. Close it with `close`. */
 export function openAgentLink(options: AgentLinkOptions): AgentLink {
@@ -55,18 +54,26 @@ export class AgentLink {
     private readonly options: AgentLinkOptions,
   ) {}
 
-  /** Registers, however long it takes; resolves with the address to listen at. Rejects when `scope` ends. */
-  async register(scope: AbortSignal): Promise<string> {
-    const { clock, random, log, registration } = this.options;
-    for (let failures = 0; ; failures++) {
-      const outcome = await this.#registerOnce(scope);
-      if (outcome.kind === 'registered') return outcome.address;
-      const isRefused = outcome.error.code === 'worker.refused';
-      const delay = fullJitter(isRefused ? LATER : SOON, failures, random);
-      const fields = { handler: registration.handler, retry_in_ms: delay };
-      if (isRefused) log.error(outcome.error.code, outcome.error.message, fields);
-      else if (failures % 10 === 0) log.warn(outcome.error.code, outcome.error.message, fields);
-      await sleep(clock, delay, scope);
+  /** Registers; gives the address to listen at, or why there is none. Rejects when `scope` ends. */
+  async register(scope: AbortSignal): Promise<Registered> {
+    const { registration, target } = this.options;
+    const attempt = `cannot register handler ${registration.handler} with the agent at ${target}`;
+    try {
+      const answer = await unary<RegistrationResponse>(scope, (done) =>
+        this.client.register(registration, new Metadata(), this.#deadline(), done),
+      );
+      if (answer.registered) return { kind: 'registered', address: answer.address };
+      const why = "it is taken by another worker, or not among the `handlers` of this worker's file";
+      const text = `${attempt}: ${why}. The agent's log says which; trying again now and then`;
+      return { kind: 'refused', error: new AgentError('worker.refused', text) };
+    } catch (cause) {
+      if (scope.aborted) throw abortReason(scope);
+      const reason = isServiceError(cause) ? cause.details : errorText(cause);
+      const text = `${attempt}: ${reason}; trying again`;
+      if (isServiceError(cause) && !isPassing(cause)) {
+        return { kind: 'refused', error: new AgentError('worker.refused', text, {}, { cause }) };
+      }
+      return { kind: 'unreachable', error: new AgentError('worker.unreachable', text, {}, { cause }) };
     }
   }
 
@@ -111,27 +118,13 @@ export class AgentLink {
     }
   }
 
-  close(): void {
-    this.client.close();
+  /** For another client on the same channel. */
+  get channelOptions(): Partial<ClientOptions> {
+    return { channelOverride: this.client.getChannel() };
   }
 
-  async #registerOnce(scope: AbortSignal): Promise<Registered> {
-    const { registration, target } = this.options;
-    const attempt = `cannot register handler ${registration.handler} with the agent at ${target}`;
-    try {
-      const answer = await unary<RegistrationResponse>(scope, (done) =>
-        this.client.register(registration, new Metadata(), this.#deadline(), done),
-      );
-      if (answer.registered) return { kind: 'registered', address: answer.address };
-      const why = "it is taken by another worker, or not among the `handlers` of this worker's file";
-      const text = `${attempt}: ${why}. The agent's log says which; trying again now and then`;
-      return { kind: 'failed', error: new AgentError('worker.refused', text) };
-    } catch (cause) {
-      if (scope.aborted) throw abortReason(scope);
-      const code = isServiceError(cause) && !isPassing(cause) ? 'worker.refused' : 'worker.unreachable';
-      const reason = isServiceError(cause) ? cause.details : errorText(cause);
-      return { kind: 'failed', error: new AgentError(code, `${attempt}: ${reason}; trying again`, {}, { cause }) };
-    }
+  close(): void {
+    this.client.close();
   }
 
   async #sendOnce(data: Data, scope: AbortSignal): Promise<ServiceError | undefined> {

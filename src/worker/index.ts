@@ -14,8 +14,11 @@
  * A message comes at least once: a handler may run again for a message it has seen (the worker was killed in its
  * midst), and its replies then carry the same ids. docs/writing-a-worker.md tells the rest.
  */
-export { serve, type ServeOptions, type WorkerEvent } from './serve.js';
-export type { Handler, HandlerContext } from './calls.js';
+export { serve } from './serve.js';
+export type { ServeOptions } from './options.js';
+export type { WorkerEvent } from './event.js';
+export type { TransportChoice } from './transport.js';
+export { Cancelled, type Handler, type HandlerContext } from './run.js';
 export { jsonReply, Refusal, type Replies, type Reply, type WorkerMessage } from './message.js';
 export { runProgram, type ProgramOptions, type ProgramResult } from './program.js';
 export { endWithError } from './end.js';

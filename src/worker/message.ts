@@ -2,8 +2,10 @@
  * What a handler sees and what it gives back, and the mapping to and from the wire. Pure. The content's bytes are
  * never touched: a JSON string keeps its quotes, a number its digits.
  */
+import { Readable } from 'node:stream';
 import type { Data } from '../../protocol/generated/yggdrasil.js';
 import { replyMessageId } from '../message/ids.js';
+import type { IncomingBody } from './delivery.js';
 
 /** A message as the agent delivered it. */
 export interface WorkerMessage {
@@ -13,10 +15,17 @@ export interface WorkerMessage {
   readonly metadata: Readonly<Record<string, string>>;
   /** The bytes of the JSON value as they stood on the wire, or the fetched body for a `detachedContent` worker. */
   readonly content: Buffer;
+  /** How many bytes the content has. */
+  readonly size: number;
   /** The id of the message that this one answers; `''` when it answers none. */
   readonly responseTo: string;
   /** The content, parsed. Throws a {@link Refusal} where it is not JSON: such a message never gets better. */
   json(): unknown;
+  /**
+   * The content as a stream, the same one at each call. For a `streamContent` worker the way to contents that no memory
+   * holds: the agent sends only as fast as it is read. What is left unread when the handler is done is not sent.
+   */
+  body(): Readable;
 }
 
 /** An answer. */
@@ -51,23 +60,59 @@ export function jsonReply(value: unknown, metadata?: Readonly<Record<string, str
   return metadata === undefined ? { content } : { content, metadata };
 }
 
-/** The message in the SDK's words. */
-export function messageFromData(data: Data): WorkerMessage {
+/** The message in the SDK's words. `content` is its content; with a `body`, that is not collected, and comes as a stream. */
+export function messageFromData(data: Data, content: Buffer = data.content, body?: IncomingBody): WorkerMessage {
+  const { messageId, directive, metadata, responseTo } = data;
+  if (body !== undefined) return new StreamedMessage(data, body);
+  let stream: Readable | undefined;
   return {
-    messageId: data.messageId,
-    directive: data.directive,
-    metadata: data.metadata,
-    content: data.content,
-    responseTo: data.responseTo,
-    json: () => parseJson(data),
+    messageId,
+    directive,
+    metadata,
+    content,
+    size: content.length,
+    responseTo,
+    json: () => parseJson(messageId, content),
+    body: () => (stream ??= Readable.from([content], { objectMode: false })),
   };
 }
 
+/** A message whose content is not in memory: only `body` gives it. */
+class StreamedMessage implements WorkerMessage {
+  readonly messageId: string;
+  readonly directive: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly responseTo: string;
+  readonly size: number;
+  readonly #body: IncomingBody;
+
+  constructor({ messageId, directive, metadata, responseTo }: Data, body: IncomingBody) {
+    this.messageId = messageId;
+    this.directive = directive;
+    this.metadata = metadata;
+    this.responseTo = responseTo;
+    this.size = body.size;
+    this.#body = body;
+  }
+
+  get content(): Buffer {
+    throw new Error(`the content of message ${this.messageId} (${this.size} bytes) is a stream: read it from body()`);
+  }
+
+  json(): unknown {
+    return parseJson(this.messageId, this.content);
+  }
+
+  body(): Readable {
+    return this.#body.stream();
+  }
+}
+
 /** Reply number `index` to `request`, ready for the agent. */
-export function dataFromReply(reply: Reply, request: WorkerMessage, index: number): Data {
+export function dataFromReply(reply: Reply, request: Pick<Data, 'messageId' | 'directive'>, index: number): Data {
   return {
     messageId: reply.messageId ?? replyMessageId(request.messageId, index),
-    metadata: { ...reply.metadata },
+    metadata: reply.metadata === undefined ? {} : { ...reply.metadata },
     content: bufferOf(reply.content ?? ''),
     responseTo: request.messageId,
     directive: reply.directive ?? request.directive,
@@ -89,11 +134,11 @@ function bufferOf(content: Uint8Array | string): Buffer {
   return Buffer.from(content.buffer, content.byteOffset, content.byteLength);
 }
 
-function parseJson(data: Data): unknown {
+function parseJson(messageId: string, content: Buffer): unknown {
   try {
-    const value: unknown = JSON.parse(data.content.toString('utf8'));
+    const value: unknown = JSON.parse(content.toString('utf8'));
     return value;
   } catch (cause) {
-    throw new Refusal(`the content of message ${data.messageId} is not JSON`, { cause });
+    throw new Refusal(`the content of message ${messageId} is not JSON`, { cause });
   }
 }

@@ -1,67 +1,31 @@
 /**
- * A worker's life: register, listen, handle calls, register again when the agent was away, and at the end let the
- * handlers finish. Composition and life cycle only; each piece is in a file of its own.
+ * A worker's life: registers by the transport that its agent has, runs the handler for what comes, registers again when
+ * the agent was away, and at the end lets the handlers finish. Composition and life cycle only; each piece is in a file
+ * of its own.
  */
-import { Server, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
-import { HealthService } from '../../protocol/generated/health.js';
-import {
-  type Data,
-  Event as WireEvent,
-  type EventNotification,
-  type EventReceipt,
-  type RegistrationRequest,
-  type Response,
-  WorkerService,
-} from '../../protocol/generated/yggdrasil.js';
-import { AgentError, errorText } from '../errors.js';
+import type { EventNotification } from '../../protocol/generated/yggdrasil.js';
+import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
-import { NAME_RULE, parseDirective } from '../message/ids.js';
-import { type Clock, type Millis, type Random, sleep, systemClock } from '../time.js';
-import { parseSocketAddress } from './address.js';
-import { type AgentLink, openAgentLink } from './agent-link.js';
-import { Calls, type Handler } from './calls.js';
-import { Health } from './health.js';
-import { Listener } from './listener.js';
+import { type Clock, fullJitter, type Millis, type Random, sleep, systemClock } from '../time.js';
+import { openAgentLink } from './agent-link.js';
+import { eventFrom } from './event.js';
+import { Exchange } from './exchange.js';
+import { agentTarget, helloFrom, registrationFrom, type ServeOptions, transportFrom } from './options.js';
+import type { Handler } from './run.js';
+import { Runs } from './runs.js';
 import { stderrLog } from './stderr-log.js';
-
-/** What the agent tells about its connection to the broker. */
-export interface WorkerEvent {
-  readonly name: 'disconnect-received' | 'disconnected' | 'connection-restored' | 'unknown';
-  readonly detail: string;
-  readonly metadata: Readonly<Record<string, string>>;
-}
-
-export interface ServeOptions {
-  /** The directive this worker handles. */
-  readonly handler: string;
-  /** Free text about this worker that the fleet can read. */
-  readonly features?: Readonly<Record<string, string>>;
-  /** The content of a message is a URL; give the handler the body behind it. */
-  readonly detachedContent?: boolean;
-  /** How many handlers may run at once; default 1. Announced to the agent as the feature `concurrency`. */
-  readonly concurrency?: number;
-  /** The largest message to take, in bytes, whole; default gRPC's 4 MiB. Announced as `max-message-size`. */
-  readonly maxMessageSize?: number;
-  /** The agent's socket; default YGG_SOCKET_ADDR, which the agent sets. */
-  readonly address?: string;
-  /** Default: lines on standard error, from YGG_LOG_LEVEL on. */
-  readonly log?: Log;
-  /** Stops the worker. Without it SIGTERM and SIGINT do. */
-  readonly signal?: AbortSignal;
-  /** How long handlers may take to finish at a stop; default 8 s, below the agent's `stop-timeout`. */
-  readonly stopTimeout?: Millis;
-  /** Called with what the agent tells about its connection to the broker. */
-  readonly onEvent?: (event: WorkerEvent) => void;
-  /** For tests. */
-  readonly clock?: Clock;
-  /** For tests. */
-  readonly random?: Random;
-}
+import { StreamTransport } from './stream/stream-transport.js';
+import {
+  firstTransport,
+  nextAttempt,
+  type SessionEnd,
+  type Transport,
+  type TransportChoice,
+  type TransportName,
+} from './transport.js';
+import { UnaryTransport } from './unary.js';
 
 const STOP_TIMEOUT: Millis = 8_000;
-const LISTEN_RETRY: Millis = 1_000;
-/** Calls that may wait at once; more wait on the agent's side. */
-const MOST_CALLS = 1_024;
 
 /**
  * Runs a worker until its signal (or SIGTERM, SIGINT) stops it; resolves once all is released. Rejects with
@@ -71,34 +35,60 @@ const MOST_CALLS = 1_024;
 export async function serve(options: ServeOptions, handler: Handler): Promise<void> {
   const log = options.log ?? stderrLog();
   const clock = options.clock ?? systemClock;
+  const random = options.random ?? Math.random;
   const registration = registrationFrom(options);
+  const choice = transportFrom(options);
   const target = agentTarget(options.address ?? process.env['YGG_SOCKET_ADDR']);
   const ended = new AbortController();
   const stop = options.signal ?? stopOnSignals(ended.signal);
   const cutOff = new AbortController();
 
-  const link = openAgentLink({ target, registration, clock, random: options.random ?? Math.random, log });
-  const calls = new Calls({
+  const link = openAgentLink({ target, registration, clock, random, log });
+  const exchange = new Exchange();
+  const runs = new Runs({
     handler,
     concurrency: options.concurrency ?? 1,
+    isStreaming: options.streamContent === true,
     log,
-    send: (data) => link.send(data, cutOff.signal),
+    clock,
+    scope: ended.signal,
+    send: (data) => exchange.send(data, cutOff.signal),
   });
-  const health = new Health();
-  const listener = new Listener(createServer(calls, health, options, log));
+  const onEvent = (event: EventNotification): void => {
+    try {
+      options.onEvent?.(eventFrom(event));
+    } catch (error) {
+      log.error('worker.event_failed', `onEvent failed: ${errorText(error)}`);
+    }
+  };
+  const transports = {
+    unary: new UnaryTransport({ link, runs, log, onEvent, cutOff: cutOff.signal }),
+    stream: new StreamTransport({
+      channelOptions: link.channelOptions,
+      target,
+      hello: helloFrom(options),
+      runs,
+      clock,
+      random,
+      log,
+      onEvent,
+    }),
+  };
   // Timers of the clock and a channel that backs off keep no process alive, a worker without its agent must stay.
   const keptAlive = setInterval(() => undefined, 2 ** 30);
   try {
-    await stayRegistered(link, listener, registration.handler, { clock, log, stop });
+    await stayRegistered(transports, exchange, { choice, handler: registration.handler, clock, random, log, stop });
   } finally {
+    const reason = new Error('the worker is stopping');
     clock.after(
       options.stopTimeout ?? STOP_TIMEOUT,
       () => cutOff.abort(new Error('the worker had to stop')),
       ended.signal,
     );
-    await Promise.race([calls.stop(), aborted(cutOff.signal)]);
-    health.stop();
-    await listener.close(cutOff.signal);
+    exchange.close();
+    await Promise.race([runs.stop(reason), aborted(cutOff.signal)]);
+    await transports.stream.close(cutOff.signal);
+    await transports.unary.close(cutOff.signal);
     link.close();
     ended.abort();
     clearInterval(keptAlive);
@@ -106,96 +96,76 @@ export async function serve(options: ServeOptions, handler: Handler): Promise<vo
   }
 }
 
+interface Surroundings {
+  readonly choice: TransportChoice;
+  readonly handler: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly stop: AbortSignal;
+}
+
 /** Ends without an error when `stop` does. */
 async function stayRegistered(
-  link: AgentLink,
-  listener: Listener,
-  handler: string,
-  { clock, log, stop }: { clock: Clock; log: Log; stop: AbortSignal },
+  transports: Readonly<Record<TransportName, Transport>>,
+  exchange: Exchange,
+  { choice, handler, clock, random, log, stop }: Surroundings,
 ): Promise<void> {
+  let state: { transport: TransportName; failures: number } = { transport: firstTransport(choice), failures: 0 };
   while (!stop.aborted) {
-    try {
-      const address = await link.register(stop);
-      await listener.listen(address);
-      log.info('worker.registered', 'registered with the agent', { handler, address });
-      await link.lost(stop);
-      log.warn('worker.agent_lost', 'the connection to the agent is lost; registering again', { handler });
-    } catch (error) {
-      if (isStopped(stop)) return;
-      log.error('worker.listen_failed', `${errorText(error)}; trying again`, { handler, cause: causeText(error) });
-      await sleep(clock, LISTEN_RETRY, stop).catch(() => undefined); // The loop's condition sees the end.
-    }
+    const transport = transports[state.transport];
+    const end = await transport.session(() => {
+      exchange.up(transport);
+      // Its server and socket serve nobody any more.
+      if (transport.name === 'stream') void transports.unary.close(AbortSignal.abort());
+      log.info('worker.registered', 'registered with the agent', { handler, transport: transport.name });
+    }, stop);
+    if (end.kind === 'stopped') return;
+    exchange.down();
+    const next = nextAttempt(choice, end, state);
+    const delay = next.backoff === undefined ? undefined : fullJitter(next.backoff, state.failures, random);
+    tell(log, end, { handler, failures: state.failures, delay });
+    if (delay !== undefined) await sleep(clock, delay, stop).catch(() => undefined); // The loop's condition sees the end.
+    state = next;
   }
 }
 
-function createServer(calls: Calls, health: Health, options: ServeOptions, log: Log): Server {
-  const server = new Server({
-    // Only the agent can connect, and it holds to what was announced or to what this worker's file says.
-    'grpc.max_receive_message_length': -1,
-    'grpc.max_send_message_length': -1,
-    'grpc.max_concurrent_streams': MOST_CALLS,
-  });
-  server.addService(HealthService, health.service());
-  server.addService(WorkerService, {
-    send: (call: ServerUnaryCall<Data, Response>, done: sendUnaryData<Response>) => {
-      void calls.take(call.request).then((outcome) => {
-        if (outcome.kind === 'done') done(null, { response: Buffer.alloc(0) });
-        else done({ code: outcome.code, details: outcome.details });
+function tell(
+  log: Log,
+  end: Exclude<SessionEnd, { kind: 'stopped' }>,
+  { handler, failures, delay }: { handler: string; failures: number; delay: Millis | undefined },
+): void {
+  const fields = delay === undefined ? { handler } : { handler, retry_in_ms: delay };
+  switch (end.kind) {
+    case 'unsupported':
+      if (delay === undefined) log.debug('worker.no_stream', 'this agent has no stream: unary calls are used', fields);
+      else log.error('worker.no_stream', NO_STREAM, fields);
+      return;
+    case 'refused':
+      log.error(end.error.code, end.error.message, fields);
+      return;
+    case 'unreachable':
+      if (failures % 10 === 0) log.warn(end.error.code, end.error.message, fields);
+      return;
+    case 'deaf':
+      log.error('worker.listen_failed', `${errorText(end.error)}; trying again`, {
+        ...fields,
+        cause: end.error.cause === undefined ? undefined : errorText(end.error.cause),
       });
-    },
-    notifyEvent: (call: ServerUnaryCall<EventNotification, EventReceipt>, done: sendUnaryData<EventReceipt>) => {
-      done(null, {});
-      try {
-        options.onEvent?.(eventFrom(call.request));
-      } catch (error) {
-        log.error('worker.event_failed', `onEvent failed: ${errorText(error)}`);
-      }
-    },
-  });
-  return server;
-}
-
-function registrationFrom(options: ServeOptions): RegistrationRequest {
-  const { handler, concurrency, maxMessageSize, detachedContent = false } = options;
-  if (parseDirective(handler) === undefined) {
-    throw new AgentError('config.invalid', `the handler "${handler}" is not a name: ${NAME_RULE}`);
-  }
-  const features: Record<string, string> = { ...options.features };
-  if (concurrency !== undefined) features['concurrency'] = positive('concurrency', concurrency);
-  if (maxMessageSize !== undefined) features['max-message-size'] = positive('maxMessageSize', maxMessageSize);
-  return { handler, pid: BigInt(process.pid), detachedContent, features };
-}
-
-function positive(name: string, value: number): string {
-  if (Number.isSafeInteger(value) && value > 0) return String(value);
-  throw new AgentError('config.invalid', `${name} must be a positive integer, not ${value}`);
-}
-
-function agentTarget(address: string | undefined): string {
-  if (address === undefined || address === '') {
-    const what = 'no agent to register with: YGG_SOCKET_ADDR is not set';
-    throw new AgentError(
-      'worker.unreachable',
-      `${what}. Put the worker into the agent's worker-dir: the agent starts it`,
-    );
-  }
-  const socket = parseSocketAddress(address);
-  if (socket.kind !== 'unknown') return socket.target;
-  throw new AgentError('worker.unreachable', `the agent's address "${address}" is not a Unix socket (unix:/path)`);
-}
-
-function eventFrom({ name, detail, metadata }: EventNotification): WorkerEvent {
-  switch (name) {
-    case WireEvent.RECEIVED_DISCONNECT:
-      return { name: 'disconnect-received', detail, metadata };
-    case WireEvent.UNEXPECTED_DISCONNECT:
-      return { name: 'disconnected', detail, metadata };
-    case WireEvent.CONNECTION_RESTORED:
-      return { name: 'connection-restored', detail, metadata };
+      return;
+    case 'lost':
+      log.warn('worker.agent_lost', 'the connection to the agent is lost; registering again', {
+        ...fields,
+        reason: end.reason,
+      });
+      return;
     default:
-      return { name: 'unknown', detail, metadata };
+      end satisfies never;
   }
 }
+
+const NO_STREAM =
+  "this agent has no stream, and the worker's option `transport` allows nothing else: upgrade the agent, or leave the option out";
 
 /** A scope that SIGTERM or SIGINT ends; the handlers are gone once `ended` is, and a second signal ends at once. */
 function stopOnSignals(ended: AbortSignal): AbortSignal {
@@ -217,13 +187,4 @@ function stopOnSignals(ended: AbortSignal): AbortSignal {
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-}
-
-/** A call, since the compiler would hold `stop.aborted` to what it was before the await. */
-function isStopped(stop: AbortSignal): boolean {
-  return stop.aborted;
-}
-
-function causeText(error: unknown): string | undefined {
-  return error instanceof Error && error.cause !== undefined ? errorText(error.cause) : undefined;
 }

@@ -12,8 +12,8 @@ import { mosquittoMissing } from '../support/mosquitto.js';
 import { between } from '../support/seeded.js';
 import { Storm } from '../support/storm.js';
 
-/** An upgrade of the store has its own tests. */
-const LABELS = CRASH_POINTS.filter((label) => label !== 'start.upgrading');
+/** An upgrade of the store has its own tests; completions come from stream workers, which the storm has none of yet. */
+const LABELS = CRASH_POINTS.filter((label) => label !== 'start.upgrading' && !label.startsWith('complete.'));
 const WAVE = 25;
 
 /** How often such a place is passed in one wave of messages, about: a later pass of it may be chosen by chance. */

@@ -201,7 +201,7 @@ test('Register and Send answer with the bytes that workers of the original expec
   // message_id "r1", metadata {"a": "b"}, content "{}", response_to "m1", directive "echo"
   const send = Buffer.from('0a027231' + '12060a0161120162' + '1a027b7d' + '22026d31' + '2a046563686f', 'hex');
   assert.deepEqual(await call('/yggdrasil.Dispatcher/Send', send), Buffer.alloc(0));
-  assert.equal(harness.store.results[0]?.content.toString(), '{}');
+  assert.deepEqual(harness.store.results[0]?.content, Buffer.from('{}'));
   client.close();
 });
 

@@ -1,25 +1,17 @@
-/** The worker SDK against an agent that speaks the contract over real sockets. */
+/**
+ * The worker SDK with unary calls, against an agent that speaks them over real sockets: what worker-contract.ts, the suite
+ * for all transports, does not hold.
+ */
 import assert from 'node:assert/strict';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { HealthCheckResponse_ServingStatus as Serving } from '../../protocol/generated/health.js';
-import { Event } from '../../protocol/generated/yggdrasil.js';
-import { replyMessageId } from '../../src/message/ids.js';
-import {
-  type Handler,
-  jsonReply,
-  Refusal,
-  serve,
-  type ServeOptions,
-  type WorkerEvent,
-} from '../../src/worker/index.js';
+import { type Handler, jsonReply, serve, type ServeOptions } from '../../src/worker/index.js';
 import { type FakeAgent, startFakeAgent } from '../support/fake-agent.js';
 import { type RecordingLog, recordingLog } from '../support/log.js';
 import { type TempDir, tempDir } from '../support/temp.js';
-
-const ID = '9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d';
 
 interface Deferred {
   readonly promise: Promise<void>;
@@ -220,72 +212,12 @@ describe('an abstract socket', () => {
   });
 });
 
-describe('messages', () => {
-  test('a handler gets the bytes and the reply goes back byte for byte with derived ids', async () => {
-    const content = Buffer.from('{ "b":12345678901234567890, "a": 1.0 }');
-    await using r = await rig((message) => ({ content: message.content, metadata: message.metadata }));
-    await r.agent.send({ content, metadata: { a: 'ä' }, directive: 'e_cho' });
-    assert.deepEqual(r.agent.replies, [
-      { messageId: replyMessageId(ID, 0), directive: 'e_cho', responseTo: ID, metadata: { a: 'ä' }, content },
-    ]);
-  });
-
+describe('messages of unary calls', () => {
   test('content over gRPC’s default limit passes, since the agent alone limits it', async () => {
     await using r = await rig((message) => ({ content: message.content }));
     const content = Buffer.alloc(5 * 1024 * 1024, 0x61);
     await r.agent.send({ content });
     assert.ok(r.agent.replies[0]?.content.equals(content));
-  });
-
-  test('replies keep their order and number, whether sent or returned', async () => {
-    await using r = await rig((_message, context) => {
-      void context.send({ content: '0', directive: 'https://example.com/r' });
-      void context.send(jsonReply(1));
-      assert.equal(context.replyIndex, 2);
-      return [jsonReply(2), { content: '3', messageId: 'own' }];
-    });
-    await r.agent.send({});
-    assert.deepEqual(
-      r.agent.replies.map((reply) => [reply.content.toString(), reply.messageId, reply.directive]),
-      [
-        ['0', replyMessageId(ID, 0), 'https://example.com/r'],
-        ['1', replyMessageId(ID, 1), 'echo'],
-        ['2', replyMessageId(ID, 2), 'echo'],
-        ['3', 'own', 'echo'],
-      ],
-    );
-  });
-
-  test('the receipt comes only after the agent accepted the reply', async () => {
-    const gate = deferred();
-    let isReceived = false;
-    await using r = await rig(
-      () => jsonReply(1),
-      {},
-      (agent) => {
-        agent.onSend = () => gate.promise.then(() => undefined);
-      },
-    );
-    const receipt = r.agent.send({}).then(() => (isReceived = true));
-    await r.agent.health();
-    assert.equal(isReceived, false);
-    gate.resolve();
-    await receipt;
-    assert.equal(r.agent.replies.length, 1);
-  });
-
-  test('a reply is sent again while the agent has no room', async () => {
-    let tries = 0;
-    await using r = await rig(
-      () => jsonReply(1),
-      {},
-      (agent) => {
-        agent.onSend = () => (++tries < 3 ? { code: status.RESOURCE_EXHAUSTED, details: 'spool is full' } : undefined);
-      },
-    );
-    await r.agent.send({});
-    assert.equal(tries, 3);
-    assert.equal((await r.log.line('worker.reply_delayed')).fields['reason'], 'spool is full');
   });
 
   test('a reply that is too large for the agent ends the call instead of coming for ever', async () => {
@@ -311,98 +243,6 @@ describe('messages', () => {
       },
     );
     await assert.rejects(r.agent.send({}), { code: status.INTERNAL, details: /does not take reply .* broken/ });
-  });
-
-  test('a reply outlives a restart of the agent', async () => {
-    const entered = deferred();
-    const release = deferred();
-    await using r = await rig(async () => {
-      entered.resolve();
-      await release.promise;
-      return jsonReply(7);
-    });
-    const lost = r.agent.send({});
-    lost.catch(() => undefined);
-    await entered.promise;
-    r.agent.stop();
-    await assert.rejects(lost);
-    release.resolve();
-    await r.log.line('worker.agent_lost');
-    await r.agent.start();
-    await r.agent.replied.next(AbortSignal.timeout(30_000));
-    assert.equal(r.agent.replies[0]?.content.toString(), '7');
-  });
-
-  test('a message that comes again while its handler runs joins that run', async () => {
-    const release = deferred();
-    let runs = 0;
-    await using r = await rig(
-      async () => {
-        runs += 1;
-        await release.promise;
-        return jsonReply(runs);
-      },
-      { concurrency: 4 },
-    );
-    const calls = [r.agent.send({}), r.agent.send({})];
-    await r.agent.health();
-    release.resolve();
-    await Promise.all(calls);
-    assert.equal(runs, 1);
-    assert.equal(r.agent.replies.length, 1);
-  });
-
-  test('no more handlers run at once than the worker allows', async () => {
-    let running = 0;
-    let most = 0;
-    const both = deferred();
-    await using r = await rig(
-      async () => {
-        most = Math.max(most, ++running);
-        if (running === 2) both.resolve();
-        await both.promise;
-        await new Promise((resolve) => setImmediate(resolve));
-        running -= 1;
-        return undefined;
-      },
-      { concurrency: 2 },
-    );
-    await Promise.all(Array.from({ length: 10 }, (_, i) => r.agent.send({ messageId: `m${i}` })));
-    assert.equal(most, 2);
-  });
-
-  test('a handler that throws gives an error with its text, so that the agent tries again', async () => {
-    await using r = await rig(() => {
-      throw new Error('no disk \ud800');
-    });
-    await assert.rejects(r.agent.send({}), { code: status.INTERNAL, details: 'no disk \ufffd' });
-    assert.equal((await r.log.line('worker.handler_failed')).fields['message_id'], ID);
-  });
-
-  test('a refusal and content that is not JSON are told apart from a failure', async () => {
-    await using r = await rig((message) => {
-      if (message.json() === 1) throw new Refusal('not one');
-      return undefined;
-    });
-    await assert.rejects(r.agent.send({ content: Buffer.from('1') }), {
-      code: status.INVALID_ARGUMENT,
-      details: 'not one',
-    });
-    await assert.rejects(r.agent.send({ content: Buffer.from('{') }), {
-      code: status.INVALID_ARGUMENT,
-      details: /is not JSON/,
-    });
-  });
-
-  test('a reply after the handler is done is an error, not a silent loss', async () => {
-    let late: (() => Promise<void>) | undefined;
-    await using r = await rig((_message, context) => {
-      late = () => context.send(jsonReply(1));
-      return undefined;
-    });
-    await r.agent.send({});
-    await assert.rejects(late?.() ?? Promise.resolve(), /after its handler was done/);
-    assert.equal(r.agent.replies.length, 0);
   });
 });
 
@@ -433,83 +273,15 @@ describe('health and events', () => {
     await r.ended;
     assert.deepEqual(seen, [Serving.SERVING, Serving.NOT_SERVING]);
   });
-
-  test('events of the agent reach onEvent, and one that throws is logged', async () => {
-    const events: WorkerEvent[] = [];
-    await using r = await rig(() => undefined, {
-      onEvent: (event) => {
-        events.push(event);
-        if (event.name === 'unknown') throw new Error('odd');
-      },
-    });
-    const detail = 'd';
-    for (const name of [
-      Event.RECEIVED_DISCONNECT,
-      Event.UNEXPECTED_DISCONNECT,
-      Event.CONNECTION_RESTORED,
-      Event.UNKNOWN,
-    ])
-      await r.agent.notify({ name, detail, metadata: { a: 'b' } });
-    assert.deepEqual(
-      events.map((event) => event.name),
-      ['disconnect-received', 'disconnected', 'connection-restored', 'unknown'],
-    );
-    assert.deepEqual(events[0]?.metadata, { a: 'b' });
-    assert.match((await r.log.line('worker.event_failed')).text, /odd/);
-  });
 });
 
 describe('stop', () => {
-  test('a handler under way finishes, its reply is accepted and its receipt returned', async () => {
-    const entered = deferred();
-    await using r = await rig(async (_message, context) => {
-      entered.resolve();
-      await new Promise((resolve) => context.signal.addEventListener('abort', resolve));
-      return jsonReply('last');
-    });
-    const receipt = r.agent.send({});
-    await entered.promise;
+  test('a worker that has stopped leaves no socket behind', async () => {
+    await using r = await rig(() => undefined);
+    await r.agent.send({});
     r.stop.abort();
-    await receipt;
     await r.ended;
-    assert.equal(r.agent.replies.length, 1);
     await assert.rejects(stat(r.agent.workerPath), { code: 'ENOENT' });
-  });
-
-  test('a handler that gives up because of the stop counts as no attempt, and what waited is refused', async () => {
-    const entered = deferred();
-    await using r = await rig(async (_message, context) => {
-      entered.resolve();
-      await new Promise((_resolve, reject) =>
-        context.signal.addEventListener('abort', () => reject(new Error('broken off'))),
-      );
-      return undefined;
-    });
-    const first = r.agent.send({ messageId: 'a' });
-    await entered.promise;
-    const second = r.agent.send({ messageId: 'b' });
-    second.catch(() => undefined);
-    await r.agent.health();
-    r.stop.abort();
-    await assert.rejects(first, { code: status.UNAVAILABLE, details: 'broken off' });
-    await assert.rejects(second, { code: status.UNAVAILABLE });
-  });
-
-  test('a handler that does not finish is cut off at the stop time-out', async () => {
-    const entered = deferred();
-    await using r = await rig(
-      () => {
-        entered.resolve();
-        return new Promise(() => undefined);
-      },
-      { stopTimeout: 10 },
-    );
-    const receipt = r.agent.send({});
-    receipt.catch(() => undefined);
-    await entered.promise;
-    r.stop.abort();
-    await r.ended;
-    await assert.rejects(receipt);
   });
 
   test('a worker that is still looking for its agent stops at once', async () => {

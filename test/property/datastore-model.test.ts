@@ -8,7 +8,13 @@ import { writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AgentError } from '../../src/errors.js';
-import { Datastore, MQTT_LANE, type Acceptance, type ResultAcceptance } from '../../src/datastore/index.js';
+import {
+  Datastore,
+  MQTT_LANE,
+  type Acceptance,
+  type NewOutbound,
+  type ResultAcceptance,
+} from '../../src/datastore/index.js';
 import { decodeRecord } from '../../src/datastore/record-codec.js';
 import { directiveKey, type MessageKey } from '../../src/message/index.js';
 import { silentLog } from '../../src/log/log.js';
@@ -53,6 +59,8 @@ class Run {
   /** Results that the store took and that have not ended, by lane and in order. */
   readonly results: { readonly isUrl: boolean; readonly id: string; readonly key: MessageKey }[] = [];
   readonly sent = new Set<string>();
+  /** Results of completions that the journal owes: they are there together with the end, or not at all. */
+  readonly owedResults: { readonly isUrl: boolean; readonly id: string }[] = [];
   /** Results whose end could not be recorded at once. */
   readonly unsure: Run['results'] = [];
   /** Requests that were given up, and so have an answer; how many times. */
@@ -94,6 +102,10 @@ class Run {
     await this.store.close();
     const bytes = this.store.spoolBytes;
     const kept = await this.#inJournal();
+    await this.journal.inner.open();
+    this.foundResults();
+    await this.journal.inner.close();
+    this.owedResults.splice(0);
     const written = await this.#takeInventoryAway();
     for (const message of [...this.pending.values()]) {
       const dueAt = kept.get(message.key);
@@ -201,6 +213,19 @@ class Run {
     const ending = this.store.end(key, 'expired', { code: 'expired', text: 'too late' });
     message.state = 'owed';
     return this.settleAs(message, ending, () => this.ended(message, 'expired'));
+  }
+
+  /** What the journal owed of completions and has written since, in its places. */
+  foundResults(): void {
+    if (this.owedResults.length === 0) return;
+    for (const [, bytes] of this.journal.range('records', { after: 'o/', before: 'o0' })) {
+      const record = decodeRecord(bytes, '');
+      const index = this.owedResults.findIndex(({ id }) => record?.messageId === id);
+      const [owed] = index < 0 || record === undefined ? [] : this.owedResults.splice(index, 1);
+      if (owed === undefined || record === undefined || this.results.some(({ id }) => id === owed.id)) continue;
+      this.results.push({ ...owed, key: record.key });
+    }
+    this.results.sort((a, b) => a.key - b.key);
   }
 
   /** What the model hands out next. */
@@ -338,8 +363,43 @@ async function fetch(run: Run, message: Pending, then: (Step & { do: 'fetch' })[
   await fetched;
 }
 
+/** The next message of a directive is done, and these are its results. */
+async function complete(run: Run, step: Step & { do: 'complete' }): Promise<void> {
+  const message = run.next(step.at);
+  if (message === undefined) return;
+  const { store } = run;
+  store.markDispatching(message.key);
+  const offered = step.ids.map((number) => resultFor(number, step.isUrl, false));
+  const fresh = [...new Set(offered.map(({ messageId }) => messageId))].filter(
+    (id) => !run.sent.has(id) && !run.results.some((each) => each.id === id),
+  );
+  const completed = store.complete(
+    message.key,
+    offered.map((each) => ({ ...each, arrivedAt: run.clock.now() })),
+  );
+  if (completed.kind === 'full') assert.fail('the spool is not full');
+  run.owedResults.push(...fresh.map((id) => ({ isUrl: step.isUrl, id })));
+  await run.settleAs(message, completed.durable, () => run.ended(message, 'delivered'));
+  const keys = await completed.durable.catch(() => undefined);
+  if (keys !== undefined) assert.equal(keys.length, fresh.length, 'a key for each result that is new');
+  run.foundResults();
+}
+
+/** A result that is told apart by its number and where it goes. */
+function resultFor(number: number, isUrl: boolean, isLarge: boolean): NewOutbound {
+  const id = `r${isUrl ? 'u' : 'm'}${number}`;
+  const content = isLarge ? Buffer.alloc(70_000, 7) : Buffer.from('"r"');
+  const to = isUrl ? { directive: URL_DIRECTIVE } : {};
+  return result(`${id}${isLarge ? 'L' : ''}`, {
+    ...to,
+    worker: WORKER,
+    content: Buffer.concat([content, Buffer.from(id)]),
+  });
+}
+
 async function send(run: Run, isUrl: boolean, then: 'sent' | 'dead' | 'retry' | 'unsend'): Promise<boolean> {
   const { store, clock } = run;
+  run.foundResults();
   const lane = isUrl ? run.store.backlogLanes().find((each) => each !== MQTT_LANE) : MQTT_LANE;
   const head = lane === undefined ? undefined : store.nextOutbound(lane);
   if (head === undefined) return false;
@@ -369,18 +429,9 @@ async function send(run: Run, isUrl: boolean, then: 'sent' | 'dead' | 'retry' | 
 async function results(run: Run, step: Step & { do: 'result' }): Promise<void> {
   const { store, clock } = run;
   const offered = step.ids.map((number) => {
-    const id = `r${step.isUrl ? 'u' : 'm'}${number}`;
-    const content = step.isLarge ? Buffer.alloc(70_000, 7) : Buffer.from('"r"');
-    const to = step.isUrl ? { directive: URL_DIRECTIVE } : {};
-    const unique = {
-      ...to,
-      worker: WORKER,
-      content: Buffer.concat([content, Buffer.from(id)]),
-      arrivedAt: clock.now(),
-    };
-    const full = `${id}${step.isLarge ? 'L' : ''}`;
-    const acceptance = store.acceptResult(result(full, unique));
-    return { id: full, acceptance, durable: outcome(acceptance) };
+    const offer = { ...resultFor(number, step.isUrl, step.isLarge), arrivedAt: clock.now() };
+    const acceptance = store.acceptResult(offer);
+    return { id: offer.messageId, acceptance, durable: outcome(acceptance) };
   });
   for (const { id, acceptance, durable } of offered) {
     if (acceptance.kind === 'full') assert.fail('the spool is not full');
@@ -389,6 +440,7 @@ async function results(run: Run, step: Step & { do: 'result' }): Promise<void> {
     assert.equal(run.sent.has(id) || run.results.some((each) => each.id === id), false, `${id} was taken twice`);
     run.results.push({ isUrl: step.isUrl, id, key: acceptance.key });
   }
+  run.foundResults();
 }
 
 async function cancel(run: Run, number: number): Promise<void> {
@@ -451,6 +503,8 @@ async function take(run: Run, step: Step): Promise<void> {
       return accept(run, step);
     case 'result':
       return results(run, step);
+    case 'complete':
+      return complete(run, step);
     case 'cancel':
       return cancel(run, step.id);
     case 'replay':

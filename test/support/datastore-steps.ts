@@ -16,6 +16,7 @@ export type Step =
       readonly then: 'delivered' | 'failed' | 'requeue' | 'dead' | 'hold';
     }
   | { readonly do: 'land'; readonly then: 'delivered' | 'failed' | 'requeue' }
+  | { readonly do: 'complete'; readonly at: number; readonly ids: readonly number[]; readonly isUrl: boolean }
   | { readonly do: 'fetch'; readonly at: number; readonly then: 'body' | 'file' | 'failed' | 'ended-meanwhile' }
   | { readonly do: 'cancel'; readonly id: number }
   | { readonly do: 'replay' }
@@ -50,6 +51,15 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({ do: fc.constant('land' as const), then: fc.constantFrom('delivered', 'failed', 'requeue') }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('complete' as const),
+      at,
+      ids: fc.array(number, { maxLength: 4 }),
+      isUrl: fc.boolean(),
+    }),
   },
   {
     weight: 2,

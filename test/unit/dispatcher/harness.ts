@@ -4,6 +4,7 @@ import { Dispatcher, type DispatcherOptions } from '../../../src/dispatcher/inde
 import type { DispatchLimits, DispatchSettings, DispatchStore, Outcome } from '../../../src/dispatcher/index.js';
 import { systemClock, type Clock } from '../../../src/time.js';
 import { recordingLog, type RecordingLog } from '../../support/log.js';
+import { StreamWorker } from '../../support/stream-worker.js';
 import { tempDir, type TempDir } from '../../support/temp.js';
 import { TestWorker, type TestWorkerOptions } from '../../support/worker.js';
 import { MemoryStore } from './memory-store.js';
@@ -27,7 +28,7 @@ export class Harness<S extends DispatchStore> implements AsyncDisposable {
   /** Every signal about workers, in order, as text. */
   readonly news: string[] = [];
   readonly returned: MessageKey[] = [];
-  readonly #workers: TestWorker[] = [];
+  readonly #workers: AsyncDisposable[] = [];
 
   private constructor(
     readonly dispatcher: Dispatcher,
@@ -84,6 +85,17 @@ export class Harness<S extends DispatchStore> implements AsyncDisposable {
       settings: { ...SETTINGS, ...settings },
     });
     const worker = new TestWorker({ address, ...options });
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  /** A worker that has called Connect, on a socket that is prepared; it has not said Hello yet. */
+  async streamWorker(name = 'echo-worker', settings: Partial<DispatchSettings> = {}): Promise<StreamWorker> {
+    const { address } = await this.dispatcher.prepare({
+      name: workerName(name),
+      settings: { ...SETTINGS, ...settings },
+    });
+    const worker = new StreamWorker({ address });
     this.#workers.push(worker);
     return worker;
   }

@@ -7,7 +7,15 @@ import type { DirectiveKey, MessageKey, WorkerName } from '../../../src/message/
 import { metadataFrom } from '../../../src/message/codec.js';
 import type { Failure, InboundRecord, InboundState } from '../../../src/message/record.js';
 import { Signal } from '../../../src/signal/index.js';
-import type { DispatchStore, NewResult, ResultAcceptance, WorkerEntry } from '../../../src/dispatcher/index.js';
+import type {
+  CompletionAcceptance,
+  ContentReader,
+  DispatchStore,
+  FileContent,
+  NewResult,
+  ResultAcceptance,
+  WorkerEntry,
+} from '../../../src/dispatcher/index.js';
 
 export interface NewMessage {
   readonly directive?: string;
@@ -120,7 +128,21 @@ export class MemoryStore implements DispatchStore {
     return this.#end(key, 'delivered');
   }
 
-  async end(key: MessageKey, _end: 'dead', failure: Failure): ReturnType<DispatchStore['end']> {
+  complete(key: MessageKey, results: readonly NewResult[]): CompletionAcceptance {
+    if (this.isFull && results.length > 0) return { kind: 'full', index: 0, lacks: 'spool' };
+    const accepted = results.map((result) => this.acceptResult(result)).filter(({ kind }) => kind === 'accepted');
+    const durable = this.durable().then(() => {
+      this.#end(key, 'delivered');
+      return accepted.flatMap((result) => (result.kind === 'accepted' ? [result.key] : []));
+    });
+    return { kind: 'taken', durable };
+  }
+
+  recorded(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async end(key: MessageKey, _end: 'dead' | 'cancelled', failure: Failure): ReturnType<DispatchStore['end']> {
     await this.durable();
     return this.#end(key, failure) ? { kind: 'ended', answer: undefined } : { kind: 'already-ended' };
   }
@@ -128,6 +150,35 @@ export class MemoryStore implements DispatchStore {
   async readContent(content: InboundRecord['content']): Promise<Buffer> {
     await this.onRead();
     return content.kind === 'inline' ? content.bytes : this.#bodies.get(content.path)!;
+  }
+
+  async openContent(content: FileContent): Promise<ContentReader> {
+    const bytes = await this.readContent(content);
+    let at = 0;
+    return {
+      next: (most) => {
+        const part = bytes.subarray(at, at + most);
+        at += part.length;
+        return Promise.resolve({ bytes: part, isLast: at === bytes.length });
+      },
+      close: () => Promise.resolve(),
+    };
+  }
+
+  newContentFile(): Promise<never> {
+    return Promise.reject(new Error('this store has no disk'));
+  }
+
+  discardContentFile(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  syncContent(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  reserve(): (() => void) | undefined {
+    return this.isFull ? undefined : () => undefined;
   }
 
   acceptResult(result: NewResult): ResultAcceptance {

@@ -186,7 +186,7 @@ test('a result gets its receipt and is announced once it is durable', async () =
   assert.equal(harness.returned.length, 1);
   const { worker: name, handlers, messageId, responseTo, directive, metadata, content } = harness.store.results[0]!;
   assert.deepEqual([name, handlers, messageId, responseTo, directive], ['echo-worker', ['echo'], 'r1', 'm1', 'echo']);
-  assert.deepEqual([{ ...metadata }, content.toString()], [{ a: 'b' }, '{}']);
+  assert.deepEqual([{ ...metadata }, content], [{ a: 'b' }, Buffer.from('{}')]);
 });
 
 test('a result may come before the worker has registered, and its second copy gets a receipt too', async () => {

@@ -1,0 +1,207 @@
+/**
+ * How a result comes in: once, by itself or together with the end of the message it belongs to. A second copy is
+ * known by worker, id and bytes; it waits for the first and makes no record.
+ */
+import { spoolSize, type DeadRecord, type MessageKey, type OutboundRecord, type ReplyTopic } from '../message/index.js';
+import type { Change } from './journal.js';
+import { outboundPrefix, recordKey, resultIdKey } from './keys.js';
+import type { Lanes, LiveMessages, Prepared } from './lanes.js';
+import type { Ledger } from './ledger.js';
+import {
+  asOutbound,
+  destinationOf,
+  laneOf,
+  MQTT_LANE,
+  newRecord,
+  prefixOf,
+  put,
+  sha256Of,
+  type NewOutbound,
+  type ResultAcceptance,
+} from './outbound-record.js';
+import type { RecentIds } from './recent-ids.js';
+import type { Replay } from './replay-outcome.js';
+
+/**
+ * URLs with results that wait, at once. Each costs memory, and they are the worker's choice; with this many blocked at
+ * the same time there is something wrong, and the worker is told so.
+ */
+const MAX_URL_LANES = 4096;
+
+export type ReplyTopicOf = (idKey: string) => ReplyTopic | undefined;
+
+/** A result that there is room for, and where it goes. */
+type Planned = Pick<OutboundRecord, 'destination' | 'idKey'> & { readonly result: NewOutbound };
+
+/** What the results of one completion are, or which of them there is no room for. */
+export type ResultsPlan =
+  | { readonly kind: 'planned'; readonly results: readonly Planned[] }
+  | { readonly kind: 'full'; readonly index: number; readonly lacks: 'spool' | 'destinations' };
+
+export class OutboundArrivals {
+  /** Commits under way by dedupe key, so that a second copy waits for the first. */
+  readonly #pending = new Map<string, Promise<unknown>>();
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly live: LiveMessages,
+    private readonly ids: RecentIds,
+    private readonly lanes: Lanes<OutboundRecord>,
+  ) {}
+
+  accept(result: NewOutbound, replyTopicOf: ReplyTopicOf): ResultAcceptance {
+    const idKey = idKeyOf(result);
+    if (idKey !== undefined) {
+      const underWay = this.#pending.get(idKey);
+      const isKnown = underWay !== undefined || this.#isKnown(idKey);
+      if (isKnown) {
+        this.#drop(result);
+        return { kind: 'duplicate', durable: underWay?.then(() => undefined) ?? Promise.resolve() };
+      }
+    }
+    const destination = destinationOf(result, replyTopicOf);
+    const lacks = this.#lacks({ destination, worker: result.worker });
+    if (lacks !== undefined) return { kind: 'full', lacks };
+    const { key, changes } = this.ledger.nextKey();
+    return { kind: 'accepted', key, durable: this.#arrives(newRecord(result, { key, destination, idKey }), changes) };
+  }
+
+  /** Looks whether there is room for all results of a completion. Those that are known need none. */
+  plan(results: readonly NewOutbound[], replyTopicOf: ReplyTopicOf): ResultsPlan {
+    const planned: Planned[] = [];
+    for (const [index, result] of results.entries()) {
+      const idKey = idKeyOf(result);
+      const destination = destinationOf(result, replyTopicOf);
+      const lacks = this.#lacks({ destination, worker: result.worker });
+      if (lacks !== undefined && !(idKey !== undefined && (this.#pending.has(idKey) || this.#isKnown(idKey)))) {
+        return { kind: 'full', index, lacks };
+      }
+      planned.push({ result, destination, idKey });
+    }
+    return { kind: 'planned', results: planned };
+  }
+
+  /**
+   * Takes the results of a completion in one commit with `changes`; gives the keys of those that are new. In this turn,
+   * unless one of them is a copy of what is being committed: should that fail, the copy must take its place.
+   */
+  async arriveWith(
+    results: readonly Planned[],
+    changes: readonly Change[],
+    growth: number,
+  ): Promise<readonly MessageKey[]> {
+    for (let underWay = this.#underWay(results); underWay !== undefined; underWay = this.#underWay(results)) {
+      // One that fails is no copy any more: it is looked at again.
+      await underWay.catch(() => undefined);
+    }
+    const all: Change[] = [...changes];
+    const arrivals: { readonly prefix: string; readonly record: OutboundRecord }[] = [];
+    const isNew = new Set<string>();
+    const copies: NewOutbound[] = [];
+    let grown = growth;
+    for (const { result, destination, idKey } of results) {
+      if (idKey !== undefined && (isNew.has(idKey) || this.#isKnown(idKey))) {
+        copies.push(result);
+        continue;
+      }
+      const { key, changes: keyChanges } = this.ledger.nextKey();
+      const record = newRecord(result, { key, destination, idKey });
+      const prepared = this.#prepared(record, keyChanges);
+      all.push(...prepared.changes);
+      grown += prepared.growth;
+      arrivals.push({ prefix: prefixOf(record), record });
+      if (idKey !== undefined) isNew.add(idKey);
+    }
+    const durable = this.lanes.addAll(arrivals, () => this.ledger.commit(all, grown));
+    for (const idKey of isNew) this.#pending.set(idKey, durable);
+    try {
+      await durable;
+    } finally {
+      for (const idKey of isNew) this.#pending.delete(idKey);
+    }
+    for (const copy of copies) this.#drop(copy);
+    return arrivals.map(({ record }) => record.key);
+  }
+
+  /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */
+  replay(
+    dead: DeadRecord,
+    removal: readonly Change[],
+  ): Replay | { readonly key: MessageKey; readonly durable: Promise<void> } {
+    const { origin, messageId, directive, metadata, content } = dead;
+    if (origin.kind !== 'outbound') return { kind: 'not-replayable', reason: 'it is no result' };
+    if (origin.idKey !== undefined && this.#isPending(origin.idKey)) return { kind: 'pending' };
+    if (this.#lacks(origin) !== undefined) return { kind: 'full' };
+    const { key, changes } = this.ledger.nextKey();
+    const record: OutboundRecord = {
+      ...origin,
+      key,
+      state: 'queued',
+      messageId,
+      directive,
+      metadata,
+      content,
+      arrivedAt: this.ledger.clock.now(),
+      attempts: 0,
+      dueAt: 0,
+      replayOf: dead.key,
+    };
+    return { key, durable: this.#arrives(record, [...removal, ...changes]) };
+  }
+
+  /** Whether there is room: in the spool, and in memory for the lane. */
+  #lacks(result: Pick<OutboundRecord, 'destination' | 'worker'>): 'spool' | 'destinations' | undefined {
+    if (this.ledger.isFull) return 'spool';
+    const prefix = outboundPrefix(laneOf(result));
+    if (result.destination.kind !== 'url' || this.lanes.has(prefix)) return undefined;
+    const others = this.lanes.has(outboundPrefix(MQTT_LANE)) ? 1 : 0;
+    return this.lanes.size - others < MAX_URL_LANES ? undefined : 'destinations';
+  }
+
+  #underWay(results: readonly Planned[]): Promise<unknown> | undefined {
+    for (const { idKey } of results) {
+      const underWay = idKey === undefined ? undefined : this.#pending.get(idKey);
+      if (underWay !== undefined) return underWay;
+    }
+    return undefined;
+  }
+
+  #isKnown(idKey: string): boolean {
+    return this.ids.get(idKey)?.kind === 'ended' || this.#isPending(idKey);
+  }
+
+  /** Whether a record is there under this id: one that is gone or torn is no reason to drop what comes again. */
+  #isPending(idKey: string): boolean {
+    const known = this.ids.get(idKey);
+    if (known?.kind !== 'pending') return false;
+    return this.live.get(known.key) !== undefined || asOutbound(this.ledger.read(known.recordKey)) !== undefined;
+  }
+
+  /** The file of a copy is of no use. */
+  #drop({ content }: NewOutbound): void {
+    if (!Buffer.isBuffer(content)) this.ledger.release(content.file);
+  }
+
+  #arrives(record: OutboundRecord, changes: readonly Change[]): Promise<void> {
+    const durable = this.lanes.add(prefixOf(record), record, (stored) => this.#prepared(stored, changes));
+    const { idKey } = record;
+    if (idKey !== undefined) {
+      const settled = (): boolean => this.#pending.delete(idKey);
+      this.#pending.set(idKey, durable);
+      durable.then(settled, settled);
+    }
+    return durable;
+  }
+
+  #prepared(record: OutboundRecord, keyChanges: readonly Change[]): Prepared {
+    const { idKey } = record;
+    const id =
+      idKey === undefined ? [] : [this.ids.pending(idKey, recordKey(prefixOf(record), record.key), record.key)];
+    return { changes: [...keyChanges, put(record), ...id], growth: spoolSize(record) };
+  }
+}
+
+/** The same worker, id and bytes are one result (CONTRACT 1.10). */
+function idKeyOf({ worker, messageId, content }: NewOutbound): string | undefined {
+  return worker && resultIdKey(worker, messageId, sha256Of(content));
+}

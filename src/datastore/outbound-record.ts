@@ -1,0 +1,114 @@
+/**
+ * How a result stands in memory and in the journal: its lane, its destination, its record.
+ */
+import { createHash } from 'node:crypto';
+import type {
+  Content,
+  Destination,
+  DirectiveKey,
+  MessageKey,
+  Metadata,
+  OutboundRecord,
+  ReplyTopic,
+  WorkerName,
+} from '../message/index.js';
+import type { Change } from './journal.js';
+import { inboundIdKey, outboundPrefix, recordKey, urlLane } from './keys.js';
+import { encodeRecord } from './record-codec.js';
+
+/** A result as a worker hands it in. */
+export interface NewOutbound {
+  readonly worker: WorkerName | undefined;
+  /** The directives of that worker: to find the request it answers, and so where its requester wants the reply. */
+  readonly handlers: readonly DirectiveKey[];
+  readonly messageId: string;
+  readonly responseTo: string;
+  readonly directive: string;
+  readonly metadata: Metadata;
+  readonly content: Buffer | ReceivedBody;
+  readonly arrivedAt: number;
+}
+
+/** A content that came bit by bit: in a file that is synced and closed, as is its directory. */
+export interface ReceivedBody {
+  readonly file: Extract<Content, { kind: 'file' }>;
+  /** Of its bytes. */
+  readonly sha256: Buffer;
+}
+
+export type ResultAcceptance =
+  | { readonly kind: 'accepted'; readonly key: MessageKey; readonly durable: Promise<void> }
+  | { readonly kind: 'duplicate'; readonly durable: Promise<void> }
+  /** No room in the spool, or no place for one URL more. */
+  | { readonly kind: 'full'; readonly lacks: 'spool' | 'destinations' };
+
+/** The lane of everything that is published. */
+export const MQTT_LANE = 'mqtt';
+
+export const OUTBOUND_ROOT = 'o/';
+const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
+
+/** SHA-256 of the bytes of a content. */
+export function sha256Of(content: Buffer | ReceivedBody): Buffer {
+  return Buffer.isBuffer(content) ? createHash('sha256').update(content).digest() : content.sha256;
+}
+
+/** The record of a result that has just come. */
+export function newRecord(
+  result: NewOutbound,
+  made: Pick<OutboundRecord, 'key' | 'destination' | 'idKey'>,
+): OutboundRecord {
+  const { worker, messageId, responseTo, directive, metadata, content, arrivedAt } = result;
+  return {
+    kind: 'outbound',
+    ...made,
+    state: 'queued',
+    worker,
+    messageId,
+    responseTo,
+    directive,
+    metadata,
+    content: Buffer.isBuffer(content) ? { kind: 'inline', bytes: content } : content.file,
+    arrivedAt,
+    attempts: 0,
+    dueAt: 0,
+    replayOf: undefined,
+  };
+}
+
+export function laneUnder(prefix: string): string {
+  return prefix.slice(OUTBOUND_ROOT.length, -1);
+}
+
+export function asOutbound(record: unknown): OutboundRecord | undefined {
+  return typeof record === 'object' && record !== null && 'kind' in record && record.kind === 'outbound'
+    ? (record as OutboundRecord)
+    : undefined;
+}
+
+export function put(record: OutboundRecord): Change {
+  return { table: 'records', key: recordKey(prefixOf(record), record.key), value: encodeRecord(record) };
+}
+
+export function prefixOf(record: OutboundRecord): string {
+  return outboundPrefix(laneOf(record));
+}
+
+export function laneOf({ destination, worker }: Pick<OutboundRecord, 'destination' | 'worker'>): string {
+  return destination.kind === 'url' ? urlLane(worker, destination.url) : MQTT_LANE;
+}
+
+/** A URL in the directive is where it goes; else the topic that the requester named; else data/out. */
+export function destinationOf(
+  result: NewOutbound,
+  replyTopicOf: (idKey: string) => ReplyTopic | undefined,
+): Destination {
+  if (HAS_SCHEME.test(result.directive)) return { kind: 'url', url: result.directive };
+  if (result.responseTo !== '') {
+    for (const handler of result.handlers) {
+      const replyTopic = replyTopicOf(inboundIdKey(handler, result.responseTo));
+      if (replyTopic !== undefined) return { kind: 'topic', ...replyTopic };
+    }
+  }
+  return { kind: 'data-out' };
+}

@@ -1,0 +1,189 @@
+/**
+ * What goes to a worker on its stream, gathered for a turn of the event loop and sent in few frames. Frames hold at most
+ * 256 KiB, or one message. Two are on their way at once at most: what comes meanwhile gathers for the next, and is gone
+ * with the stream instead of filling memory behind a worker that does not read.
+ */
+import { AgentFrame } from '../../../protocol/generated/stream.js';
+import type { Delivery, ResultRefusal, Welcome } from '../../../protocol/generated/stream.js';
+import type { Event } from '../../../protocol/generated/yggdrasil.js';
+
+/** Bytes of a frame that holds more than one message. */
+export const MOST_IN_FRAME = 256 * 1024;
+
+/** Frames handed to gRPC whose end it has not reported. */
+const MOST_ON_THE_WAY = 2;
+
+/** Of a field beside its content: tags, lengths, numbers. */
+const OVERHEAD = 64;
+
+/** What has an order: a cancel never comes before the delivery it names. */
+export type Part =
+  | { readonly kind: 'delivery'; readonly delivery: Delivery }
+  | { readonly kind: 'cancel'; readonly tag: number }
+  | { readonly kind: 'event'; readonly event: Event };
+
+/** What the worker waits for: it goes first. */
+export interface Acknowledgements {
+  readonly settled: number[];
+  readonly accepted: number[];
+  readonly refusals: ResultRefusal[];
+  readonly pings: number[];
+}
+
+/** An upper bound of the bytes that a part takes in a frame. */
+export function boundOf(part: Part): number {
+  if (part.kind !== 'delivery') return OVERHEAD;
+  const { data } = part.delivery;
+  if (data === undefined) return OVERHEAD;
+  // UTF-8 takes at most three bytes for a unit of UTF-16.
+  let text = data.messageId.length + data.responseTo.length + data.directive.length;
+  let bytes = OVERHEAD + data.content.length;
+  for (const [name, value] of Object.entries(data.metadata)) {
+    text += name.length + value.length;
+    bytes += OVERHEAD;
+  }
+  return bytes + 3 * text;
+}
+
+/** The next frame: takes from `acks` and `parts` what fits, at least one of them. */
+export function takeFrame(acks: Acknowledgements, parts: Part[]): AgentFrame {
+  // The lists themselves have a tag and a length.
+  let left = MOST_IN_FRAME - OVERHEAD;
+  const some = <T>(list: T[], bound: number): T[] => {
+    const count = Math.min(list.length, Math.floor(left / bound));
+    left -= count * bound;
+    return list.splice(0, count);
+  };
+  const frame: AgentFrame = {
+    welcome: undefined,
+    // A varint of 32 bits has five bytes.
+    settled: some(acks.settled, 5),
+    accepted: some(acks.accepted, 5),
+    pings: some(acks.pings, 5),
+    resultRefusals: some(acks.refusals, OVERHEAD + 3 * MOST_REASON),
+    deliveries: [],
+    cancels: [],
+    events: [],
+  };
+  let isEmpty = left === MOST_IN_FRAME - OVERHEAD;
+  let taken = 0;
+  for (const part of parts) {
+    left -= boundOf(part);
+    if (left < 0 && !isEmpty) break;
+    isEmpty = false;
+    taken += 1;
+    if (part.kind === 'delivery') frame.deliveries.push(part.delivery);
+    else if (part.kind === 'cancel') frame.cancels.push(part.tag);
+    else frame.events.push({ name: part.event, detail: '', metadata: {} });
+  }
+  parts.splice(0, taken);
+  return frame;
+}
+
+/** Characters of a reason that a worker is given. */
+const MOST_REASON = 1000;
+
+export interface OutboxOptions {
+  /** Hands a frame to the wire; `sent` is called when it is through. */
+  readonly write: (frame: Buffer, sent: () => void) => void;
+  /** Called at the end of a turn, before its frames are made: what is ready by then goes along. */
+  readonly gather: () => void;
+}
+
+export class Outbox {
+  readonly #acks: Acknowledgements = { settled: [], accepted: [], refusals: [], pings: [] };
+  readonly #parts: Part[] = [];
+  #turn: NodeJS.Immediate | undefined;
+  #onTheWay = 0;
+  #state: 'held' | 'open' | 'closed' = 'held';
+  #whenEmpty: (() => void) | undefined;
+
+  constructor(private readonly options: OutboxOptions) {}
+
+  /** The first frame; what gathered before it follows. */
+  welcome(welcome: Welcome): void {
+    this.#state = 'open';
+    this.#write({ ...takeFrame({ settled: [], accepted: [], refusals: [], pings: [] }, []), welcome });
+    this.schedule();
+  }
+
+  put(part: Part): void {
+    this.#parts.push(part);
+    this.schedule();
+  }
+
+  settled(tag: number): void {
+    this.#acks.settled.push(tag);
+    this.schedule();
+  }
+
+  accepted(number: number): void {
+    this.#acks.accepted.push(number);
+    this.schedule();
+  }
+
+  refused(refusal: ResultRefusal): void {
+    this.#acks.refusals.push({ ...refusal, reason: refusal.reason.slice(0, MOST_REASON) });
+    this.schedule();
+  }
+
+  ping(number: number): void {
+    this.#acks.pings.push(number);
+    this.schedule();
+  }
+
+  /** Sees to it that `gather` is called, and what is there sent, at the end of this turn. */
+  schedule(): void {
+    // What comes after the end is for nobody.
+    if (this.#state === 'closed') this.#clear();
+    else
+      this.#turn ??= setImmediate(() => {
+        this.#turn = undefined;
+        this.#flush();
+      });
+  }
+
+  /** Calls `then` when everything is on the wire, and nothing once it was closed. */
+  drained(then: () => void): void {
+    this.#whenEmpty = then;
+    this.schedule();
+  }
+
+  /** Drops what was not sent. */
+  close(): void {
+    this.#state = 'closed';
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    this.#whenEmpty = undefined;
+    this.#clear();
+  }
+
+  #clear(): void {
+    const { settled, accepted, refusals, pings } = this.#acks;
+    for (const list of [this.#parts, settled, accepted, refusals, pings]) list.length = 0;
+  }
+
+  #flush(): void {
+    if (this.#state !== 'open') return;
+    this.options.gather();
+    while (this.#onTheWay < MOST_ON_THE_WAY && this.#hasMore()) this.#write(takeFrame(this.#acks, this.#parts));
+    if (this.#onTheWay > 0 || this.#hasMore()) return;
+    const then = this.#whenEmpty;
+    this.#whenEmpty = undefined;
+    then?.();
+  }
+
+  #hasMore(): boolean {
+    const { settled, accepted, refusals, pings } = this.#acks;
+    return this.#parts.length + settled.length + accepted.length + refusals.length + pings.length > 0;
+  }
+
+  #write(frame: AgentFrame): void {
+    const bytes = AgentFrame.encode(frame).finish();
+    this.#onTheWay += 1;
+    this.options.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), () => {
+      this.#onTheWay -= 1;
+      if (this.#state === 'open' && (this.#hasMore() || this.#whenEmpty !== undefined)) this.#flush();
+    });
+  }
+}

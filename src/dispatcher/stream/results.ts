@@ -1,0 +1,189 @@
+/**
+ * The results that come on a stream: counted against the window they were promised, checked, and made whole when their
+ * bodies have come. A completion is one with all its results: it is whole when all of them are, and refused as one.
+ */
+import type { Result } from '../../../protocol/generated/stream.js';
+import { INLINE_LIMIT } from '../../message/record.js';
+import { resultFromData } from '../codec.js';
+import type { DispatchLimits, DispatchStore, ReceivedBody } from '../ports.js';
+import type { HandedResult } from './books.js';
+import type { Arrival, IncomingBodies } from './incoming.js';
+import { Violation } from './violation.js';
+import { Window, type Load, type WindowLimits } from './window.js';
+
+/** Results that came together, and take effect together. */
+export interface Batch {
+  readonly load: Load;
+  readonly numbers: readonly number[];
+  /** Those with a body have an empty content until it has come. */
+  results: HandedResult[];
+  /** Numbers whose bodies are on the way. */
+  readonly missing: Set<number>;
+  /** Gives back the room that was kept in the spool. */
+  readonly release: () => void;
+}
+
+/** Why none of it is taken. */
+export interface Declined {
+  readonly kind: 'declined';
+  readonly number: number;
+  /** The same again may be taken later. */
+  readonly isPassing: boolean;
+  readonly reason: string;
+}
+
+export interface ResultsOptions {
+  readonly limits: WindowLimits;
+  readonly checks: Pick<DispatchLimits, 'resultSize' | 'metadataSize'>;
+  readonly store: Pick<DispatchStore, 'reserve' | 'discardContentFile'>;
+  readonly bodies: IncomingBodies;
+}
+
+const NOTHING: Batch = {
+  load: { messages: 0, bytes: 0, bodies: 0 },
+  numbers: [],
+  results: [],
+  missing: new Set(),
+  release: () => undefined,
+};
+
+export class Results {
+  readonly #window: Window;
+  /** Numbers of results that are not settled. */
+  readonly #numbers = new Set<number>();
+  /** Batches whose bodies are on the way, or that wait for those before them. */
+  readonly #begun = new Set<Batch>();
+
+  constructor(private readonly options: ResultsOptions) {
+    this.#window = new Window(options.limits);
+  }
+
+  /** None is in flight. */
+  get isIdle(): boolean {
+    return this.#window.messages === 0;
+  }
+
+  /**
+   * Takes results into the window. Once, and not in this turn, one of the two is called if bodies are missing: `whole`,
+   * or `broken` when one cannot come; then the batch has ended. Throws a Violation.
+   */
+  begin(results: readonly Result[], whole: () => void, broken: (declined: Declined) => void): Batch | Declined {
+    if (results.length === 0) return NOTHING;
+    const load = loadOf(results);
+    if (this.#window.roomFor(load) !== 'here') {
+      throw new Violation('more results are in flight than the window of Welcome allows');
+    }
+    const handed = this.#check(results);
+    if ('kind' in handed) return this.#declineAll(results, handed);
+    const room = load.bodies === 0 ? (): void => undefined : this.options.store.reserve(bodyBytes(results));
+    if (room === undefined) {
+      const number = results.find(({ body }) => body !== undefined)?.number ?? 0;
+      const reason = 'the agent’s spool is full: keep the result and send it again later';
+      return this.#declineAll(results, { kind: 'declined', number, isPassing: true, reason });
+    }
+    const numbers = results.map(({ number }) => number);
+    const batch: Batch = { load, numbers, results: handed, missing: new Set(), release: room };
+    for (const number of numbers) this.#numbers.add(number);
+    this.#window.take(load);
+    this.#begun.add(batch);
+    for (const [index, { number, body }] of results.entries()) {
+      if (body === undefined) continue;
+      batch.missing.add(number);
+      this.options.bodies.expect(number, Number(body.size), (arrival) => {
+        const problem = this.#arrived(batch, index, number, arrival);
+        if (problem !== undefined) broken(problem);
+        else if (batch.missing.size === 0) whole();
+      });
+    }
+    return batch;
+  }
+
+  /** They are durable: their numbers and their room are free. */
+  end(batch: Batch): void {
+    if (batch === NOTHING) return;
+    this.#begun.delete(batch);
+    for (const number of batch.numbers) this.#numbers.delete(number);
+    this.#window.give(batch.load);
+    batch.release();
+  }
+
+  /** None of them is taken: as `end`, and their bodies go. */
+  discard(batch: Batch): void {
+    if (batch === NOTHING) return;
+    this.end(batch);
+    for (const number of batch.missing) this.options.bodies.stop(number);
+    batch.missing.clear();
+    for (const { content } of batch.results) this.#forget(content);
+    batch.results = [];
+  }
+
+  /** The stream has ended: what has not taken effect will not. */
+  close(): void {
+    for (const batch of [...this.#begun]) {
+      batch.missing.clear();
+      this.discard(batch);
+    }
+  }
+
+  /** The batch takes effect now: the store has its files from here on. */
+  handOver(batch: Batch): void {
+    this.#begun.delete(batch);
+  }
+
+  #arrived(batch: Batch, index: number, number: number, arrival: Arrival): Declined | undefined {
+    batch.missing.delete(number);
+    if (arrival.kind === 'broken') {
+      this.discard(batch);
+      return { kind: 'declined', number, isPassing: true, reason: arrival.reason };
+    }
+    const result = batch.results[index];
+    if (result !== undefined) batch.results[index] = { ...result, content: arrival.content };
+    return undefined;
+  }
+
+  #check(results: readonly Result[]): HandedResult[] | Declined {
+    const handed: HandedResult[] = [];
+    const numbers = new Set<number>();
+    for (const { number, data, body } of results) {
+      if (data === undefined) throw new Violation(`the result ${number} has no data`);
+      if (this.#numbers.has(number) || numbers.has(number)) {
+        throw new Violation(`the number ${number} is that of another result in flight`);
+      }
+      numbers.add(number);
+      if (data.content.length > INLINE_LIMIT) {
+        throw new Violation(`a content of more than ${INLINE_LIMIT} bytes stands in a frame: it must go as a body`);
+      }
+      if (body !== undefined && data.content.length > 0) throw new Violation(`the result ${number} has two contents`);
+      const result = resultFromData(data, this.options.checks, body && Number(body.size));
+      if (result.kind === 'refused') return { kind: 'declined', number, isPassing: false, reason: result.reason };
+      handed.push(result);
+    }
+    return handed;
+  }
+
+  #declineAll(results: readonly Result[], declined: Declined): Declined {
+    for (const { number, body } of results) if (body !== undefined) this.options.bodies.stop(number);
+    return declined;
+  }
+
+  #forget(content: Buffer | ReceivedBody): void {
+    if (Buffer.isBuffer(content)) return;
+    // What cannot be removed now is removed at the next start: no record names it.
+    this.options.store.discardContentFile(content.file.path).catch(() => undefined);
+  }
+}
+
+/** What results take of the window. */
+export function loadOf(results: readonly Result[]): Load {
+  let bytes = 0;
+  let bodies = 0;
+  for (const { data, body } of results) {
+    bytes += data?.content.length ?? 0;
+    if (body !== undefined) bodies += 1;
+  }
+  return { messages: results.length, bytes, bodies };
+}
+
+function bodyBytes(results: readonly Result[]): number {
+  return results.reduce((bytes, { body }) => bytes + Number(body?.size ?? 0n), 0);
+}

@@ -1,0 +1,383 @@
+/**
+ * A worker's stream as the way to it: deliveries go out while the window has room, and each ends by the worker's
+ * completion or refusal, or with the stream. A tag, and its place in the window, is free again when what the worker
+ * said of it is durable: so what waits for the journal is bounded too.
+ */
+import type { Completion, Refusal, Result, WorkerFrame } from '../../../protocol/generated/stream.js';
+import { Refusal_Kind } from '../../../protocol/generated/stream.js';
+import { status } from '@grpc/grpc-js';
+import type { Event } from '../../../protocol/generated/yggdrasil.js';
+import type { MessageKey } from '../../message/ids.js';
+import { contentSize, type InboundRecord } from '../../message/record.js';
+import type { Clock, Millis } from '../../time.js';
+import { dataFromRecord } from '../codec.js';
+import type { Answer, Cancel, Health, Link, Room } from '../link-port.js';
+import type { Books } from './books.js';
+import { LaneOrder, type Outcome } from './lane-order.js';
+import type { Outbox } from './outbox.js';
+import type { OutgoingBodies } from './outgoing.js';
+import type { Batch, Declined, Results } from './results.js';
+import { MOST_EMPTY, Violation } from './violation.js';
+import { Window, type Load, type WindowLimits } from './window.js';
+
+/** Tags count up to here and begin anew: so one is not soon used again. */
+const LAST_TAG = 2 ** 31 - 1;
+
+/** Of results that answer nothing in flight. */
+const OWN_LANE = '';
+
+interface StreamFlight {
+  readonly tag: number;
+  readonly record: InboundRecord;
+  readonly load: Load;
+  /** What the queue wants to be told; undefined once it was, or does not want to be any more. */
+  done: ((answer: Answer) => void) | undefined;
+  /** `settling`: the worker has said what became of it, and that is not durable yet. */
+  state: 'open' | 'settling';
+  /** Its end is being committed: what becomes of the stream changes nothing any more. */
+  isDecided: boolean;
+  /** The worker was asked to give it up. */
+  isCancelled: boolean;
+}
+
+export interface StreamLinkOptions {
+  readonly outbox: Outbox;
+  readonly books: Books;
+  readonly results: Results;
+  /** Of deliveries. */
+  readonly bodies: OutgoingBodies;
+  readonly clock: Clock;
+  /** Deliveries. */
+  readonly window: WindowLimits;
+  /** Bytes of the largest content the worker takes. */
+  readonly maxBody: number;
+  /** Ends the call, when the agent wants that. */
+  readonly end: (reason: string) => void;
+}
+
+export class StreamLink implements Link {
+  readonly transport = 'stream';
+  readonly takesFiles = true;
+  readonly #window: Window;
+  readonly #flights = new Map<number, StreamFlight>();
+  readonly #tags = new Map<MessageKey, number>();
+  readonly #order = new LaneOrder();
+  readonly #pings = new Map<number, (health: Health) => void>();
+  #lastTag = 0;
+  #lastPing = 0;
+  #empties = 0;
+  #isOpen = true;
+  #whenSettled: (() => void) | undefined;
+
+  constructor(private readonly options: StreamLinkOptions) {
+    this.#window = new Window(options.window);
+  }
+
+  get isReady(): boolean {
+    return this.#isOpen;
+  }
+
+  get hasRoom(): boolean {
+    return !this.#window.isFull;
+  }
+
+  problemWith(record: InboundRecord): string | undefined {
+    const size = contentSize(record.content);
+    const { maxBody } = this.options;
+    if (size <= maxBody) return undefined;
+    return `the message has ${size} bytes of content and the worker of ${record.directive} takes ${maxBody}`;
+  }
+
+  roomFor(record: InboundRecord): Room {
+    return this.#window.roomFor(loadOf(record));
+  }
+
+  send(record: InboundRecord, content: Buffer, done: (answer: Answer) => void): Cancel {
+    const tag = this.#nextTag();
+    const flight: StreamFlight = {
+      tag,
+      record,
+      load: loadOf(record),
+      done,
+      state: 'open',
+      isDecided: false,
+      isCancelled: false,
+    };
+    this.#flights.set(tag, flight);
+    this.#tags.set(record.key, tag);
+    this.#window.take(flight.load);
+    const { priority, content: stored } = record;
+    const body = stored.kind === 'file' ? { size: BigInt(stored.size) } : undefined;
+    this.options.outbox.put({
+      kind: 'delivery',
+      delivery: { tag, priority, data: dataFromRecord(record, content), body },
+    });
+    if (stored.kind === 'file') {
+      // The worker is told by the body's last chunk, and still settles the delivery.
+      this.options.bodies.send(tag, stored, (error) => this.#tell(flight, { kind: 'unreadable', error }));
+    }
+    return () => {
+      flight.done = undefined;
+    };
+  }
+
+  giveUp(key: MessageKey): boolean {
+    const flight = this.#flights.get(this.#tags.get(key) ?? 0);
+    if (flight?.state !== 'open') return false;
+    if (!flight.isCancelled) this.options.outbox.put({ kind: 'cancel', tag: flight.tag });
+    flight.isCancelled = true;
+    return true;
+  }
+
+  check(timeout: Millis): Promise<Health> {
+    if (!this.#isOpen) return Promise.resolve('unknown');
+    this.#lastPing += 1;
+    const number = this.#lastPing;
+    return new Promise((resolve) => {
+      const answered = new AbortController();
+      const answer = (health: Health): void => {
+        this.#pings.delete(number);
+        answered.abort();
+        resolve(health);
+      };
+      this.#pings.set(number, answer);
+      this.options.outbox.ping(number);
+      this.options.clock.after(timeout, () => answer('silence'), answered.signal);
+    });
+  }
+
+  notify(event: Event): Promise<boolean> {
+    if (this.#isOpen) this.options.outbox.put({ kind: 'event', event });
+    return Promise.resolve(this.#isOpen);
+  }
+
+  close(reason: string): void {
+    this.options.end(reason);
+    this.gone();
+  }
+
+  /** What the worker sent. Throws a Violation. */
+  receive(frame: WorkerFrame): void {
+    const { hello, completions, refusals, results, pongs } = frame;
+    if (hello !== undefined) throw new Violation('Hello stands in the first frame and in no other');
+    const size = completions.length + refusals.length + results.length + pongs.length;
+    this.#empties = size === 0 ? this.#empties + 1 : 0;
+    if (this.#empties > MOST_EMPTY) throw new Violation('too many empty frames');
+    for (const result of results) this.#result(result);
+    for (const completion of completions) this.#completion(completion);
+    for (const refusal of refusals) this.#refusal(refusal);
+    for (const { number, serving } of pongs) this.#pong(number, serving);
+  }
+
+  /**
+   * The worker says nothing more, but what it said still takes effect: what it left open is broken off, and `then` is
+   * called when all else is durable.
+   */
+  drain(then: () => void): void {
+    this.#whenSettled = then;
+    this.#isOpen = false;
+    for (const flight of [...this.#flights.values()]) if (flight.state === 'open') this.#breakOff(flight);
+    this.#wake();
+  }
+
+  /** The stream is gone: all is broken off that is not being committed. */
+  gone(): void {
+    this.#isOpen = false;
+    this.#whenSettled = undefined;
+    for (const answer of [...this.#pings.values()]) answer('unknown');
+    for (const flight of [...this.#flights.values()]) if (!flight.isDecided) this.#breakOff(flight);
+  }
+
+  #breakOff(flight: StreamFlight): void {
+    this.#land(flight);
+    const details = 'the stream has ended';
+    this.#tell(flight, { kind: 'status', code: status.UNAVAILABLE, details, isConnected: false });
+  }
+
+  #completion({ tag, results }: Completion): void {
+    const flight = this.#open(tag);
+    const lane = laneOf(flight.record);
+    const declined = ({ number, isPassing, reason }: Declined): void => {
+      // The completion is still owed.
+      flight.state = 'open';
+      this.options.outbox.refused({ number, tag, passing: isPassing, reason });
+      if (!this.#isOpen) this.#breakOff(flight);
+      this.#wake();
+    };
+    const outcome: Outcome = { isReady: false, run: () => undefined };
+    const batch = this.options.results.begin(
+      results,
+      () => this.#order.ready(lane, outcome),
+      (reason) => {
+        this.#order.drop(lane, outcome);
+        declined(reason);
+      },
+    );
+    if ('kind' in batch) {
+      declined(batch);
+      return;
+    }
+    flight.state = 'settling';
+    outcome.isReady = batch.missing.size === 0;
+    outcome.run = () => this.#complete(flight, batch, declined);
+    this.#order.add(lane, outcome);
+  }
+
+  #complete(flight: StreamFlight, batch: Batch, declined: (declined: Declined) => void): void {
+    const { books, outbox, results } = this.options;
+    const { key } = flight.record;
+    const booking = books.complete(key, batch.results);
+    if (booking.kind === 'full') {
+      results.discard(batch);
+      const number = batch.numbers[booking.index] ?? 0;
+      declined({ kind: 'declined', number, isPassing: true, reason: booking.reason });
+      return;
+    }
+    flight.isDecided = true;
+    results.handOver(batch);
+    const settled = (): void => {
+      results.end(batch);
+      outbox.settled(flight.tag);
+      this.#land(flight);
+      this.#wake();
+    };
+    this.#tell(flight, { kind: 'completed', durable: booking.durable });
+    // The store tries again until it is through: only then is the worker told.
+    booking.durable.then(settled, () => void books.recorded(key).then(settled));
+  }
+
+  #result(result: Result): void {
+    const { outbox, results } = this.options;
+    const { number } = result;
+    const lane = this.#laneOfAnswer(result);
+    const declined = ({ isPassing, reason }: Declined): void => {
+      outbox.refused({ number, passing: isPassing, reason });
+      this.#wake();
+    };
+    const outcome: Outcome = { isReady: false, run: () => undefined };
+    const batch = results.begin(
+      [result],
+      () => this.#order.ready(lane, outcome),
+      (reason) => {
+        this.#order.drop(lane, outcome);
+        declined(reason);
+      },
+    );
+    if ('kind' in batch) {
+      declined(batch);
+      return;
+    }
+    outcome.isReady = batch.missing.size === 0;
+    outcome.run = () => this.#accept(number, batch, declined);
+    this.#order.add(lane, outcome);
+  }
+
+  #accept(number: number, batch: Batch, declined: (declined: Declined) => void): void {
+    const { books, outbox, results } = this.options;
+    const [received] = batch.results;
+    if (received === undefined) return;
+    const booking = books.accept(received);
+    if (booking.kind === 'full') {
+      results.discard(batch);
+      declined({ kind: 'declined', number, isPassing: true, reason: booking.reason });
+      return;
+    }
+    results.handOver(batch);
+    booking.durable.then(
+      () => {
+        results.end(batch);
+        outbox.accepted(number);
+        this.#wake();
+      },
+      () => {
+        results.discard(batch);
+        declined({ kind: 'declined', number, isPassing: true, reason: 'the agent could not write it down' });
+      },
+    );
+  }
+
+  /** The lane of the message it answers, while that is in flight: a handler's results keep their order with its end. */
+  #laneOfAnswer({ data }: Result): string {
+    if (data === undefined || data.responseTo === '') return OWN_LANE;
+    for (const { record } of this.#flights.values()) if (record.messageId === data.responseTo) return laneOf(record);
+    return OWN_LANE;
+  }
+
+  #refusal({ tag, kind, reason }: Refusal): void {
+    const flight = this.#open(tag);
+    const answer = answerFrom(kind, reason);
+    if (answer.kind === 'cancelled' && !flight.isCancelled) {
+      throw new Violation(`the delivery ${tag} was refused as cancelled and was not`);
+    }
+    this.#land(flight);
+    this.#tell(flight, answer);
+  }
+
+  #pong(number: number, isServing: boolean): void {
+    if (number === 0 || number > this.#lastPing) throw new Violation(`the pong ${number} answers no ping`);
+    // One that comes too late is of no use any more.
+    this.#pings.get(number)?.(isServing ? 'serving' : 'not-serving');
+  }
+
+  #open(tag: number): StreamFlight {
+    const flight = this.#flights.get(tag);
+    if (flight === undefined) throw new Violation(`no delivery ${tag} is in flight`);
+    if (flight.state !== 'open') throw new Violation(`the delivery ${tag} was settled before`);
+    return flight;
+  }
+
+  #tell(flight: StreamFlight, answer: Answer): void {
+    const { done } = flight;
+    flight.done = undefined;
+    done?.(answer);
+  }
+
+  /** Its tag and its place are free. */
+  #land(flight: StreamFlight): void {
+    if (!this.#flights.delete(flight.tag)) return;
+    if (this.#tags.get(flight.record.key) === flight.tag) this.#tags.delete(flight.record.key);
+    if (flight.load.bodies > 0) this.options.bodies.stop(flight.tag);
+    this.#window.give(flight.load);
+  }
+
+  #wake(): void {
+    if (this.#whenSettled === undefined || this.#flights.size > 0 || !this.options.results.isIdle) return;
+    const then = this.#whenSettled;
+    this.#whenSettled = undefined;
+    then();
+  }
+
+  #nextTag(): number {
+    do this.#lastTag = this.#lastTag === LAST_TAG ? 1 : this.#lastTag + 1;
+    while (this.#flights.has(this.#lastTag));
+    return this.#lastTag;
+  }
+}
+
+function laneOf(record: InboundRecord): string {
+  return `${record.directiveKey}/${record.priority}`;
+}
+
+function loadOf({ content }: InboundRecord): Load {
+  return content.kind === 'inline'
+    ? { messages: 1, bytes: content.bytes.length, bodies: 0 }
+    : { messages: 1, bytes: 0, bodies: 1 };
+}
+
+/** What a refusal means, in the words of a unary call. */
+function answerFrom(kind: Refusal_Kind, reason: string): Answer {
+  const answer = (code: status): Answer => ({ kind: 'status', code, details: reason, isConnected: true });
+  switch (kind) {
+    case Refusal_Kind.FAILED:
+      return answer(status.INTERNAL);
+    case Refusal_Kind.UNAVAILABLE:
+      return answer(status.UNAVAILABLE);
+    case Refusal_Kind.INVALID:
+      return answer(status.INVALID_ARGUMENT);
+    case Refusal_Kind.CANCELLED:
+      return { kind: 'cancelled' };
+    case Refusal_Kind.UNRECOGNIZED:
+    default:
+      throw new Violation(`${kind} is no kind of refusal`);
+  }
+}

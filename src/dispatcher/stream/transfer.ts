@@ -1,0 +1,161 @@
+/**
+ * One Transfer: the second call of a stream, which carries its bodies. It proves by the token which Connect it belongs
+ * to; then chunks and credits go both ways. Two frames are on their way at once at most.
+ */
+import { status } from '@grpc/grpc-js';
+import { BodyFrame, type BodyCredit, type Chunk } from '../../../protocol/generated/stream.js';
+import { errorText } from '../../errors.js';
+import type { Clock, Millis } from '../../time.js';
+import { LARGEST_BODY_FRAME, TOO_LARGE, type RawCall } from './raw-call.js';
+import { MOST_EMPTY, Violation } from './violation.js';
+
+const MOST_ON_THE_WAY = 2;
+
+/** What a Transfer works for, once it has said so. */
+export interface TransferOwner {
+  /** Throws a Violation. */
+  readonly receive: (chunks: readonly Chunk[], credits: readonly BodyCredit[]) => void;
+  /** It has ended; `violation` when the worker broke a rule on it. */
+  readonly ended: (violation: string | undefined) => void;
+}
+
+export interface TransferOptions {
+  readonly clock: Clock;
+  /** How long the token may take. */
+  readonly tokenWithin: Millis;
+  /** Finds the Connect of a token; undefined when there is none. Throws a Violation when it has a Transfer already. */
+  readonly adopt: (token: Buffer, transfer: Transfer) => TransferOwner | undefined;
+  /** Called once, when it is over. */
+  readonly onEnd: () => void;
+}
+
+export class Transfer {
+  #owner: TransferOwner | undefined;
+  #isOver = false;
+  #empties = 0;
+  #onTheWay = 0;
+  #turn: NodeJS.Immediate | undefined;
+  /** By body, until the end of the turn. */
+  readonly #credits = new Map<number, BodyCredit>();
+  #whenRoom: (() => void)[] = [];
+  readonly #token = new AbortController();
+
+  constructor(
+    private readonly call: RawCall,
+    private readonly options: TransferOptions,
+  ) {
+    call.on('data', (bytes: Buffer) => this.#received(bytes));
+    call.on('end', () => this.#halfClosed());
+    call.on('cancelled', () => this.#over(undefined));
+    call.on('close', () => this.#over(undefined));
+    const late = 'the token did not come in time';
+    options.clock.after(options.tokenWithin, () => this.end(status.DEADLINE_EXCEEDED, late), this.#token.signal);
+  }
+
+  /** Lets more of a body come, or none; what is said of one body within a turn goes as one. */
+  credit({ id, bytes, stop }: BodyCredit): void {
+    if (this.#isOver) return;
+    const before = this.#credits.get(id);
+    this.#credits.set(id, { id, bytes: bytes + (before?.bytes ?? 0n), stop: stop || before?.stop === true });
+    this.#turn ??= setImmediate(() => {
+      this.#turn = undefined;
+      this.#flush();
+    });
+  }
+
+  /** Sends a chunk; resolves when there is room for the next, or the call is over. */
+  chunk(chunk: Chunk): Promise<void> {
+    if (this.#isOver) return Promise.resolve();
+    this.#write({ token: Buffer.alloc(0), chunks: [chunk], credits: this.#takeCredits() });
+    if (this.#onTheWay < MOST_ON_THE_WAY) return Promise.resolve();
+    return new Promise((resolve) => this.#whenRoom.push(resolve));
+  }
+
+  /** Reads nothing more for now, or again: HTTP/2 makes the worker wait. */
+  hold(isHeld: boolean): void {
+    if (isHeld) this.call.pause();
+    else this.call.resume();
+  }
+
+  /** Ends the call. */
+  end(code: status, reason: string): void {
+    if (this.#isOver) return;
+    this.#over(code === status.INVALID_ARGUMENT ? reason : undefined);
+    this.call.emit('error', { code, details: reason });
+  }
+
+  #received(bytes: Buffer): void {
+    if (this.#isOver) return;
+    try {
+      if (bytes === TOO_LARGE) throw new Violation(`a frame of Transfer may have ${LARGEST_BODY_FRAME} bytes`);
+      const { token, chunks, credits } = decoded(bytes);
+      if (this.#owner === undefined) this.#introduced(token, chunks.length + credits.length);
+      else {
+        if (token.length > 0) throw new Violation('the token stands in the first frame and in no other');
+        this.#empties = chunks.length + credits.length === 0 ? this.#empties + 1 : 0;
+        if (this.#empties > MOST_EMPTY) throw new Violation('too many empty frames');
+        this.#owner.receive(chunks, credits);
+      }
+    } catch (error) {
+      this.end(error instanceof Violation ? status.INVALID_ARGUMENT : status.INTERNAL, errorText(error));
+    }
+  }
+
+  #introduced(token: Buffer, others: number): void {
+    if (others > 0 || token.length === 0)
+      throw new Violation('the first frame of Transfer holds the token and nothing else');
+    this.#owner = this.options.adopt(token, this);
+    this.#token.abort();
+    if (this.#owner === undefined) this.end(status.PERMISSION_DENIED, 'the token is that of no stream of this worker');
+  }
+
+  #flush(): void {
+    if (this.#isOver || this.#credits.size === 0 || this.#onTheWay >= MOST_ON_THE_WAY) return;
+    this.#write({ token: Buffer.alloc(0), chunks: [], credits: this.#takeCredits() });
+  }
+
+  #takeCredits(): BodyCredit[] {
+    const credits = [...this.#credits.values()];
+    this.#credits.clear();
+    return credits;
+  }
+
+  #write(frame: BodyFrame): void {
+    const bytes = BodyFrame.encode(frame).finish();
+    this.#onTheWay += 1;
+    this.call.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), () => {
+      this.#onTheWay -= 1;
+      this.#flush();
+      if (this.#onTheWay < MOST_ON_THE_WAY) this.#wake();
+    });
+  }
+
+  #wake(): void {
+    for (const wake of this.#whenRoom.splice(0)) wake();
+  }
+
+  #halfClosed(): void {
+    if (this.#isOver) return;
+    this.#over(undefined);
+    this.call.end();
+  }
+
+  #over(violation: string | undefined): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#token.abort();
+    clearImmediate(this.#turn);
+    this.#credits.clear();
+    this.#wake();
+    this.options.onEnd();
+    this.#owner?.ended(violation);
+  }
+}
+
+function decoded(bytes: Buffer): BodyFrame {
+  try {
+    return BodyFrame.decode(bytes);
+  } catch (error) {
+    throw new Violation(`a frame is no BodyFrame: ${errorText(error)}`);
+  }
+}
