@@ -19,7 +19,7 @@ import {
   type NewOutbound,
   type ResultAcceptance,
 } from './outbound-record.js';
-import type { RecentIds } from './recent-ids.js';
+import type { IdState, RecentIds } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
 
 /**
@@ -130,7 +130,7 @@ export class OutboundArrivals {
   ): Replay | { readonly key: MessageKey; readonly durable: Promise<void> } {
     const { origin, messageId, directive, metadata, content } = dead;
     if (origin.kind !== 'outbound') return { kind: 'not-replayable', reason: 'it is no result' };
-    if (origin.idKey !== undefined && this.#isPending(origin.idKey)) return { kind: 'pending' };
+    if (origin.idKey !== undefined && this.#isPending(this.ids.get(origin.idKey))) return { kind: 'pending' };
     if (this.#lacks(origin) !== undefined) return { kind: 'full' };
     const { key, changes } = this.ledger.nextKey();
     const record: OutboundRecord = {
@@ -167,12 +167,12 @@ export class OutboundArrivals {
   }
 
   #isKnown(idKey: string): boolean {
-    return this.ids.get(idKey)?.kind === 'ended' || this.#isPending(idKey);
+    const known = this.ids.get(idKey);
+    return known?.kind === 'ended' || this.#isPending(known);
   }
 
-  /** Whether a record is there under this id: one that is gone or torn is no reason to drop what comes again. */
-  #isPending(idKey: string): boolean {
-    const known = this.ids.get(idKey);
+  /** Whether a record is there: one that is gone or torn is no reason to drop what comes again. */
+  #isPending(known: IdState | undefined): boolean {
     if (known?.kind !== 'pending') return false;
     return this.live.get(known.key) !== undefined || asOutbound(this.ledger.read(known.recordKey)) !== undefined;
   }
