@@ -17,7 +17,9 @@ export interface DriverOptions {
 }
 
 /** Without an answer for so long a flow has failed. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_S = 60;
+/** Bytes that may wait for the broker; above what is in flight in most rows, so that these are sent in one go. */
+const MOST_UNWRITTEN = 16 * 1_048_576;
 
 export class Driver implements AsyncDisposable {
   /** What the agent says on its control topic. */
@@ -26,7 +28,6 @@ export class Driver implements AsyncDisposable {
   readonly #reader = new wire.PacketReader();
   readonly #marker: string;
   #packetId = 1;
-  #lastAnswer = 0;
   #wake: () => void = () => undefined;
 
   private constructor(
@@ -46,32 +47,42 @@ export class Driver implements AsyncDisposable {
     socket.write(wire.subscribePacket(1, [`${topics}/data/out`, `${topics}/control/out`]));
     const isReady = new Promise<void>((resolve) => (driver.#wake = resolve));
     socket.on('data', (chunk) => driver.#take(chunk));
+    socket.on('drain', () => driver.#send());
     socket.on('error', (error) => driver.#failAll(`the driver lost the broker: ${error.message}`));
     socket.on('close', () => driver.#failAll('the broker closed the connection of the driver'));
     await isReady;
     return driver;
   }
 
-  /** Runs a load to its end, the last answer; loads may run side by side. Rejects when a message is lost or refused. */
-  async run(load: Load, scope: AbortSignal): Promise<RunResult> {
-    const flow = new Flow(load);
+  /** Runs a load to its end, the last answer. Rejects when a message is lost or refused, or the scope ends. */
+  run(load: Load, scope: AbortSignal): Promise<RunResult> {
+    return this.begin(load, scope).done;
+  }
+
+  /** Begins a load; loads may run side by side. */
+  begin(load: Load, scope: AbortSignal): Flow {
+    const flow = new Flow(load, `${this.options.topics}/data/in`);
     const stop = (): void => flow.fail(new Error('interrupted', { cause: scope.reason }));
     scope.addEventListener('abort', stop, { once: true });
     this.#flows.set(flow.prefix, flow);
-    this.#lastAnswer = performance.now();
+    const patience = 1_000 * (load.patience ?? PATIENCE_S);
+    let answered = 0;
+    let since = performance.now();
     const watch = setInterval(() => {
-      if (performance.now() - this.#lastAnswer < PATIENCE_MS) return;
-      flow.fail(new Error(`${flow.open} messages have no answer, and none came for ${PATIENCE_MS / 1_000} s`));
+      if (flow.answered > answered) since = performance.now();
+      answered = flow.answered;
+      if (performance.now() - since < patience) return;
+      flow.fail(new Error(`${flow.open} messages have no answer, and none came for ${patience / 1_000} s`));
     }, 1_000);
-    try {
-      if (scope.aborted) stop();
-      else this.#send();
-      return await flow.done;
-    } finally {
+    const end = (): void => {
       clearInterval(watch);
       scope.removeEventListener('abort', stop);
       this.#flows.delete(flow.prefix);
-    }
+    };
+    flow.done.then(end, end);
+    if (scope.aborted) stop();
+    else this.#send();
+    return flow;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -101,21 +112,19 @@ export class Driver implements AsyncDisposable {
     const id = payload.toString('latin1', at + this.#marker.length, at + this.#marker.length + ID_LENGTH);
     const flow = this.#flows.get(id.slice(0, 8));
     if (at < 0 || flow === undefined) return;
-    const problem = problemOf(payload, flow.load.payload);
-    this.#lastAnswer = performance.now();
-    if (problem === undefined) flow.answer(id, this.#lastAnswer);
+    const problem = problemOf(payload, flow.load.content === undefined ? flow.load.payload : 0);
+    if (problem === undefined) flow.answer(id, performance.now());
     else flow.fail(new Error(`message ${id} ${problem}: ${payload.toString('latin1', 0, 400)}`));
   }
 
   #send(): void {
     const now = performance.now();
-    const topic = `${this.options.topics}/data/in`;
     this.socket.cork();
     for (const flow of this.#flows.values()) {
-      while (flow.room > 0) {
-        const { head, tail } = flow.next(now);
+      // What the broker has not taken yet waits here, and goes on with 'drain'.
+      while (flow.room > 0 && this.socket.writableLength < MOST_UNWRITTEN) {
         this.#packetId = (this.#packetId % 65_535) + 1;
-        this.socket.write(wire.publishHead(topic, this.#packetId, head.length + (tail?.length ?? 0)));
+        const { head, tail } = flow.next(now, this.#packetId);
         this.socket.write(head);
         if (tail !== undefined) this.socket.write(tail);
       }

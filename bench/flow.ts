@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { latencyOf, type Latency } from './statistics.js';
+import { publishHead } from './wire.js';
 
 /** How long a part of a run takes: until both are reached. */
 export interface Span {
@@ -17,11 +18,17 @@ export interface Load {
   readonly inFlight: number;
   /** Bytes of the content, a JSON string with its quotes. */
   readonly payload: number;
+  /** Another content than letters: JSON. Its answer may be shorter. */
+  readonly content?: string;
   /** Taken in turn. */
   readonly directives: readonly string[];
   readonly metadata?: Readonly<Record<string, string>>;
   readonly warmUp: Span;
   readonly measured: Span;
+  /** No more than so many are sent. */
+  readonly total?: number;
+  /** Without an answer for so many seconds it has failed; default 60. */
+  readonly patience?: number;
   /** Called as the measured part begins and ends. */
   readonly onBegin?: () => void;
   readonly onEnd?: () => void;
@@ -43,7 +50,7 @@ export const ID_LENGTH = 36;
 
 /** One message, ready for the wire. */
 export interface Outgoing {
-  /** The envelope up to the content, and all of it where the content is small. */
+  /** The packet up to the content, and all of it where the content is small. */
   readonly head: Buffer;
   /** A large content, shared by all messages, with the end of the envelope. */
   readonly tail: Buffer | undefined;
@@ -59,17 +66,22 @@ export class Flow {
   readonly done: Promise<RunResult>;
   #phase: Phase = 'warm-up';
   #serial = 0;
-  #answered = 0;
+  /** In this phase. */
+  #inPhase = 0;
   #phaseBegan = 0;
   #measuredFor = 0;
+  #isFinished = false;
   readonly #open = new Map<number, number>();
   readonly #latencies: number[] = [];
   readonly #templates: readonly Template[];
   #resolve: (result: RunResult) => void = () => undefined;
   #reject: (error: Error) => void = () => undefined;
 
-  constructor(readonly load: Load) {
-    this.#templates = load.directives.map((directive) => templateOf(directive, load, this.prefix));
+  constructor(
+    readonly load: Load,
+    topic: string,
+  ) {
+    this.#templates = load.directives.map((directive) => templateOf(topic, directive, load, this.prefix));
     this.done = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -89,17 +101,29 @@ export class Flow {
 
   /** Messages that may be sent now. */
   get room(): number {
-    return this.#phase === 'draining' || this.#phase === 'done' ? 0 : this.load.inFlight - this.#open.size;
+    if (this.#phase === 'draining' || this.#phase === 'done') return 0;
+    const { inFlight, total = Infinity } = this.load;
+    return Math.min(inFlight - this.#open.size, total - this.#serial);
   }
 
-  /** The next message, sent now. */
-  next(now: number): Outgoing {
-    if (this.#serial === 0) this.#phaseBegan = now;
+  /** The answers so far. */
+  get answered(): number {
+    return this.#serial - this.#open.size;
+  }
+
+  /** Ends the measured part with the next answer, however long it was to be. */
+  finish(): void {
+    this.#isFinished = true;
+  }
+
+  /** The next message, sent now as the packet with this id. */
+  next(now: number, packetId: number): Outgoing {
+    if (this.#serial === 0) this.#begin(now);
     const serial = this.#serial++;
     const template = this.#templates[serial % this.#templates.length];
     if (template === undefined) throw new Error('a load needs a directive');
     this.#open.set(serial, now);
-    return fill(template, serial);
+    return fill(template, serial, packetId);
   }
 
   /** An answer came to the message with this id. */
@@ -109,7 +133,7 @@ export class Flow {
     // A repeated answer is allowed (at least once), and no second message.
     if (sentAt === undefined) return;
     this.#open.delete(serial);
-    this.#answered += 1;
+    this.#inPhase += 1;
     if (this.#phase === 'measured') this.#latencies.push(now - sentAt);
     this.#advance(now);
   }
@@ -120,11 +144,20 @@ export class Flow {
     this.#reject(error);
   }
 
+  #begin(now: number): void {
+    const { warmUp, onBegin } = this.load;
+    if (warmUp.seconds === 0 && warmUp.messages === 0) {
+      this.#phase = 'measured';
+      onBegin?.();
+    }
+    this.#phaseBegan = now;
+  }
+
   #advance(now: number): void {
     const { warmUp, measured, onBegin, onEnd } = this.load;
     if (this.#phase === 'warm-up' && this.#isOver(warmUp, now)) {
       this.#phase = 'measured';
-      this.#answered = 0;
+      this.#inPhase = 0;
       onBegin?.();
       this.#phaseBegan = performance.now();
     } else if (this.#phase === 'measured' && this.#isOver(measured, now)) {
@@ -139,29 +172,36 @@ export class Flow {
   }
 
   #isOver({ seconds, messages }: Span, now: number): boolean {
-    return this.#answered >= messages && now - this.#phaseBegan >= seconds * 1_000;
+    return this.#isFinished || (this.#inPhase >= messages && now - this.#phaseBegan >= seconds * 1_000);
   }
 }
 
 interface Template {
   readonly head: Buffer;
+  readonly packetIdAt: number;
   readonly serialAt: number;
   readonly tail: Buffer | undefined;
 }
 
-function templateOf(directive: string, { payload, metadata = {} }: Load, prefix: string): Template {
+function templateOf(topic: string, directive: string, load: Load, prefix: string): Template {
+  const { payload, content, metadata = {} } = load;
   const id = `${prefix}-0000-4000-8000-${'0'.repeat(SERIAL_DIGITS)}`;
   const begin = `{"type":"data","message_id":"${id}","response_to":"","version":1,"sent":"2026-01-01T00:00:00Z"`;
   const head = `${begin},"directive":${JSON.stringify(directive)},"metadata":${JSON.stringify(metadata)},"content":`;
-  const tail = `"${'x'.repeat(Math.max(0, payload - 2))}"}`;
-  const serialAt = head.indexOf(id) + ID_LENGTH - SERIAL_DIGITS;
-  return payload <= SMALL
-    ? { head: Buffer.from(head + tail), serialAt, tail: undefined }
-    : { head: Buffer.from(head), serialAt, tail: Buffer.from(tail) };
+  const tail = `${content ?? `"${'x'.repeat(Math.max(0, payload - 2))}"`}}`;
+  const publish = publishHead(topic, 0, head.length + tail.length);
+  const isSmall = payload <= SMALL;
+  return {
+    head: Buffer.concat([publish, Buffer.from(isSmall ? head + tail : head)]),
+    packetIdAt: publish.length - 2,
+    serialAt: publish.length + head.indexOf(id) + ID_LENGTH - SERIAL_DIGITS,
+    tail: isSmall ? undefined : Buffer.from(tail),
+  };
 }
 
-function fill({ head, serialAt, tail }: Template, serial: number): Outgoing {
+function fill({ head, packetIdAt, serialAt, tail }: Template, serial: number, packetId: number): Outgoing {
   const own = Buffer.from(head);
+  own.writeUInt16BE(packetId, packetIdAt);
   own.write(String(serial).padStart(SERIAL_DIGITS, '0'), serialAt, 'latin1');
   return { head: own, tail };
 }

@@ -1,59 +1,98 @@
-/** `npm run bench`: starts broker, agent and workers, measures, prints one table. */
-import { mkdtemp, rm } from 'node:fs/promises';
+/**
+ * `npm run bench`: starts a broker, the built agent and its workers, measures the rows that were asked for and prints
+ * one report. Ends with 1 when messages were lost or the agent died, with 64 for a wrong flag; never because of a time.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join, resolve } from 'node:path';
 import { QUIET_BROKER } from '../test/support/flow.js';
-import { startMosquitto } from '../test/support/mosquitto.js';
+import { mosquittoMissing, startMosquitto } from '../test/support/mosquitto.js';
+import { ROOT } from '../test/support/yggd.js';
+import { type Flags, parseFlags, USAGE } from './flags.js';
+import { describeMachine } from './machine.js';
 import { buildPrograms } from './programs.js';
-import { measureRound, type Round } from './round.js';
-import { startAgent, startLimit } from './subject.js';
-import { figure, megabytes, table } from './table.js';
+import { reportOf } from './report.js';
+import { keepResults, resultsOf } from './results.js';
+import { allRows, chooseRows, type Row } from './rows.js';
+import { runRows } from './run.js';
 
-const { values } = parseArgs({
-  options: {
-    profile: { type: 'string' },
-    seconds: { type: 'string', default: '3' },
-    only: { type: 'string', default: '' },
-  },
-});
-const directory = await mkdtemp(join(tmpdir(), 'bench-'));
-process.env['TMPDIR'] = directory;
-const scope = new AbortController();
-process.once('SIGINT', () => scope.abort(new Error('SIGINT')));
-process.once('SIGTERM', () => scope.abort(new Error('SIGTERM')));
-const seconds = Number(values.seconds);
-const rows: [string, Round][] = [];
-try {
-  await buildPrograms(directory);
-  await using broker = await startMosquitto({ config: QUIET_BROKER });
-  const ground = { broker, programs: directory, profile: values.profile, scope: scope.signal };
-  for (const kind of ['limit-echo', 'limit-grpc', 'unary-c1', 'unary-c128'] as const) {
-    if (values.only !== '' && !values.only.split(',').includes(kind)) continue;
-    await using subject =
-      kind === 'limit-echo' || kind === 'limit-grpc'
-        ? await startLimit(ground, kind)
-        : await startAgent(ground, { transport: 'unary', workers: 1, concurrency: kind === 'unary-c1' ? 1 : 128 });
-    for (const inFlight of [1, 16, 128, 1000]) {
-      const load = {
-        inFlight,
-        payload: 100,
-        directives: subject.directives,
-        warmUp: { seconds: 1, messages: inFlight },
-        measured: { seconds, messages: 1 },
-      };
-      rows.push([`${kind}/100B/${inFlight}`, await measureRound(subject, load, scope.signal)]);
-    }
-  }
-} finally {
-  await rm(directory, { recursive: true, force: true });
+const EX_USAGE = 64;
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(words: readonly string[]): Promise<number> {
+  const parsed = parseFlags(words);
+  if (parsed.kind === 'wrong') return refuse(`${parsed.text}\n\n${USAGE}`);
+  const { flags } = parsed;
+  const every = allRows(flags.quick);
+  const choice = chooseRows(every, flags.only);
+  if (flags.help) say(USAGE);
+  else if (choice.kind === 'unknown') return refuse(`there is no row "${choice.name}"; --list names them`);
+  else if (flags.list)
+    for (const row of choice.rows) say(row.kind === 'scenario' ? `${row.name}  ${row.about}` : row.name);
+  else if (!existsSync(join(ROOT, 'dist/yggd.js'))) return refuse('there is no dist/yggd.js: npm run build makes it');
+  else if (mosquittoMissing !== false) return refuse(`${mosquittoMissing}: apt-get install mosquitto`);
+  else return await bench(choice.rows, flags);
+  return 0;
 }
-const head = ['row', 'msg/s', 'p50 ms', 'p95', 'p99', 'agent µs', 'worker', 'broker', 'driver', 'idle MB', 'peak MB'];
-const cells = rows.map(([name, { throughput, latency, cpu, idleRss, peakRss }]) => [
-  name,
-  figure(throughput),
-  ...[latency.p50, latency.p95, latency.p99, cpu.agent, cpu.worker, cpu.broker, cpu.driver].map(figure),
-  megabytes(idleRss),
-  megabytes(peakRss),
-]);
-console.log(table(head, cells));
+
+async function bench(rows: readonly Row[], flags: Flags): Promise<number> {
+  const directory = await mkdtemp(join(tmpdir(), 'bench-'));
+  // What is borrowed from the tests makes its directories here, too.
+  process.env['TMPDIR'] = directory;
+  const interrupted = new AbortController();
+  const stop = (signal: NodeJS.Signals): void => interrupted.abort(new Error(signal));
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.once(signal, stop);
+  try {
+    return await measure(rows, flags, directory, interrupted.signal);
+  } catch (error) {
+    if (!interrupted.signal.aborted) throw error;
+    process.stderr.write('interrupted; all is stopped\n');
+    return 130;
+  } finally {
+    for (const signal of signals) process.off(signal, stop);
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function measure(rows: readonly Row[], flags: Flags, directory: string, scope: AbortSignal): Promise<number> {
+  await buildPrograms(directory);
+  if (flags.profile !== undefined) await mkdir(flags.profile, { recursive: true });
+  const machine = await describeMachine(directory);
+  await using broker = await startMosquitto({ config: QUIET_BROKER });
+  const profile = flags.profile === undefined ? undefined : resolve(flags.profile);
+  const ground = { broker, programs: directory, profile, scope };
+  const { measured, skipped, failed } = await runRows(rows, ground, flags, (line) => process.stderr.write(`${line}\n`));
+  const at = new Date().toISOString();
+  const results = resultsOf(measured, machine, at);
+  say(measured.length > 0 ? reportOf(results, rows) : 'nothing was measured');
+  for (const [reason, names] of byReason(skipped)) say(`skipped: ${reason}: ${names.join(', ')}`);
+  for (const { name, problem } of failed) say(`failed: ${name}: ${problem}`);
+  if (flags.save && measured.length > 0) {
+    const path = await keepResults(
+      at.slice(0, 10),
+      results,
+      (all) => `# ${at.slice(0, 10)}\n\n${reportOf(all, allRows(false))}`,
+    );
+    say(`kept in ${path}.json and .md`);
+  }
+  if (profile !== undefined) say(`profiles are in ${profile}`);
+  return failed.length > 0 ? 1 : 0;
+}
+
+function byReason(skipped: readonly { readonly name: string; readonly reason: string }[]): Map<string, string[]> {
+  const reasons = new Map<string, string[]>();
+  for (const { name, reason } of skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), name]);
+  return reasons;
+}
+
+function refuse(text: string): number {
+  process.stderr.write(`bench: ${text}\n`);
+  return EX_USAGE;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,7 +1,7 @@
 /** One round of one row: a load on a subject, with what each process took of the processor, and the agent's memory. */
 import type { Load } from './flow.js';
 import type { Latency } from './statistics.js';
-import type { Subject } from './subject.js';
+import type { Running } from './subject.js';
 import { cpuOf, forgetPeak, memoryOf } from './usage.js';
 
 /** Microseconds of processor time for each message. */
@@ -24,7 +24,7 @@ export interface Round {
 }
 
 /** Runs the load to its end. Rejects when a message is lost or the agent dies. */
-export async function measureRound(subject: Subject, load: Load, scope: AbortSignal): Promise<Round> {
+export async function measureRound(subject: Running, load: Load, scope: AbortSignal): Promise<Round> {
   const before = [0, 0, 0, 0];
   const cpu = [0, 0, 0, 0];
   forgetPeak(subject.agent);
@@ -56,7 +56,7 @@ export async function measureRound(subject: Subject, load: Load, scope: AbortSig
   };
 }
 
-function cpuOfOthers({ agent, workers, broker }: Subject): [number, number, number] {
+function cpuOfOthers({ agent, workers, broker }: Running): [number, number, number] {
   return [cpuOf([agent]), cpuOf(workers), cpuOf([broker])];
 }
 

@@ -2,12 +2,14 @@
  * What is measured, running: the agent with its workers, or a limit in its place. To the rows they look alike: the
  * processes to watch, the directives to send to, and a driver that is connected.
  */
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Mosquitto } from '../test/support/mosquitto.js';
 import { Home, ROOT, Yggd } from '../test/support/yggd.js';
 import { startChild } from './child.js';
 import { Driver } from './driver.js';
 import { programPath } from './programs.js';
+import type { Transport } from './rows.js';
 import { Stack } from './stack.js';
 import { descendantsOf, memoryOf } from './usage.js';
 
@@ -21,7 +23,7 @@ export interface Ground {
   readonly scope: AbortSignal;
 }
 
-export interface Subject extends AsyncDisposable {
+export interface Running {
   readonly driver: Driver;
   readonly directives: readonly string[];
   readonly agent: number;
@@ -33,53 +35,125 @@ export interface Subject extends AsyncDisposable {
   readonly problem: () => string | undefined;
 }
 
-/** The agent and so many workers of a kind. */
-export interface AgentSetup {
-  readonly transport: 'unary' | 'stream';
-  readonly workers: number;
-  /** Messages that one worker handles at once. */
+export interface Subject extends Running, AsyncDisposable {}
+
+/** A worker of the benchmark: an executable in the worker directory. */
+export interface WorkerSetup {
+  readonly directive: string;
+  readonly transport: Transport;
   readonly concurrency: number;
+  /** `count` reads the whole content and answers with its size; it takes detached content. */
+  readonly answers: 'echo' | 'count';
 }
 
-const CLIENT_ID = 'bench';
-const TOPICS = `yggdrasil/${CLIENT_ID}`;
+/** How an agent is started. */
+export interface AgentSetup {
+  readonly workers: readonly WorkerSetup[];
+  /** More flags. */
+  readonly args?: readonly string[];
+  /** The door to the broker, if not its own. */
+  readonly door?: string;
+}
 
-/** Starts the agent and resolves when the fleet was told of all its workers. */
+/** So many echo workers: echo0, echo1, … */
+export function echoWorkers(count: number, transport: Transport, concurrency: number): WorkerSetup[] {
+  return Array.from({ length: count }, (_, index) => {
+    return { directive: `echo${index}`, transport, concurrency, answers: 'echo' };
+  });
+}
+
+/** Where an agent is at home and what it is called, over all its starts. */
+export interface Station extends AsyncDisposable {
+  readonly home: Home;
+  readonly clientId: string;
+  readonly driver: Driver;
+}
+
+/** A station of its own: what is left of another in the broker does not reach it. */
+export async function makeStation({ broker, scope }: Ground): Promise<Station> {
+  const stack = new Stack();
+  try {
+    const clientId = `bench-${randomBytes(3).toString('hex')}`;
+    const topics = `yggdrasil/${clientId}`;
+    const driver = stack.use(await Driver.connect({ port: broker.port, topics, answers: 'response_to' }, scope));
+    const home = stack.use(await Home.make());
+    return { home, clientId, driver, [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose]() };
+  } catch (error) {
+    await stack[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Starts an agent at a station of its own, and resolves when the fleet was told of all its workers. */
 export async function startAgent(ground: Ground, setup: AgentSetup): Promise<Subject> {
   const stack = new Stack();
-  const { broker, programs, profile, scope } = ground;
   try {
-    const home = stack.use(await Home.make());
-    const driver = stack.use(
-      await Driver.connect({ port: broker.port, topics: TOPICS, answers: 'response_to' }, scope),
-    );
-    const directives = Array.from({ length: setup.workers }, (_, index) => `echo${index}`);
-    for (const directive of directives) {
-      const program = programPath(programs, 'echo-worker');
-      const words = [process.execPath, program, directive, setup.concurrency, setup.transport];
-      await home.addProgram(`${directive}-worker`, `#!/bin/sh\nexec ${words.join(' ')}\n`);
-    }
-    const areThere = driver.control.next(scope, ({ text }) => directives.every((each) => text.includes(`"${each}":`)));
-    areThere.catch(() => undefined); // It is waited for below.
-    const args = [`--client-id=${CLIENT_ID}`, `--broker=${broker.url}`];
-    const how = profile === undefined ? {} : { program: await home.addDraft('profiled', profiled(profile)) };
-    const yggd = stack.use(await Yggd.start({ home, args, ...how }));
-    const problem = (): string | undefined => problemOf(yggd);
-    await Promise.race([areThere, yggd.ended]);
-    if (problem() !== undefined) throw new Error(problem());
+    const station = stack.use(await makeStation(ground));
+    const launched = await launchAgent(ground, station, setup);
+    stack.use(launched.yggd);
+    const directives = setup.workers.map(({ directive }) => directive);
     return {
-      driver,
-      directives,
-      agent: yggd.pid,
-      workers: descendantsOf(yggd.pid),
-      broker: broker.pid,
-      idleRss: memoryOf(yggd.pid).rss,
-      problem,
+      ...subjectOf(ground, station, launched, directives),
       [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose](),
     };
   } catch (error) {
     await stack[Symbol.asyncDispose]();
     throw error;
+  }
+}
+
+/** An agent that was launched, to be measured; whoever launched it ends it. */
+export function subjectOf(
+  { broker }: Ground,
+  { driver }: Station,
+  { yggd, workers }: Launched,
+  directives: readonly string[],
+): Running {
+  const idleRss = memoryOf(yggd.pid).rss;
+  return { driver, directives, agent: yggd.pid, workers, broker: broker.pid, idleRss, problem: () => problemOf(yggd) };
+}
+
+/** An agent that runs, and how long it took, in milliseconds after its process was started. */
+export interface Launched {
+  readonly yggd: Yggd;
+  readonly workers: readonly number[];
+  readonly onlineMs: number;
+  readonly workersMs: number;
+}
+
+/** Starts the agent in these directories; the caller ends it. */
+export async function launchAgent(
+  { broker, programs, profile, scope }: Ground,
+  { home, clientId, driver }: Station,
+  { workers, args = [], door = broker.url }: AgentSetup,
+): Promise<Launched> {
+  for (const { directive, answers, concurrency, transport } of workers) {
+    const words = [process.execPath, programPath(programs, 'echo-worker'), directive, concurrency, transport, answers];
+    await home.addProgram(`${directive}-worker`, `#!/bin/sh\nexec ${words.join(' ')}\n`);
+  }
+  const waiting = new AbortController();
+  const from = AbortSignal.any([scope, waiting.signal]);
+  const began = performance.now();
+  const told = (what: (text: string) => boolean): Promise<number> => {
+    const time = driver.control
+      .next(from, ({ text, retain }) => !retain && what(text))
+      .then(() => performance.now() - began);
+    time.catch(() => undefined); // It is waited for below.
+    return time;
+  };
+  const isOnline = told((text) => text.includes('"state":"online"'));
+  const areThere = told((text) => workers.every(({ directive }) => text.includes(`"${directive}":`)));
+  const how = profile === undefined ? {} : { program: await home.addDraft('profiled', profiled(profile)) };
+  const yggd = Yggd.spawn({ home, args: [`--client-id=${clientId}`, `--broker=${door}`, ...args], ...how });
+  try {
+    const ended = yggd.ended.then(() => Promise.reject(new Error(problemOf(yggd))));
+    const [onlineMs, workersMs] = await Promise.race([Promise.all([isOnline, areThere]), ended]);
+    return { yggd, workers: descendantsOf(yggd.pid), onlineMs, workersMs };
+  } catch (error) {
+    await yggd[Symbol.asyncDispose]();
+    throw error;
+  } finally {
+    waiting.abort(new Error('the agent did not start'));
   }
 }
 
@@ -90,7 +164,8 @@ export async function startLimit(ground: Ground, kind: LimitKind): Promise<Subje
   const stack = new Stack();
   const { broker, programs, scope } = ground;
   try {
-    const driver = stack.use(await Driver.connect({ port: broker.port, topics: TOPICS, answers: 'message_id' }, scope));
+    const topics = 'bench/limit';
+    const driver = stack.use(await Driver.connect({ port: broker.port, topics, answers: 'message_id' }, scope));
     const sockets = ['agent.sock', 'worker.sock'].map((name) => join(programs, name));
     const [agentSocket = '', workerSocket = ''] = sockets;
     const workers =
@@ -98,7 +173,7 @@ export async function startLimit(ground: Ground, kind: LimitKind): Promise<Subje
         ? []
         : [stack.use(await startChild(programPath(programs, 'limit-worker'), [workerSocket, agentSocket], scope)).pid];
     const agent = stack.use(
-      await startChild(programPath(programs, kind), [String(broker.port), TOPICS, agentSocket, workerSocket], scope),
+      await startChild(programPath(programs, kind), [String(broker.port), topics, agentSocket, workerSocket], scope),
     );
     return {
       driver,
@@ -116,7 +191,8 @@ export async function startLimit(ground: Ground, kind: LimitKind): Promise<Subje
   }
 }
 
-function problemOf({ child, log, other }: Yggd): string | undefined {
+/** Why the agent is dead, if it is. */
+export function problemOf({ child, log, other }: Yggd): string | undefined {
   if (child.exitCode === null && child.signalCode === null) return undefined;
   const lines = [...log.map((entry) => JSON.stringify(entry)), ...other];
   return `the agent ended with ${child.exitCode ?? String(child.signalCode)}:\n${lines.slice(-20).join('\n')}`;
