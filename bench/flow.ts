@@ -159,7 +159,8 @@ export class Flow {
       this.#phase = 'measured';
       this.#inPhase = 0;
       onBegin?.();
-      this.#phaseBegan = performance.now();
+      // What the caller did just now is not measured.
+      this.#phaseBegan = onBegin === undefined ? now : performance.now();
     } else if (this.#phase === 'measured' && this.#isOver(measured, now)) {
       this.#phase = 'draining';
       this.#measuredFor = now - this.#phaseBegan;
