@@ -18,6 +18,7 @@ import { allRows, chooseRows, type Row } from './rows.js';
 import { runRows } from './run.js';
 
 const EX_USAGE = 64;
+const EX_INTERRUPTED = 130;
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -49,8 +50,8 @@ async function bench(rows: readonly Row[], flags: Flags): Promise<number> {
     return await measure(rows, flags, directory, interrupted.signal);
   } catch (error) {
     if (!interrupted.signal.aborted) throw error;
-    process.stderr.write('interrupted; all is stopped\n');
-    return 130;
+    process.stderr.write('interrupted before anything was measured; all is stopped\n');
+    return EX_INTERRUPTED;
   } finally {
     for (const signal of signals) process.off(signal, stop);
     await rm(directory, { recursive: true, force: true });
@@ -64,13 +65,15 @@ async function measure(rows: readonly Row[], flags: Flags, directory: string, sc
   await using broker = await startMosquitto({ config: QUIET_BROKER });
   const profile = flags.profile === undefined ? undefined : resolve(flags.profile);
   const ground = { broker, programs: directory, profile, scope };
-  const { measured, skipped, failed } = await runRows(rows, ground, flags, (line) => process.stderr.write(`${line}\n`));
+  const { measured, skipped, failed, isInterrupted } = await runRows(rows, ground, flags, (line) =>
+    process.stderr.write(`${line}\n`),
+  );
   const at = new Date().toISOString();
   const results = resultsOf(measured, machine, at);
   say(measured.length > 0 ? reportOf(results, rows) : 'nothing was measured');
   for (const [reason, names] of byReason(skipped)) say(`skipped: ${reason}: ${names.join(', ')}`);
   for (const { name, problem } of failed) say(`failed: ${name}: ${problem}`);
-  if (flags.save && measured.length > 0) {
+  if (flags.save && !isInterrupted && measured.length > 0) {
     const path = await keepResults(
       at.slice(0, 10),
       results,
@@ -79,6 +82,10 @@ async function measure(rows: readonly Row[], flags: Flags, directory: string, sc
     say(`kept in ${path}.json and .md`);
   }
   if (profile !== undefined) say(`profiles are in ${profile}`);
+  if (isInterrupted) {
+    process.stderr.write('interrupted; all is stopped\n');
+    return EX_INTERRUPTED;
+  }
   return failed.length > 0 ? 1 : 0;
 }
 

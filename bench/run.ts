@@ -33,6 +33,8 @@ export interface Outcome {
   readonly measured: readonly Measured[];
   /** Rows that were left out, and why. */
   readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+  /** The scope ended before all was done. */
+  readonly isInterrupted: boolean;
   /** Rows in which messages were lost or a process died. */
   readonly failed: readonly { readonly name: string; readonly problem: string }[];
 }
@@ -40,7 +42,7 @@ export interface Outcome {
 /** Scenarios that take so long that one round has to do. */
 const ONCE: ReadonlySet<string> = new Set(['backlog', 'idle', 'burst', 'detached-unary', 'detached-stream']);
 
-/** Runs the rows; `tell` hears of each as it is done. Rejects only when the scope ends. */
+/** Runs the rows; `tell` hears of each as it is done. When the scope ends, what was measured until then is the outcome. */
 export async function runRows(
   rows: readonly Row[],
   ground: Ground,
@@ -50,11 +52,19 @@ export async function runRows(
   const missing = await streamMissing(ground.programs);
   const skipped = rows.filter((row) => missing !== undefined && transportOf(row) === 'stream');
   const run = new Run(ground, flags, tell);
-  for (let round = 1; round <= flags.rounds; round++) {
-    const todo = rows.filter((row) => !skipped.includes(row) && (round === 1 || !ONCE.has(row.name)));
-    for (const group of bySubject(todo)) await run.group(group, `round ${round}/${flags.rounds}`);
+  try {
+    for (let round = 1; round <= flags.rounds; round++) {
+      const todo = rows.filter((row) => !skipped.includes(row) && (round === 1 || !ONCE.has(row.name)));
+      for (const group of bySubject(todo)) await run.group(group, `round ${round}/${flags.rounds}`);
+    }
+  } catch (error) {
+    if (!ground.scope.aborted) throw error;
   }
-  return { ...run.outcome, skipped: skipped.map(({ name }) => ({ name, reason: missing ?? '' })) };
+  return {
+    ...run.outcome,
+    skipped: skipped.map(({ name }) => ({ name, reason: missing ?? '' })),
+    isInterrupted: ground.scope.aborted,
+  };
 }
 
 class Run {
@@ -67,7 +77,7 @@ class Run {
     private readonly tell: (line: string) => void,
   ) {}
 
-  get outcome(): Omit<Outcome, 'skipped'> {
+  get outcome(): Pick<Outcome, 'measured' | 'failed'> {
     const measured = [...this.#rounds].map(([row, rounds]) => {
       const weather = rounds.map((each) => each.weather);
       return { kind: row.kind, row, rounds: rounds.map(({ round }) => round), weather } as Measured;

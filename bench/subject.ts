@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Mosquitto } from '../test/support/mosquitto.js';
+import { tempDir } from '../test/support/temp.js';
 import { Home, ROOT, Yggd } from '../test/support/yggd.js';
 import { startChild } from './child.js';
 import { Driver } from './driver.js';
@@ -166,8 +167,8 @@ export async function startLimit(ground: Ground, kind: LimitKind): Promise<Subje
   try {
     const topics = 'bench/limit';
     const driver = stack.use(await Driver.connect({ port: broker.port, topics, answers: 'message_id' }, scope));
-    const sockets = ['agent.sock', 'worker.sock'].map((name) => join(programs, name));
-    const [agentSocket = '', workerSocket = ''] = sockets;
+    const home = stack.use(await tempDir());
+    const [agentSocket, workerSocket] = [join(home.path, 'agent.sock'), join(home.path, 'worker.sock')];
     const workers =
       kind === 'limit-echo'
         ? []
