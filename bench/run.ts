@@ -1,0 +1,199 @@
+/**
+ * Runs the chosen rows: round after round over all of them, so that a bad minute of the machine does not fall on one row
+ * alone, and the rows of one subject on the same processes. A row that fails is told and does not keep the others back.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ROOT } from '../test/support/yggd.js';
+import type { Flags } from './flags.js';
+import { observeWeather, type Weather } from './machine.js';
+import { programPath } from './programs.js';
+import { measureRound, type Round } from './round.js';
+import type { Row, ScenarioRow, SubjectSpec, ThroughputRow } from './rows.js';
+import { measureScenario, type Measure } from './scenarios/index.js';
+import { echoWorkers, type Ground, startAgent, startLimit, type Subject } from './subject.js';
+import { figure } from './table.js';
+
+/** What was measured of a row, round by round. */
+export type Measured =
+  | {
+      readonly kind: 'throughput';
+      readonly row: ThroughputRow;
+      readonly rounds: readonly Round[];
+      readonly weather: readonly Weather[];
+    }
+  | {
+      readonly kind: 'scenario';
+      readonly row: ScenarioRow;
+      readonly rounds: readonly (readonly Measure[])[];
+      readonly weather: readonly Weather[];
+    };
+
+export interface Outcome {
+  readonly measured: readonly Measured[];
+  /** Rows that were left out, and why. */
+  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+  /** The scope ended before all was done. */
+  readonly isInterrupted: boolean;
+  /** Rows in which messages were lost or a process died. */
+  readonly failed: readonly { readonly name: string; readonly problem: string }[];
+}
+
+/** Scenarios that take so long that one round has to do. */
+const ONCE: ReadonlySet<string> = new Set(['backlog', 'idle', 'burst', 'detached-unary', 'detached-stream']);
+
+/** Runs the rows; `tell` hears of each as it is done. When the scope ends, what was measured until then is the outcome. */
+export async function runRows(
+  rows: readonly Row[],
+  ground: Ground,
+  flags: Flags,
+  tell: (line: string) => void,
+): Promise<Outcome> {
+  const missing = await streamMissing(ground.programs);
+  const skipped = rows.filter((row) => missing !== undefined && transportOf(row) === 'stream');
+  const run = new Run(ground, flags, tell);
+  try {
+    for (let round = 1; round <= flags.rounds; round++) {
+      const todo = rows.filter((row) => !skipped.includes(row) && (round === 1 || !ONCE.has(row.name)));
+      for (const group of bySubject(todo)) await run.group(group, `round ${round}/${flags.rounds}`);
+    }
+  } catch (error) {
+    if (!ground.scope.aborted) throw error;
+  }
+  return {
+    ...run.outcome,
+    skipped: skipped.map(({ name }) => ({ name, reason: missing ?? '' })),
+    isInterrupted: ground.scope.aborted,
+  };
+}
+
+class Run {
+  readonly #rounds = new Map<Row, { round: Round | readonly Measure[]; weather: Weather }[]>();
+  readonly #failed: { name: string; problem: string }[] = [];
+
+  constructor(
+    private readonly ground: Ground,
+    private readonly flags: Flags,
+    private readonly tell: (line: string) => void,
+  ) {}
+
+  get outcome(): Pick<Outcome, 'measured' | 'failed'> {
+    const measured = [...this.#rounds].map(([row, rounds]) => {
+      const weather = rounds.map((each) => each.weather);
+      return { kind: row.kind, row, rounds: rounds.map(({ round }) => round), weather } as Measured;
+    });
+    return { measured, failed: this.#failed };
+  }
+
+  async group(rows: readonly Row[], label: string): Promise<void> {
+    const left = [...rows];
+    while (left.length > 0) {
+      const [first] = left;
+      if (first?.kind === 'scenario') {
+        left.shift();
+        await this.#attempt(first, label, () =>
+          measureScenario(first.name, { ground: this.ground, flags: this.flags }),
+        );
+      } else if (first !== undefined) await this.#throughput(first.subject, left, label);
+    }
+  }
+
+  /** Takes rows from the front of `left`, until one fails: the processes may be no good after that. */
+  async #throughput(spec: SubjectSpec, left: Row[], label: string): Promise<void> {
+    let subject: Subject | undefined;
+    try {
+      for (let row = left[0]; row?.kind === 'throughput'; row = left[0]) {
+        left.shift();
+        const isDone = await this.#attempt(row, label, async () => {
+          if (subject === undefined) {
+            subject = await startSubject(this.ground, spec);
+            await this.#warm(subject);
+          }
+          return await measureRound(subject, this.#loadOf(row, subject), this.ground.scope);
+        });
+        if (!isDone) return;
+      }
+    } finally {
+      await subject?.[Symbol.asyncDispose]();
+    }
+  }
+
+  /** False when it failed. Rejects when all is to end. */
+  async #attempt(row: Row, label: string, measure: () => Promise<Round | readonly Measure[]>): Promise<boolean> {
+    try {
+      const weather = observeWeather();
+      const round = await measure();
+      const rounds = this.#rounds.get(row) ?? [];
+      rounds.push({ round, weather });
+      this.#rounds.set(row, rounds);
+      const result = 'throughput' in round ? `${figure(round.throughput)} msg/s` : 'done';
+      this.tell(`${label} ${row.name}: ${result}`);
+      return true;
+    } catch (error) {
+      if (this.ground.scope.aborted) throw error;
+      const problem = error instanceof Error ? error.message : String(error);
+      this.#failed.push({ name: row.name, problem });
+      this.tell(`${label} ${row.name}: FAILED: ${problem}`);
+      return false;
+    }
+  }
+
+  /** The compiler of V8 needs some thousand messages before the code is as fast as it gets. */
+  async #warm(subject: Subject): Promise<void> {
+    if (this.flags.quick) return;
+    const { driver, directives } = subject;
+    const warmUp = { seconds: 0, messages: 3_000 };
+    const measured = { seconds: 0, messages: 1 };
+    await driver.run({ inFlight: 128, payload: 100, directives, warmUp, measured }, this.ground.scope);
+  }
+
+  #loadOf({ inFlight, payload }: ThroughputRow, { directives }: Subject): Parameters<typeof measureRound>[1] {
+    const { quick, seconds, messages } = this.flags;
+    return {
+      inFlight,
+      payload,
+      directives,
+      // At least each place of the window was used once.
+      warmUp: { seconds: quick ? 0 : 0.5, messages: quick ? 1 : inFlight },
+      measured: { seconds, messages },
+    };
+  }
+}
+
+function startSubject(ground: Ground, spec: SubjectSpec): Promise<Subject> {
+  if (spec.kind !== 'agent') return startLimit(ground, spec.kind);
+  return startAgent(ground, { workers: echoWorkers(spec.workers, spec.transport, spec.concurrency) });
+}
+
+/** Runs of rows with one subject; a scenario stands alone. */
+function bySubject(rows: readonly Row[]): Row[][] {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const name = row.kind === 'throughput' ? row.subjectName : row.name;
+    groups.set(name, [...(groups.get(name) ?? []), row]);
+  }
+  return [...groups.values()];
+}
+
+function transportOf(row: Row): string | undefined {
+  if (row.kind === 'scenario') return row.transport;
+  return row.subject.kind === 'agent' ? row.subject.transport : undefined;
+}
+
+/** The service that a stream worker calls; whoever knows the stream has its name in it. */
+const STREAM_SERVICE = 'yggdrasil.stream.Dispatcher';
+
+/** Why there can be no stream rows, or undefined. */
+async function streamMissing(programs: string): Promise<string | undefined> {
+  const dist = join(ROOT, 'dist');
+  const chunks = (await readdir(join(dist, 'chunks'))).filter((name) => name.endsWith('.js'));
+  const agent = [join(dist, 'yggd.js'), ...chunks.map((name) => join(dist, 'chunks', name))];
+  if (!(await isIn(agent, STREAM_SERVICE))) return 'the agent in dist does not know the stream of workers';
+  if (!(await isIn([programPath(programs, 'echo-worker')], STREAM_SERVICE))) return 'the worker SDK does not know it';
+  return undefined;
+}
+
+async function isIn(files: readonly string[], text: string): Promise<boolean> {
+  for (const file of files) if ((await readFile(file, 'utf8')).includes(text)) return true;
+  return false;
+}
