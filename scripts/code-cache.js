@@ -9,6 +9,7 @@
 import { Buffer } from 'node:buffer';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { realpathSync } from 'node:fs';
 import { chmod, copyFile, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -22,7 +23,7 @@ const PATIENCE_MS = 30_000;
 const RUN = '--run';
 
 const script = fileURLToPath(import.meta.url);
-if (process.argv[1] === script) {
+if (realpathSync(process.argv[1]) === script) {
   if (process.argv[2] === RUN) await record(...process.argv.slice(3));
   else await makeCodeCache(...process.argv.slice(2).map((path) => resolve(path)));
 }

@@ -15,7 +15,8 @@ import { native, withoutUnused } from './unused.js';
 const LINE = 160;
 const HEAD = '(function (exports, require, module, __filename, __dirname) {"use strict";\n';
 const TAIL = '\n})';
-const URL_OF_CHUNK = 'require("node:url").pathToFileURL(__filename)';
+/** A program looks for its package from dist/, where its launcher lies. */
+const URL_OF_PROGRAM = 'require("node:url").pathToFileURL(require("node:path").dirname(__dirname) + "/")';
 
 /**
  * lmdb's JavaScript goes into a chunk, where it has a code cache; its native part stays in node_modules, and is looked
@@ -80,9 +81,9 @@ async function writeChunk({ path, text }) {
     legalComments: 'none',
     // A script knows no import(): what is loaded late is required late.
     supported: { 'dynamic-import': false },
-    define: { 'import.meta.url': 'URL_OF_CHUNK' },
+    define: { 'import.meta.url': 'URL_OF_PROGRAM' },
   });
-  const body = code.replaceAll('URL_OF_CHUNK', URL_OF_CHUNK);
+  const body = code.replaceAll('URL_OF_PROGRAM', URL_OF_PROGRAM);
   // eslint-disable-next-line no-control-regex -- the loader takes it for one byte a letter
   if (/[^\x00-\x7f]/u.test(body)) throw new Error(`${file} holds more than ASCII`);
   await writeFile(file, `${HEAD}${body}${TAIL}\n`);
