@@ -65,7 +65,9 @@ suite('other users of the machine', { timeout: 240_000, skip, concurrency: 2 }, 
     fault('local attacker', name, {}, async (run) => {
       await using home = await Home.make();
       const workers = ['echo-worker', 'command-worker'] as const;
-      for (const worker of workers) await home.addWorker(worker);
+      // One with a socket of its own, as those have that do not speak the stream.
+      await home.addSdkWorker('echo-worker', `await serve({ handler: 'echo', transport: 'unary' }, () => undefined);`);
+      await home.addWorker('command-worker');
       // Everybody may pass, as below /run and /var/lib: only what the agent itself sets keeps others out.
       await chmod(home.path(), 0o755);
       await mkdir(home.path('config/secrets'), { mode: 0o700 });

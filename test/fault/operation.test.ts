@@ -13,7 +13,7 @@ import { Flow, footprintOf, mb, QUIET_BROKER } from '../support/flow.js';
 import { writeFormatOne } from '../support/format-one.js';
 import { mosquittoMissing } from '../support/mosquitto.js';
 import { between } from '../support/seeded.js';
-import { Storm } from '../support/storm.js';
+import { HANDLERS, Storm } from '../support/storm.js';
 
 const BACKLOG = isLong ? 200_000 : 4_000;
 /** Messages between two looks at the rate. */
@@ -89,7 +89,7 @@ describe('operation', { skip: mosquittoMissing, concurrency: 1 }, () => {
         await storm.until(storm.open - between(run.random, 1, 30));
       }
       const before = storm.open;
-      const running = ['book', 'fetch', 'post'].flatMap((name) => readBook(storm.bench.home, `${name}-worker`).starts);
+      const running = HANDLERS.flatMap((name) => readBook(storm.bench.home, `${name}-worker`).starts);
       assert.equal(await storm.yggd.stop(), 0);
       assert.deepEqual(running.filter(isRunning), [], 'its workers went with it');
       assert.ok(before > 0, 'it was stopped in the midst');

@@ -12,13 +12,14 @@ import { mosquittoMissing } from '../support/mosquitto.js';
 import { between } from '../support/seeded.js';
 import { Storm } from '../support/storm.js';
 
-/** An upgrade of the store has its own tests; completions come from stream workers, which the storm has none of yet. */
-const LABELS = CRASH_POINTS.filter((label) => label !== 'start.upgrading' && !label.startsWith('complete.'));
+/** An upgrade of the store has its own tests. */
+const LABELS = CRASH_POINTS.filter((label) => label !== 'start.upgrading');
 const WAVE = 25;
 
 /** How often such a place is passed in one wave of messages, about: a later pass of it may be chosen by chance. */
 function passes(label: CrashPoint): number {
   if (label.startsWith('start.') || label === 'command.recorded') return 1;
+  if (label.startsWith('complete.')) return 4;
   if (label.startsWith('fetch.') || label.startsWith('post.') || label.startsWith('content.')) return 2;
   return 10;
 }
@@ -35,7 +36,7 @@ describe('kill -9', { skip: mosquittoMissing, concurrency: 1 }, () => {
           await storm.start(`${label}:${pass}`);
         });
         for (let n = 0; n < WAVE; n++)
-          storm.send((['small', 'small', 'large', 'fetched large', 'posted'] as const)[n % 5] ?? 'small');
+          storm.send((['small', 'streamed', 'large', 'fetched large', 'posted'] as const)[n % 5] ?? 'small');
         const ended = storm.yggd.ended.then(({ signal }) => signal);
         const command = storm.reconnect();
         const signal = await Promise.race([ended, storm.until(0).then(() => undefined)]);

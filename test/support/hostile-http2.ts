@@ -169,9 +169,14 @@ export async function hold(path: string, greet: boolean): Promise<Socket> {
 function open(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
-    socket.once('error', reject);
+    const failed = (error: NodeJS.ErrnoException): void => {
+      // The agent is behind with accepting: its queue of connections is full just now.
+      if (error.code === 'EAGAIN') setImmediate(() => resolve(open(path)));
+      else reject(error);
+    };
+    socket.once('error', failed);
     socket.once('connect', () => {
-      socket.removeListener('error', reject);
+      socket.removeListener('error', failed);
       // To be cut off is what an attacker has to expect.
       socket.on('error', () => undefined);
       socket.resume();

@@ -14,10 +14,11 @@ import type { Random } from '../../src/time.js';
 import type { Yggd } from './yggd.js';
 
 /** Of a message: which way it takes. */
-const KINDS = ['small', 'large', 'fetched', 'fetched large', 'posted'] as const;
+const KINDS = ['small', 'streamed', 'large', 'fetched', 'fetched large', 'posted'] as const;
 export type Kind = (typeof KINDS)[number];
 
-const HANDLERS = ['book', 'fetch', 'post'] as const;
+/** All but `stream` are called one message at a time. */
+export const HANDLERS = ['book', 'fetch', 'post', 'stream'] as const;
 const LARGE = 70_000;
 
 export interface StormOptions {
@@ -73,16 +74,19 @@ export class Storm implements AsyncDisposable {
     const bench = await makeBench(broker);
     const proxy = await ChaosProxy.start({ target: bench.broker.port });
     const options = `concurrency: ${concurrency}, `;
+    const unary = `${options} transport: 'unary', `;
     const answer = `await context.send({ content: String(message.content.length) });
       note('returned', message.messageId);`;
     const bodies = {
-      book: { body: `if (message.content.length < 1000) { ${RETURNING_ECHO} } else { ${answer} }`, options },
-      fetch: { body: answer, options: `${options} detachedContent: true` },
+      book: { body: `if (message.content.length < 1000) { ${RETURNING_ECHO} } else { ${answer} }`, options: unary },
+      fetch: { body: answer, options: `${unary} detachedContent: true` },
       post: {
         body: `await context.send({ directive: message.json(), content: message.messageId });
           note('returned', message.messageId);`,
-        options,
+        options: unary,
       },
+      // Its answer comes with the receipt, in one transaction.
+      stream: { options: `${options} transport: 'stream', ` },
     };
     for (const handler of HANDLERS) {
       const name = `${handler}-worker`;
@@ -127,7 +131,8 @@ export class Storm implements AsyncDisposable {
   /** Sends one message by chance, most of them small. */
   sendAny(): void {
     const dice = this.random();
-    this.send(dice < 0.8 ? 'small' : (KINDS[between(this.random, 1, KINDS.length - 1)] ?? 'small'));
+    if (dice < 0.4) this.send('streamed');
+    else this.send(dice < 0.8 ? 'small' : (KINDS[between(this.random, 1, KINDS.length - 1)] ?? 'small'));
   }
 
   send(kind: Kind): void {
@@ -136,6 +141,7 @@ export class Storm implements AsyncDisposable {
     const { origin } = this.server;
     const [directive, content] = {
       small: ['book', `"${id}"`],
+      streamed: ['stream', `"${id}"`],
       large: ['book', `"${'x'.repeat(LARGE)}"`],
       fetched: ['fetch', `"${origin}/small"`],
       'fetched large': ['fetch', `"${origin}/large"`],
