@@ -34,6 +34,8 @@ export class Storm implements AsyncDisposable {
   readonly #open = new Set<string>();
   /** Lost by a broker that was killed, as far as anybody knows. */
   readonly #left = new Set<string>();
+  /** Came to their end, whether that was waited for or not. */
+  readonly #over = new Set<string>();
   /** Answered, by the broker's own word. */
   readonly #confirmed = new Set<string>();
   #wake: () => void = () => undefined;
@@ -52,8 +54,9 @@ export class Storm implements AsyncDisposable {
       // A command.
       if (this.ledger.times('sent', id).length === 0) return;
       this.ledger.note('acknowledged', id);
-      // The broker had it once more than was thought: from now on it is the agent's.
-      if (this.#left.delete(id)) this.#open.add(id);
+      // The broker had it once more than was thought: from now on it is the agent's. Unless the agent, which had it all
+      // the time, has answered it over the next broker and now acknowledges the repetition.
+      if (this.#left.delete(id) && !this.#over.has(id)) this.#open.add(id);
     }, this.#scope.signal);
     // The broker has the answer; should it die now, nobody hears it.
     proxy.answered.connect((id) => {
@@ -253,6 +256,7 @@ export class Storm implements AsyncDisposable {
   }
 
   #ended(id: string): void {
+    this.#over.add(id);
     if (this.#open.delete(id)) this.#wake();
   }
 }
