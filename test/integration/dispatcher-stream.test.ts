@@ -171,14 +171,17 @@ test('a second Connect of a worker takes the place of the first', async () => {
   await using scene = await openScene();
   const first = await scene.harness.streamWorker();
   await first.join(['echo', 'other']);
+  await scene.deliver(['m0']);
+  await first.got(1);
   const second = await scene.harness.streamWorker();
   answersAll(second);
   await second.join(['echo']);
   const { code, details } = await first.end;
   assert.equal(code, status.ABORTED, details);
   assert.match(details, /another connection of the worker/);
-  await scene.deliver(['m0']);
-  await settledAre(second, 1);
+  await scene.deliver(['m1']);
+  await settledAre(second, 2);
+  assert.deepEqual(ids(second), ['m0', 'm1']);
   assert.deepEqual(scene.harness.news, [
     '+echo-worker/echo',
     '+echo-worker/other',

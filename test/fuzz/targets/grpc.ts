@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { HealthCheckRequest, HealthCheckResponse } from '../../../protocol/generated/health.js';
+import { BodyFrame, Refusal_Kind, WorkerFrame } from '../../../protocol/generated/stream.js';
 import {
   Config,
   Data,
@@ -11,6 +12,8 @@ import {
   RegistrationResponse,
 } from '../../../protocol/generated/yggdrasil.js';
 import { claimedPid, countFeature, featuresFrom, resultFromData } from '../../../src/dispatcher/codec.js';
+import { Violation } from '../../../src/dispatcher/stream/violation.js';
+import { fuzzedStream, type FuzzedStream } from '../stream.js';
 import { byteExamples, hostileText, mutated } from '../corpus.js';
 import { assertReason, caught, claim, target, type Target } from '../target.js';
 
@@ -83,6 +86,32 @@ function wire<T extends object>(
   });
 }
 
+const workerFrame: WorkerFrame = {
+  hello: { registrations: [registration], window: { messages: 3, bytes: 100, bodies: 1 }, maxBody: 5n },
+  completions: [{ tag: 1, results: [{ number: 1, data, body: { size: 3n } }] }],
+  refusals: [{ tag: 2, kind: Refusal_Kind.UNAVAILABLE, reason: 'not now' }],
+  results: [{ number: 2, data, body: undefined }],
+  pongs: [{ number: 1, serving: true }],
+};
+const bodyFrame: BodyFrame = {
+  token: Buffer.from('token'),
+  chunks: [{ id: 1, offset: 0n, data: Buffer.from('abc'), last: true, aborted: false }],
+  credits: [{ id: 1, bytes: 3n, stop: false }],
+};
+
+/** A stream with two deliveries in flight: what the worker sends takes effect, or breaks a rule that is named. */
+function judgeStream(send: (stream: FuzzedStream) => void): void {
+  const stream = fuzzedStream();
+  try {
+    send(stream);
+  } catch (error) {
+    claim(error instanceof Violation);
+    assertReason(error.message);
+  }
+  stream.close();
+  claim(stream.answers <= 2, 'each delivery ends once at most');
+}
+
 export const grpcTargets: readonly Target[] = [
   wire('Data', Data, data, (message) => {
     const result = resultFromData(message, { resultSize: 1_000, metadataSize: 200 });
@@ -101,6 +130,13 @@ export const grpcTargets: readonly Target[] = [
     const pid = claimedPid(message);
     claim(pid === undefined || (Number.isSafeInteger(pid) && pid > 0));
   }),
+  wire('WorkerFrame', WorkerFrame, workerFrame, (message) => judgeStream((stream) => stream.link.receive(message))),
+  wire('BodyFrame', BodyFrame, bodyFrame, (message) =>
+    judgeStream(({ bodies }) => {
+      for (const credit of message.credits) bodies.outgoing.credit(credit);
+      for (const chunk of message.chunks) bodies.incoming.chunk(chunk);
+    }),
+  ),
   wire('RegistrationResponse', RegistrationResponse, { registered: true, address: '/run/x' }),
   wire('EventNotification', EventNotification, { name: Event.RECEIVED_DISCONNECT, detail: 'x', metadata: { a: 'b' } }),
   wire('Config', Config, Config.decode(Buffer.from('0a01780a0179', 'hex'))),
