@@ -40,12 +40,19 @@ function deferred(): Deferred {
   return { promise, resolve: () => settle() };
 }
 
-/** Runs the suite for a worker that uses this transport, against agents that `startAgent` makes. */
+/**
+ * Runs the suite for a worker that uses this transport, against agents that `startAgent` makes. What needs an agent to do
+ * as it is told (to take no reply, to die, to say why a message came back) is left out with a real one.
+ */
 export function workerContract(
   name: string,
   transport: TransportChoice,
   startAgent: (dir: string) => Promise<ContractAgent>,
+  { isReal = false }: { isReal?: boolean } = {},
 ): void {
+  const testOfFake = (title: string, run: () => Promise<void>): void => {
+    if (!isReal) test(title, run);
+  };
   const rig = async (handler: Handler, options: Partial<ServeOptions> = {}): Promise<Rig> => {
     const dir = await tempDir();
     const agent = await startAgent(dir.path);
@@ -81,7 +88,8 @@ export function workerContract(
   describe(`replies, ${name}`, () => {
     test('a handler gets the bytes and the reply goes back byte for byte with derived ids', async () => {
       const content = Buffer.from('{ "b":12345678901234567890, "a": 1.0 }');
-      await using r = await rig((message) => ({ content: message.content, metadata: message.metadata }));
+      const handler: Handler = (message) => ({ content: message.content, metadata: message.metadata });
+      await using r = await rig(handler, { handler: 'e-cho' });
       const metadata = Object.fromEntries([
         ['a', 'ä'],
         ['', ''],
@@ -146,7 +154,7 @@ export function workerContract(
       );
     });
 
-    test('a reply that the agent has no room for keeps its place before those that follow', async () => {
+    testOfFake('a reply that the agent has no room for keeps its place before those that follow', async () => {
       let tries = 0;
       await using r = await rig(async (_message, context) => {
         void context.send(jsonReply('early'));
@@ -163,7 +171,7 @@ export function workerContract(
       );
     });
 
-    test('the receipt comes only after the agent accepted the reply', async () => {
+    testOfFake('the receipt comes only after the agent accepted the reply', async () => {
       const gate = deferred();
       let isReceived = false;
       await using r = await rig(() => jsonReply(1));
@@ -176,7 +184,7 @@ export function workerContract(
       assert.equal(r.agent.replies.length, 1);
     });
 
-    test('a reply is handed over again while the agent has no room', async () => {
+    testOfFake('a reply is handed over again while the agent has no room', async () => {
       let tries = 0;
       await using r = await rig(() => jsonReply(1));
       r.agent.judge = () => (++tries < 3 ? { isPassing: true, reason: 'spool is full' } : 'take');
@@ -185,14 +193,14 @@ export function workerContract(
       assert.equal((await r.log.line('worker.reply_delayed')).fields['reason'], 'spool is full');
     });
 
-    test('a reply that the agent will never take ends the message as invalid', async () => {
+    testOfFake('a reply that the agent will never take ends the message as invalid', async () => {
       await using r = await rig(() => jsonReply(1));
       r.agent.judge = () => ({ isPassing: false, reason: 'too large' });
       await assert.rejects(r.agent.deliver({}), givenBack('invalid', /does not take reply .* too large/));
       assert.equal(r.agent.replies.length, 0);
     });
 
-    test('a handler learns that the reply it sent will never be taken', async () => {
+    testOfFake('a handler learns that the reply it sent will never be taken', async () => {
       const learnt: unknown[] = [];
       await using r = await rig(async (_message, { send }) => {
         await send(jsonReply(1)).catch((error: unknown) => learnt.push(error));
@@ -203,7 +211,7 @@ export function workerContract(
       assert.ok(learnt[0] instanceof Refusal);
     });
 
-    test('a reply after the handler is done is an error, not a silent loss', async () => {
+    testOfFake('a reply after the handler is done is an error, not a silent loss', async () => {
       let late: (() => Promise<void>) | undefined;
       await using r = await rig((_message, context) => {
         late = () => context.send(jsonReply(1));
@@ -255,7 +263,7 @@ export function workerContract(
       assert.equal(most, 2);
     });
 
-    test('a message that comes again while its handler runs joins that run', async () => {
+    testOfFake('a message that comes again while its handler runs joins that run', async () => {
       const release = deferred();
       let runs = 0;
       await using r = await rig(
@@ -274,7 +282,7 @@ export function workerContract(
       assert.equal(r.agent.replies.length, 1);
     });
 
-    test('a run outlives a restart of the agent, and the message that comes again joins it', async () => {
+    testOfFake('a run outlives a restart of the agent, and the message that comes again joins it', async () => {
       const entered = deferred();
       const release = deferred();
       let runs = 0;
@@ -303,7 +311,7 @@ export function workerContract(
       );
     });
 
-    test('a reply that was sent before the agent was restarted arrives after it', async () => {
+    testOfFake('a reply that was sent before the agent was restarted arrives after it', async () => {
       const entered = deferred();
       let isSent = false;
       await using r = await rig(async (_message, context) => {
@@ -333,7 +341,7 @@ export function workerContract(
       block.resolve();
     });
 
-    test('a handler that throws gives the message back with its text', async () => {
+    testOfFake('a handler that throws gives the message back with its text', async () => {
       await using r = await rig(() => {
         throw new Error('no disk \ud800');
       });
@@ -341,7 +349,7 @@ export function workerContract(
       assert.equal((await r.log.line('worker.handler_failed')).fields['message_id'], ID);
     });
 
-    test('what a handler sent before it throws arrives, and then the message comes back', async () => {
+    testOfFake('what a handler sent before it throws arrives, and then the message comes back', async () => {
       await using r = await rig(async (_message, { send }) => {
         void send(jsonReply(1));
         await turn();
@@ -352,7 +360,7 @@ export function workerContract(
       assert.equal(r.agent.replies.length, 2);
     });
 
-    test('a refusal and content that is not JSON are told apart from a failure', async () => {
+    testOfFake('a refusal and content that is not JSON are told apart from a failure', async () => {
       await using r = await rig((message) => {
         if (message.json() === 1) throw new Refusal('not one');
         return undefined;
@@ -361,7 +369,7 @@ export function workerContract(
       await assert.rejects(r.agent.deliver({ content: Buffer.from('{') }), givenBack('invalid', /is not JSON/));
     });
 
-    test('a reply that is none is a failure of the handler, and the next message finds it well', async () => {
+    testOfFake('a reply that is none is a failure of the handler, and the next message finds it well', async () => {
       await using r = await rig(({ messageId }) =>
         messageId === 'bad' ? ({ content: 7 } as never) : jsonReply(messageId),
       );
@@ -370,7 +378,7 @@ export function workerContract(
       assert.equal(r.agent.replies.length, 1);
     });
 
-    test('a message without an id is handled, each time it comes', async () => {
+    testOfFake('a message without an id is handled, each time it comes', async () => {
       let runs = 0;
       await using r = await rig(() => void (runs += 1), { concurrency: 2 });
       await Promise.all([r.agent.deliver({ messageId: '' }), r.agent.deliver({ messageId: '' })]);
@@ -395,7 +403,7 @@ export function workerContract(
   });
 
   describe(`events and stop, ${name}`, () => {
-    test('events of the agent reach onEvent, and one that throws is logged', async () => {
+    testOfFake('events of the agent reach onEvent, and one that throws is logged', async () => {
       const events: WorkerEvent[] = [];
       await using r = await rig(() => undefined, {
         onEvent: (event) => {
@@ -434,31 +442,34 @@ export function workerContract(
       assert.equal(r.agent.replies.length, 1);
     });
 
-    test('a handler that gives up because of the stop counts as no attempt, and what waited is refused', async () => {
-      const entered = deferred();
-      let runs = 0;
-      await using r = await rig(async (_message, context) => {
-        runs += 1;
-        entered.resolve();
-        await new Promise((_resolve, reject) =>
-          context.signal.addEventListener('abort', () => reject(new Error('broken off'))),
-        );
-        return undefined;
-      });
-      const first = r.agent.deliver({ messageId: 'a' });
-      await entered.promise;
-      const second = r.agent.deliver({ messageId: 'b' });
-      await r.agent.arrived();
-      const both = [
-        assert.rejects(first, givenBack('unavailable', /^broken off$/)),
-        assert.rejects(second, givenBack('unavailable', /stopping/)),
-      ];
-      r.stop.abort();
-      await Promise.all(both);
-      assert.equal(runs, 1);
-    });
+    testOfFake(
+      'a handler that gives up because of the stop counts as no attempt, and what waited is refused',
+      async () => {
+        const entered = deferred();
+        let runs = 0;
+        await using r = await rig(async (_message, context) => {
+          runs += 1;
+          entered.resolve();
+          await new Promise((_resolve, reject) =>
+            context.signal.addEventListener('abort', () => reject(new Error('broken off'))),
+          );
+          return undefined;
+        });
+        const first = r.agent.deliver({ messageId: 'a' });
+        await entered.promise;
+        const second = r.agent.deliver({ messageId: 'b' });
+        await r.agent.arrived();
+        const both = [
+          assert.rejects(first, givenBack('unavailable', /^broken off$/)),
+          assert.rejects(second, givenBack('unavailable', /stopping/)),
+        ];
+        r.stop.abort();
+        await Promise.all(both);
+        assert.equal(runs, 1);
+      },
+    );
 
-    test('a handler that does not finish is cut off at the stop time-out', async () => {
+    testOfFake('a handler that does not finish is cut off at the stop time-out', async () => {
       const entered = deferred();
       await using r = await rig(
         () => {
@@ -475,7 +486,7 @@ export function workerContract(
       await assert.rejects(receipt);
     });
 
-    test('a worker that starts, works and stops many times leaves nothing behind', async () => {
+    testOfFake('a worker that starts, works and stops many times leaves nothing behind', async () => {
       await (await rig(() => undefined))[Symbol.asyncDispose]();
       const before = await heldAtRest();
       for (let i = 0; i < 10; i++) {

@@ -25,6 +25,13 @@ const WORKERS = [
     skip: hasGrpc ? false : 'needs python3-grpcio',
   },
   {
+    name: 'python-stream-echo-worker',
+    directive: 'python-stream-echo',
+    file: resolve('workers/python-stream-echo/python-stream-echo-worker'),
+    args: [],
+    skip: hasGrpc ? false : 'needs python3-grpcio',
+  },
+  {
     name: 'cat-worker',
     directive: 'cat',
     file: process.execPath,

@@ -5,8 +5,12 @@
 import { status } from '@grpc/grpc-js';
 import type { Data, EventNotification } from '../../protocol/generated/yggdrasil.js';
 import { Refusal_Kind } from '../../protocol/generated/stream.js';
+import { metadataFrom } from '../../src/message/codec.js';
+import { parseDirective, type MessageKey } from '../../src/message/ids.js';
+import { SETTINGS, workerName } from '../unit/dispatcher/harness.js';
 import { type FakeAgent, startFakeAgent } from './fake-agent.js';
-import { type FakeStreamAgent, Refused, startFakeStreamAgent } from './fake-stream-agent.js';
+import { type FakeStreamAgent, messageOf, Refused, startFakeStreamAgent } from './fake-stream-agent.js';
+import { openScene } from './stream-scene.js';
 
 /** Why a message came back; the words of the SDK. */
 export type Kind = 'failed' | 'unavailable' | 'invalid' | 'cancelled';
@@ -140,4 +144,66 @@ export async function streamContractAgent(dir: string): Promise<ContractAgent> {
     return undefined;
   };
   return contract;
+}
+
+/** The agent's own dispatcher over its own store. It says of a message only that it was delivered. */
+export async function realContractAgent(): Promise<ContractAgent> {
+  const scene = await openScene();
+  const { harness, store } = scene;
+  const { address } = await harness.dispatcher.prepare({ name: workerName('echo-worker'), settings: SETTINGS });
+  const replies: Data[] = [];
+  const reads = new Set<Promise<void>>();
+  harness.dispatcher.dataReturn.connect((key) => {
+    const record = store.outbound(key);
+    if (record === undefined) return;
+    const { messageId, responseTo, directive, metadata } = record;
+    // In its place at once; the bytes follow.
+    const reply: Data = { messageId, responseTo, directive, metadata: { ...metadata }, content: Buffer.alloc(0) };
+    replies.push(reply);
+    const read = store.readContent(record.content).then((content) => {
+      reply.content = content;
+      reads.delete(read);
+    });
+    reads.add(read);
+  }, harness.scope.signal);
+  const told = (): never => {
+    throw new Error('a real agent does not do as it is told');
+  };
+  return {
+    address,
+    replies,
+    judge: () => 'take',
+    registered: told,
+    deliver: async (data) => {
+      const { messageId, responseTo, directive, metadata, content } = messageOf(data);
+      const accepted = store.accept({
+        messageId,
+        responseTo,
+        directive: parseDirective(directive)!,
+        metadata: metadataFrom(Object.entries(metadata)),
+        priority: 5,
+        arrivedAt: Date.now(),
+        expiresAt: undefined,
+        replyTopic: undefined,
+        content,
+      });
+      if (accepted.kind !== 'accepted') throw new Error(`the store says ${accepted.kind}`);
+      const key: MessageKey = accepted.key;
+      const { dataDispatch } = harness.dispatcher;
+      const delivered = dataDispatch.next(
+        new AbortController().signal,
+        (dispatch) => dispatch.key === key && dispatch.outcome.kind === 'delivered',
+      );
+      await accepted.durable;
+      store.markReady(key);
+      harness.dispatcher.enqueue(key);
+      await delivered;
+      await Promise.all(reads);
+    },
+    arrived: told,
+    notify: told,
+    stop: told,
+    start: told,
+    [Symbol.asyncDispose]: () => scene[Symbol.asyncDispose](),
+  };
 }
