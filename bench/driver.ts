@@ -45,7 +45,11 @@ export class Driver implements AsyncDisposable {
     const { topics } = options;
     socket.write(wire.connectPacket(`bench-driver-${process.pid}`));
     socket.write(wire.subscribePacket(1, [`${topics}/data/out`, `${topics}/control/out`]));
-    const isReady = new Promise<void>((resolve) => (driver.#wake = resolve));
+    const isReady = new Promise<void>((resolve, reject) => {
+      driver.#wake = resolve;
+      socket.once('close', () => reject(new Error('the broker closed the connection of the driver at its start')));
+      scope.addEventListener('abort', () => socket.destroy(), { once: true });
+    });
     socket.on('data', (chunk) => driver.#take(chunk));
     socket.on('drain', () => driver.#send());
     socket.on('error', (error) => driver.#failAll(`the driver lost the broker: ${error.message}`));
