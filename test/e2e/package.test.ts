@@ -60,7 +60,8 @@ suite('the package', () => {
     for (const wanted of [
       ...Object.values(manifest.bin),
       ...['dist/index.js', 'dist/worker.js', 'dist/types/src/index.d.ts', 'dist/types/src/worker/index.d.ts'],
-      ...['dist/workers/echo-worker', 'dist/workers/command-worker', 'dist/workers/python-echo-worker'],
+      ...['echo', 'command', 'python-echo', 'python-stream-echo'].map((name) => `dist/workers/${name}-worker`),
+      'protocol/stream.proto',
       ...['protocol/yggdrasil.proto', 'protocol/data.schema.json', 'config.example.toml', 'README.md', 'CHANGELOG.md'],
       ...['systemd/yggd.service', 'systemd/yggdrasil.pc', 'scripts/install-system.js', 'scripts/uninstall-system.js'],
     ]) {

@@ -27,25 +27,31 @@ function startedLines(yggd: Yggd, worker: string): readonly unknown[] {
 }
 
 describe('workers under the daemon', { skip: mosquittoMissing, concurrency: 1 }, () => {
-  test(
-    'a Python worker registers and answers over the file sockets',
-    { skip: hasGrpc ? false : 'needs grpc for /usr/bin/python3 (python3-grpcio)' },
-    async () => {
-      await using bench = await makeBench();
-      await bench.home.addWorker('python-echo-worker');
-      await bench.startWith(['python_echo']);
-      const content = '{"b":12345678901234567890, "a":1.0,"é":"\\u00e9"}';
-      const answer = await bench.operator.answerTo(
-        await bench.operator.send('python-echo', content, { metadata: { key: 'value' } }),
-      );
-      assert.equal(contentOf(answer), content);
-      assert.deepEqual(answer.metadata, { key: 'value' });
-      const burst = sendBurst(bench.operator, 'python_echo', 50);
-      await answered(bench.operator, burst.ids);
-      assert.equal(assertAllAnswered(bench.operator, burst.ids), 0);
-      assert.deepEqual(orderOfAnswers(bench.operator, burst.ids), burst.ids);
-    },
-  );
+  for (const [worker, directive] of [
+    ['python-echo-worker', 'python-echo'],
+    ['python-stream-echo-worker', 'python-stream-echo'],
+  ] as const) {
+    test(
+      `the Python worker ${worker} registers and answers`,
+      { skip: hasGrpc ? false : 'needs grpc for /usr/bin/python3 (python3-grpcio)' },
+      async () => {
+        await using bench = await makeBench();
+        await bench.home.addWorker(worker);
+        const handler = directive.replaceAll('-', '_');
+        await bench.startWith([handler]);
+        const content = '{"b":12345678901234567890, "a":1.0,"é":"\\u00e9"}';
+        const answer = await bench.operator.answerTo(
+          await bench.operator.send(directive, content, { metadata: { key: 'value' } }),
+        );
+        assert.equal(contentOf(answer), content);
+        assert.deepEqual(answer.metadata, { key: 'value' });
+        const burst = sendBurst(bench.operator, handler, 50);
+        await answered(bench.operator, burst.ids);
+        assert.equal(assertAllAnswered(bench.operator, burst.ids), 0);
+        assert.deepEqual(orderOfAnswers(bench.operator, burst.ids), burst.ids);
+      },
+    );
+  }
 
   test('a shell script of two lines is a worker', async () => {
     await using bench = await makeBench();

@@ -34,7 +34,7 @@ export class Home implements AsyncDisposable {
 
   /** Puts a shipped worker into the worker directory in one step, under another name where one is given. */
   async addWorker(
-    shipped: 'echo-worker' | 'command-worker' | 'python-echo-worker',
+    shipped: 'echo-worker' | 'command-worker' | 'python-echo-worker' | 'python-stream-echo-worker',
     as: string = shipped,
   ): Promise<void> {
     await copyFile(join(ROOT, 'dist/workers', shipped), this.path('draft', as));

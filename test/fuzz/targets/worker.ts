@@ -1,12 +1,16 @@
 /** The worker SDK and the shipped workers: what the agent sends them, commands.toml, and requests to run one. */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { AgentFrame, type BodyFrame } from '../../../protocol/generated/stream.js';
+import { Event } from '../../../protocol/generated/yggdrasil.js';
 import { environment } from '../../../src/cli/worker-run.js';
 import { parseSocketAddress } from '../../../src/worker/address.js';
 import { statusText } from '../../../src/worker/grpc.js';
 import { dataFromReply, messageFromData, Refusal } from '../../../src/worker/message.js';
 import { stderrLog } from '../../../src/worker/stderr-log.js';
 import { parseCommands, selectCommand } from '../../../workers/command/commands.js';
+import { EMPTY } from '../../support/fake-stream-agent.js';
+import { feedWorker } from '../agent-stream.js';
 import { byteExamples, hostileText, jsonObject, jsonText, mutated, textExamples } from '../corpus.js';
 import { assertReason, caught, claim, target, type Target } from '../target.js';
 
@@ -25,7 +29,116 @@ host = { pattern = "[a-z][a-z0-9.]*", max-length = 20 }
 const commands = parseCommands(COMMANDS);
 claim(commands.kind === 'commands');
 
+const data = { messageId: 'a', metadata: { a: 'b' }, content: Buffer.from('1'), responseTo: '', directive: 'echo' };
+const welcome: AgentFrame = {
+  ...EMPTY,
+  welcome: {
+    registrations: [{ registered: true, reason: '' }],
+    window: { messages: 4, bytes: 1_000, bodies: 2 },
+    token: Buffer.from('t'),
+    maxResult: 1_000n,
+    config: undefined,
+  },
+};
+const deliveries: AgentFrame = {
+  ...EMPTY,
+  deliveries: [
+    { tag: 1, priority: 5, data, body: undefined },
+    { tag: 2, priority: 9, data: { ...data, messageId: 'b', content: Buffer.alloc(0) }, body: { size: 20n } },
+  ],
+};
+const answers: AgentFrame = {
+  ...EMPTY,
+  settled: [1],
+  accepted: [1],
+  resultRefusals: [{ number: 1, tag: 1, passing: true, reason: 'full' }],
+  cancels: [2],
+  events: [{ name: Event.RECEIVED_DISCONNECT, detail: 'x', metadata: {} }],
+  pings: [1],
+};
+const chunks: BodyFrame = {
+  token: Buffer.alloc(0),
+  chunks: [{ id: 2, offset: 0n, data: Buffer.alloc(20), last: true, aborted: false }],
+  credits: [{ id: 1, bytes: 10n, stop: false }],
+};
+
+/** Frames as an agent may send them, well-formed and not, in any order. */
+const small = fc.integer({ min: 0, max: 4 });
+const bytes = fc.uint8Array({ maxLength: 30 }).map((each) => Buffer.from(each));
+const agentFrame: fc.Arbitrary<AgentFrame> = fc.record({
+  welcome: fc.option(fc.constant(welcome.welcome), { nil: undefined, freq: 20 }),
+  deliveries: fc.array(
+    fc.record({
+      tag: small,
+      priority: fc.integer({ min: 0, max: 11 }),
+      data: fc.option(
+        fc
+          .tuple(hostileText(['a', 'b', ''], 50), bytes)
+          .map(([messageId, content]) => ({ ...data, messageId, content })),
+        { nil: undefined, freq: 20 },
+      ),
+      body: fc.option(fc.record({ size: fc.bigInt({ min: 0n, max: 1_100n }) }), { nil: undefined, freq: 2 }),
+    }),
+    { maxLength: 3 },
+  ),
+  settled: fc.array(small, { maxLength: 1 }),
+  accepted: fc.array(small, { maxLength: 1 }),
+  resultRefusals: fc.array(
+    fc.record({
+      number: small,
+      tag: fc.option(small, { nil: undefined }),
+      passing: fc.boolean(),
+      reason: hostileText(['x'], 100),
+    }),
+    { maxLength: 2 },
+  ),
+  cancels: fc.array(small, { maxLength: 2 }),
+  events: fc.constant([]),
+  pings: fc.array(small, { maxLength: 2 }),
+});
+const bodyFrame: fc.Arbitrary<BodyFrame> = fc.record({
+  token: bytes,
+  chunks: fc.array(
+    fc.record({
+      id: small,
+      offset: fc.bigInt({ min: 0n, max: 40n }),
+      data: bytes,
+      last: fc.boolean(),
+      aborted: fc.boolean(),
+    }),
+    { maxLength: 3 },
+  ),
+  credits: fc.array(fc.record({ id: small, bytes: fc.bigInt({ min: 0n, max: 2n ** 63n }), stop: fc.boolean() }), {
+    maxLength: 2,
+  }),
+});
+
 export const workerTargets: readonly Target[] = [
+  target('AgentFrame from the wire, and what it does to a worker', {
+    inputs: mutated(
+      [welcome, deliveries, answers].map((frame) => Buffer.from(AgentFrame.encode(frame).finish())),
+      8_192,
+    ),
+    examples: byteExamples,
+    share: 0.3,
+    run: async (wire) => {
+      const frame = caught(() => AgentFrame.decode(wire));
+      // Bytes that are no frame end the call within grpc-js.
+      if ('error' in frame) return undefined;
+      await feedWorker([frame.value]);
+      return await feedWorker([welcome, deliveries, chunks, frame.value, answers]);
+    },
+    judge: () => undefined,
+  }),
+  target('frames of an agent in any order', {
+    inputs: fc.array(fc.oneof({ weight: 3, arbitrary: agentFrame }, { weight: 1, arbitrary: bodyFrame }), {
+      maxLength: 8,
+    }),
+    examples: [[], [welcome], [welcome, welcome], [deliveries], [welcome, deliveries, chunks, answers]],
+    share: 0.3,
+    run: (frames) => feedWorker([welcome, ...frames]),
+    judge: () => undefined,
+  }),
   target('a message of the agent', {
     inputs: fc.tuple(mutated([Buffer.from('{"a":1}'), Buffer.from('"x"')], 8_192), hostileText(['9b1d'], 300)),
     examples: byteExamples.map((bytes): [Buffer, string] => [bytes, bytes.toString('latin1').slice(0, 300)]),
