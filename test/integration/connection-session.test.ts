@@ -89,9 +89,9 @@ test('what is held back is read on, and held back nothing is lost', options, asy
   await using broker = await startMosquitto();
   await using sender = testConnection({ brokers: [broker.url], clientId: 'sender', subscriptions: ['other'] });
   await using agent = testConnection({ brokers: [broker.url], protocolVersion: '3.1.1' });
-  for (const { connection, up } of [sender, agent]) {
-    await connection.start();
-    await up();
+  for (const each of [sender, agent]) {
+    await each.connection.start();
+    await each.up();
   }
   agent.connection.holdReading();
   for (let n = 0; n < 20; n++) await sender.connection.publish('in/a', Buffer.from(`${n}`));
