@@ -209,7 +209,7 @@ export class Ledger {
         reject: (error) => {
           this.#bytes -= growth;
           this.#unmark(marks);
-          reject(error as Error);
+          reject(error instanceof Error ? error : new Error(String(error)));
         },
       });
     });
