@@ -101,7 +101,7 @@ function programHandler(options: WorkerRunOptions): Handler {
   return async (message, context) => {
     const result = await run(options, message, context, outputLimit);
     if (context.signal.aborted && result.signal !== null) {
-      throw new Error(`${options.program} was ended by the stop of the worker`);
+      throw new Error(`${options.program} was ended: ${errorText(context.signal.reason)}`);
     }
     if (result.exitCode === EX_TEMPFAIL && !result.isTimedOut) {
       throw new Error(`${options.program} asks for another try (exit ${EX_TEMPFAIL}): ${tail(result.stderr)}`);

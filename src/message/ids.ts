@@ -2,7 +2,7 @@
  * The names and numbers that identify things, each a type of its own that only its parser makes. A name that passed
  * here may become part of a path or a topic; one that did not may not.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 
 declare const brand: unique symbol;
 
@@ -66,9 +66,8 @@ export function newMessageId(): string {
  * id by SHA-1, since a request's id need not be a UUID.
  */
 export function replyMessageId(requestId: string, index: number): string {
-  const hash = createHash('sha1').update('yggdrasil reply ').update(requestId).update(`\0${index}`).digest();
-  hash.writeUInt8((hash.readUInt8(6) & 0x0f) | 0x50, 6);
-  hash.writeUInt8((hash.readUInt8(8) & 0x3f) | 0x80, 8);
-  const hex = hash.toString('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
+  // In one call: an object of createHash costs as much again when it is collected (10 µs a message, all in all).
+  const hex = hash('sha1', `yggdrasil reply ${requestId}\0${index}`);
+  const variant = ((Number.parseInt(hex.charAt(16), 16) & 3) | 8).toString(16);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }

@@ -26,6 +26,8 @@ export interface RunsOptions {
 
 /** How long the outcome of a run is kept whose receipt may have got lost. An agent delivers again at once. */
 const KEPT: Millis = 60_000;
+/** After so many a Map is made anew: an old one keeps what it held from being collected (stream/tag-table.ts). */
+const MOST_FORGOTTEN = 1_024;
 
 export class Runs implements RunOwner {
   readonly log: Log;
@@ -33,12 +35,16 @@ export class Runs implements RunOwner {
   readonly isStreaming: boolean;
   #stopReason: Error | undefined;
   /** By message id. */
-  readonly #runs = new Map<string, Run>();
-  readonly #running = new Set<Run>();
+  #runs = new Map<string, Run>();
+  /** How many left it since it was new. */
+  #forgotten = 0;
+  readonly #running: Run[] = [];
   readonly #waiting = new Lanes<Run>();
   readonly #collecting = new WeakSet<IncomingBody>();
   readonly #collected = new WeakMap<Run, Buffer>();
-  #isStarting = false;
+  #isInLoop = false;
+  /** The one whose handler is being called. */
+  #starting: Run | undefined;
   #free: number;
   #onIdle: (() => void) | undefined;
 
@@ -66,10 +72,10 @@ export class Runs implements RunOwner {
       return known;
     }
     const run = new Run(delivery, this);
-    if (data.messageId !== '') this.#runs.set(data.messageId, run);
     if (this.#free > 0 && this.#waiting.size === 0 && (delivery.body === undefined || this.isStreaming)) {
       this.#start(run, data.content);
     } else {
+      this.#remember(run);
       this.#waiting.add(priority, run);
       this.#next();
     }
@@ -112,7 +118,7 @@ export class Runs implements RunOwner {
     const waiting: Run[] = [];
     this.#waiting.prune((run) => waiting.push(run) > 0);
     for (const run of waiting) run.refuse('unavailable', reason.message);
-    if (this.#running.size > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    if (this.#running.length > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
   }
 
   send(data: Data): Promise<void> {
@@ -120,29 +126,56 @@ export class Runs implements RunOwner {
   }
 
   released(run: Run): void {
-    if (!this.#running.delete(run)) return;
+    if (run === this.#starting) this.#starting = undefined;
+    else removeFrom(this.#running, run);
     this.#free += 1;
-    if (this.#running.size === 0) this.#onIdle?.();
-    if (!this.#isStarting) this.#next();
+    // A message whose completion is on its way comes again only when that is lost: then it is kept.
+    this.#forget(run);
+    if (this.#running.length === 0) this.#onIdle?.();
+    if (!this.#isInLoop) this.#next();
   }
 
   kept(run: Run): void {
+    this.#remember(run);
     const { clock, scope } = this.options;
     clock.after(KEPT, () => run.isOrphan && run.forget(), scope);
   }
 
   ended(run: Run): void {
-    if (this.#runs.get(run.data.messageId) === run) this.#runs.delete(run.data.messageId);
+    this.#forget(run);
+  }
+
+  #remember(run: Run): void {
+    if (run.data.messageId !== '') this.#runs.set(run.data.messageId, run);
+  }
+
+  #forget(run: Run): void {
+    if (this.#runs.size === 0 || this.#runs.get(run.data.messageId) !== run) return;
+    this.#runs.delete(run.data.messageId);
+    this.#forgotten += 1;
+    if (this.#forgotten < MOST_FORGOTTEN) return;
+    this.#runs = new Map(this.#runs);
+    this.#forgotten = 0;
   }
 
   #start(run: Run, content: Buffer): void {
     this.#free -= 1;
-    this.#running.add(run);
     // A handler that returns at once releases its place before the call below is over; the loop that called sees it.
-    const wasStarting = this.#isStarting;
-    this.#isStarting = true;
+    // It never stands in the books, which cost more than it does.
+    const wasInLoop = this.#isInLoop;
+    this.#isInLoop = true;
+    this.#starting = run;
     run.start(content);
-    this.#isStarting = wasStarting;
+    this.#isInLoop = wasInLoop;
+    if (this.#isReleased(run)) return;
+    this.#starting = undefined;
+    this.#running.push(run);
+    this.#remember(run);
+  }
+
+  /** A call, since the compiler would hold `#starting` to what it was before. */
+  #isReleased(run: Run): boolean {
+    return this.#starting !== run;
   }
 
   /** Starts what may start. */
@@ -176,4 +209,11 @@ export class Runs implements RunOwner {
     );
     return false;
   }
+}
+
+function removeFrom(runs: Run[], run: Run): void {
+  const at = runs.indexOf(run);
+  if (at < 0) return;
+  const last = runs.pop();
+  if (at < runs.length && last !== undefined) runs[at] = last;
 }

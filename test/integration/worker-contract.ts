@@ -118,6 +118,14 @@ export function workerContract(
       assert.deepEqual(got.sort(), sizes.map((size) => `m${size} ${size}`).sort());
     });
 
+    test('forty replies of 100 KB to one message pass', async () => {
+      const content = Buffer.alloc(100_000, 'r');
+      await using r = await rig(() => Array.from({ length: 40 }, () => ({ content })));
+      await r.agent.deliver({});
+      assert.equal(r.agent.replies.length, 40);
+      assert.ok(r.agent.replies.every((reply) => reply.content.equals(content)));
+    });
+
     test('replies keep their order and number, whether sent or returned', async () => {
       await using r = await rig((_message, context) => {
         void context.send({ content: '0', directive: 'https://example.com/r' });

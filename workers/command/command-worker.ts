@@ -60,8 +60,11 @@ async function run(
   } catch (error) {
     return failure('not-started', `cannot run ${file}: ${errorText(error)}`);
   }
-  // Broken off by our own stop: no answer, so that the agent gives the message to the next start of this worker.
-  if (context.signal.aborted && result.signal !== null) throw new Error(`${file} was ended by the stop of the worker`);
+  // Broken off by our own stop: no answer, so that the agent gives the message to the next start of this worker. Or by its
+  // sender, who cancelled it: then it ends so.
+  if (context.signal.aborted && result.signal !== null) {
+    throw new Error(`${file} was ended: ${errorText(context.signal.reason)}`);
+  }
   return jsonReply({
     exit_code: result.exitCode,
     signal: result.signal,

@@ -24,6 +24,7 @@ import { Outbox } from './outbox.js';
 import { type Parcel, parcelOf, problemOf } from './parcel.js';
 import { checkDelivery, checkWelcome, checkWindow, RuleBroken } from './rules.js';
 import { type DeliveryStream, StreamDelivery } from './stream-delivery.js';
+import { TagTable } from './tag-table.js';
 import { Transfer, type TransferCall } from './transfer.js';
 import { Window } from './window.js';
 
@@ -67,7 +68,7 @@ const KINDS: Readonly<Record<RefusalKind, Refusal_Kind>> = {
 
 export class StreamLink implements DeliveryStream {
   /** By tag: those the agent does not know to be over. */
-  readonly #deliveries = new Map<number, StreamDelivery>();
+  readonly #deliveries: TagTable<StreamDelivery>;
   /** By number. */
   readonly #early = new Map<number, EarlyResult>();
   readonly #outbox = new Outbox();
@@ -98,6 +99,7 @@ export class StreamLink implements DeliveryStream {
   ) {
     const { hello, openTransfer } = options;
     this.#window = new Window(hello.window);
+    this.#deliveries = new TagTable(2 * (hello.window?.messages ?? 0));
     this.#transfer = new Transfer({
       open: openTransfer,
       bodies: hello.window?.bodies ?? 0,
@@ -205,14 +207,14 @@ export class StreamLink implements DeliveryStream {
 
   #onDelivery(wire: WireDelivery): void {
     const { tag, priority } = wire;
-    const data = checkDelivery(wire, this.#deliveries.has(tag));
+    const data = checkDelivery(wire, this.#deliveries.get(tag) !== undefined);
     const load = { messages: 1, bytes: data.content.length, bodies: wire.body === undefined ? 0 : 1 };
     checkWindow(wire, load, this.#window);
     this.#window.take(load);
     this.wasUseful = true;
     const body = wire.body === undefined ? undefined : this.#transfer.expect(tag, Number(wire.body.size));
     const delivery = new StreamDelivery(tag, priority, data, body, load, this);
-    this.#deliveries.set(tag, delivery);
+    this.#deliveries.add(tag, delivery);
     delivery.run = this.options.runs.take(delivery);
   }
 
@@ -343,11 +345,10 @@ export class StreamLink implements DeliveryStream {
     this.#scope.abort();
     this.#transfer.close();
     const lost: { run: Run; delivery: StreamDelivery }[] = [];
-    for (const delivery of this.#deliveries.values()) {
+    for (const delivery of this.#deliveries.clear()) {
       if (delivery.run !== undefined) lost.push({ run: delivery.run, delivery });
     }
     this.options.runs.lose(lost);
-    this.#deliveries.clear();
     for (const early of this.#early.values()) early.reject(new AgentLost('the agent is gone'));
     this.#early.clear();
     this.#checkDrained();
