@@ -132,6 +132,8 @@ async function record(dist, out, name, ...flags) {
   await once(process, 'beforeExit');
   clearTimeout(end);
   for (const [file, content] of loader.caches()) await writeFile(join(out, basename(file)), content);
+  // For whoever wants to know why a start is slow: the Node that these are for.
+  await writeFile(join(out, 'node-version.cache'), `${process.version}\n`);
 }
 
 /** Each by a rename: a program that starts meanwhile finds an old one or a new one. */
