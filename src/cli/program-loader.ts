@@ -86,8 +86,9 @@ export class ProgramLoader {
 
 /**
  * V8 lets the heap grow far beyond what lives in it before it collects: a flood of messages took 350 MB of which 30 were
- * in use. An edge machine has other uses for it; costs no rate that can be measured. Before anything is compiled: a
- * code cache is of the flags it was made with. No other process has to be started for it, which would take 40 ms.
+ * in use. An edge machine has other uses for it. The first flag costs rate, since it keeps the young generation small
+ * (docs/performance.md). Before anything is compiled: a code cache is of the flags it was made with. No other process has
+ * to be started for it, which would take 40 ms.
  */
 function keepHeapSmall(): void {
   setFlagsFromString('--optimize-for-size');

@@ -148,14 +148,14 @@ export class Intake {
     }
     if (offered === undefined) return false;
     const { length } = arrival.delivery.payload;
-    this.#record(1, length);
+    this.#weigh(1, length);
     offered.then(
       () => {
-        this.#record(-1, -length);
+        this.#weigh(-1, -length);
         this.#recorded();
       },
       (error: unknown) => {
-        this.#record(-1, -length);
+        this.#weigh(-1, -length);
         this.#failed(arrival, error);
       },
     );
@@ -196,7 +196,7 @@ export class Intake {
   }
 
   /** Counts what is on its way to the journal, and holds the broker back while that is too much. */
-  #record(messages: 1 | -1, bytes: number): void {
+  #weigh(messages: 1 | -1, bytes: number): void {
     const recording = this.#recording;
     recording.messages += messages;
     recording.bytes += bytes;

@@ -1,6 +1,5 @@
 /** The Python worker on the stream, a program of its own: one client call, no server. Skipped only without grpcio. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, test } from 'node:test';
@@ -8,36 +7,20 @@ import { Refusal_Kind } from '../../protocol/generated/stream.js';
 import { replyMessageId } from '../../src/message/ids.js';
 import { startFakeAgent } from '../support/fake-agent.js';
 import { type FakeStreamAgent, Refused, startFakeStreamAgent } from '../support/fake-stream-agent.js';
-import { type TempDir, tempDir } from '../support/temp.js';
-import { startWorkerProcess, type WorkerProcess } from '../support/worker-process.js';
+import { programRig, type ProgramRig, pythonGrpcMissing } from '../support/rig.js';
+import { tempDir } from '../support/temp.js';
+import { startWorkerProcess } from '../support/worker-process.js';
 
 const FILE = resolve('workers/python-stream-echo/python-stream-echo-worker');
-const hasGrpc = spawnSync('/usr/bin/python3', ['-c', 'import grpc, google.protobuf']).status === 0;
+const skip = pythonGrpcMissing();
 
-interface Rig extends AsyncDisposable {
-  readonly dir: TempDir;
-  readonly agent: FakeStreamAgent;
-  readonly worker: WorkerProcess;
+async function rig(): Promise<ProgramRig<FakeStreamAgent>> {
+  const made = await programRig(startFakeStreamAgent, FILE);
+  await made.agent.hello(1);
+  return made;
 }
 
-async function rig(): Promise<Rig> {
-  const dir = await tempDir();
-  const agent = await startFakeStreamAgent(dir.path);
-  const worker = startWorkerProcess(FILE, [], { YGG_SOCKET_ADDR: agent.address, YGG_LOG_LEVEL: 'INFO' });
-  await agent.hello(1);
-  return {
-    dir,
-    agent,
-    worker,
-    [Symbol.asyncDispose]: async () => {
-      await worker[Symbol.asyncDispose]();
-      await agent[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
-}
-
-describe('the Python worker on the stream', { skip: hasGrpc ? false : 'needs python3-grpcio' }, () => {
+describe('the Python worker on the stream', { skip }, () => {
   test('registers without a socket of its own, and echoes byte for byte with derived ids', async () => {
     await using r = await rig();
     const [registration] = r.agent.hellos[0]?.registrations ?? [];

@@ -1,41 +1,20 @@
 /** The Python worker, a program of its own, on the exact contract: skipped only where grpcio is not installed. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { rm, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { replyMessageId } from '../../src/message/ids.js';
 import { type FakeAgent, startFakeAgent } from '../support/fake-agent.js';
-import { type TempDir, tempDir } from '../support/temp.js';
-import { startWorkerProcess, type WorkerProcess } from '../support/worker-process.js';
+import { programRig, type ProgramRig, pythonGrpcMissing } from '../support/rig.js';
+import { startWorkerProcess } from '../support/worker-process.js';
 
 const FILE = resolve('workers/python-echo/python-echo-worker');
-const hasGrpc = spawnSync('/usr/bin/python3', ['-c', 'import grpc, google.protobuf']).status === 0;
+const skip = pythonGrpcMissing();
 
-interface Rig extends AsyncDisposable {
-  readonly dir: TempDir;
-  readonly agent: FakeAgent;
-  readonly worker: WorkerProcess;
-}
+const rig = (): Promise<ProgramRig<FakeAgent>> => programRig(startFakeAgent, FILE);
 
-async function rig(): Promise<Rig> {
-  const dir = await tempDir();
-  const agent = await startFakeAgent(dir.path);
-  const worker = startWorkerProcess(FILE, [], { YGG_SOCKET_ADDR: agent.address, YGG_LOG_LEVEL: 'INFO' });
-  return {
-    dir,
-    agent,
-    worker,
-    [Symbol.asyncDispose]: async () => {
-      await worker[Symbol.asyncDispose]();
-      await agent[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
-}
-
-describe('the Python worker', { skip: hasGrpc ? false : 'needs python3-grpcio' }, () => {
+describe('the Python worker', { skip }, () => {
   test('registers, echoes byte for byte with derived ids, and lets only its user connect', async () => {
     await using r = await rig();
     const registration = await r.agent.registration(1);

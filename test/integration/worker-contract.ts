@@ -10,35 +10,15 @@ import {
   type Handler,
   jsonReply,
   Refusal,
-  serve,
   type ServeOptions,
   type TransportChoice,
   type WorkerEvent,
 } from '../../src/worker/index.js';
 import { type ContractAgent, GivenBack, type Kind } from '../support/contract-agent.js';
 import { assertNothingMore, heldAtRest } from '../support/leaks.js';
-import { type RecordingLog, recordingLog } from '../support/log.js';
-import { tempDir } from '../support/temp.js';
+import { deferred, sdkRig, type SdkRig } from '../support/rig.js';
 
 const ID = '9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d';
-
-interface Rig extends AsyncDisposable {
-  readonly agent: ContractAgent;
-  readonly log: RecordingLog;
-  readonly stop: AbortController;
-  readonly ended: Promise<void>;
-}
-
-interface Deferred {
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-}
-
-function deferred(): Deferred {
-  let settle = (): void => undefined;
-  const promise = new Promise<void>((resolve) => (settle = resolve));
-  return { promise, resolve: () => settle() };
-}
 
 /**
  * Runs the suite for a worker that uses this transport, against agents that `startAgent` makes. What needs an agent to do
@@ -53,28 +33,10 @@ export function workerContract(
   const testOfFake = (title: string, run: () => Promise<void>): void => {
     if (!isReal) test(title, run);
   };
-  const rig = async (handler: Handler, options: Partial<ServeOptions> = {}): Promise<Rig> => {
-    const dir = await tempDir();
-    const agent = await startAgent(dir.path);
-    const log = recordingLog();
-    const stop = new AbortController();
-    const ended = serve(
-      { handler: 'echo', address: agent.address, transport, log, signal: stop.signal, random: () => 0.1, ...options },
-      handler,
-    );
-    await log.line('worker.registered');
-    return {
-      agent,
-      log,
-      stop,
-      ended,
-      [Symbol.asyncDispose]: async () => {
-        stop.abort();
-        await ended;
-        await agent[Symbol.asyncDispose]();
-        await dir[Symbol.asyncDispose]();
-      },
-    };
+  const rig = async (handler: Handler, options: Partial<ServeOptions> = {}): Promise<SdkRig<ContractAgent>> => {
+    const made = await sdkRig(startAgent, handler, { transport, ...options });
+    await made.log.line('worker.registered');
+    return made;
   };
   const givenBack =
     (kind: Kind, text: RegExp) =>

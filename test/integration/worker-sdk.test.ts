@@ -10,56 +10,21 @@ import { status } from '@grpc/grpc-js';
 import { HealthCheckResponse_ServingStatus as Serving } from '../../protocol/generated/health.js';
 import { type Handler, jsonReply, serve, type ServeOptions } from '../../src/worker/index.js';
 import { type FakeAgent, startFakeAgent } from '../support/fake-agent.js';
-import { type RecordingLog, recordingLog } from '../support/log.js';
-import { type TempDir, tempDir } from '../support/temp.js';
+import { recordingLog } from '../support/log.js';
+import { deferred, sdkRig, type SdkRig } from '../support/rig.js';
+import { tempDir } from '../support/temp.js';
 
-interface Deferred {
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-}
-
-function deferred(): Deferred {
-  let settle = (): void => undefined;
-  const promise = new Promise<void>((resolve) => (settle = resolve));
-  return { promise, resolve: () => settle() };
-}
-
-interface Rig extends AsyncDisposable {
-  readonly agent: FakeAgent;
-  readonly log: RecordingLog;
-  readonly dir: TempDir;
-  readonly stop: AbortController;
-  readonly ended: Promise<void>;
-}
-
-/** An agent and a worker that registers with it; both are gone when the test is. */
-async function rig(
+function rig(
   handler: Handler,
   options: Partial<ServeOptions> = {},
   prepare: (agent: FakeAgent) => void = () => undefined,
-): Promise<Rig> {
-  const dir = await tempDir();
-  const agent = await startFakeAgent(dir.path);
-  prepare(agent);
-  const log = recordingLog();
-  const stop = new AbortController();
-  const ended = serve(
-    { handler: 'echo', address: agent.address, log, signal: stop.signal, random: () => 0.1, ...options },
-    handler,
-  );
-  return {
-    agent,
-    log,
-    dir,
-    stop,
-    ended,
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      await ended;
-      await agent[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
-    },
+): Promise<SdkRig<FakeAgent>> {
+  const start = async (dir: string): Promise<FakeAgent> => {
+    const agent = await startFakeAgent(dir);
+    prepare(agent);
+    return agent;
   };
+  return sdkRig(start, handler, options);
 }
 
 describe('registration', () => {

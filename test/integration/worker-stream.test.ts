@@ -7,42 +7,16 @@ import { replyMessageId } from '../../src/message/ids.js';
 import { Cancelled, type Handler, jsonReply, serve, type ServeOptions } from '../../src/worker/index.js';
 import { startFakeAgent } from '../support/fake-agent.js';
 import { type FakeStreamAgent, Refused, startFakeStreamAgent } from '../support/fake-stream-agent.js';
-import { type RecordingLog, recordingLog } from '../support/log.js';
-import { type TempDir, tempDir } from '../support/temp.js';
+import { recordingLog } from '../support/log.js';
+import { sdkRig, type SdkRig } from '../support/rig.js';
+import { tempDir } from '../support/temp.js';
 
 const ID = '9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d';
 
-interface Rig extends AsyncDisposable {
-  readonly agent: FakeStreamAgent;
-  readonly log: RecordingLog;
-  readonly dir: TempDir;
-  readonly stop: AbortController;
-  readonly ended: Promise<void>;
-}
-
-async function rig(handler: Handler, options: Partial<ServeOptions> = {}): Promise<Rig> {
-  const dir = await tempDir();
-  const agent = await startFakeStreamAgent(dir.path);
-  const log = recordingLog();
-  const stop = new AbortController();
-  const ended = serve(
-    { handler: 'echo', address: agent.address, log, signal: stop.signal, random: () => 0.1, ...options },
-    handler,
-  );
-  await agent.hello(1);
-  return {
-    agent,
-    log,
-    dir,
-    stop,
-    ended,
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      await ended;
-      await agent[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
+async function rig(handler: Handler, options: Partial<ServeOptions> = {}): Promise<SdkRig<FakeStreamAgent>> {
+  const made = await sdkRig(startFakeStreamAgent, handler, options);
+  await made.agent.hello(1);
+  return made;
 }
 
 describe('a worker on the stream', () => {

@@ -1,8 +1,17 @@
 /** A datastore of a test's own: the real one, over a journal in memory (or on disk where the test asks). */
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { Datastore, LmdbJournal, MemoryJournal, type DatastoreOptions } from '../../src/datastore/index.js';
+import {
+  Datastore,
+  LmdbJournal,
+  MemoryJournal,
+  type Acceptance,
+  type DatastoreOptions,
+} from '../../src/datastore/index.js';
 import { silentLog } from '../../src/log/log.js';
+import type { MessageKey } from '../../src/message/index.js';
 import { systemClock } from '../../src/time.js';
+import { inbound } from './messages.js';
 import { tempDir } from './temp.js';
 
 export interface TestStore extends AsyncDisposable {
@@ -43,4 +52,22 @@ export async function openTestStore(settings: StoreSettings = {}): Promise<TestS
       await dir?.[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The key of a message that was accepted, once it is durable. */
+export async function take(store: Datastore, acceptance: Acceptance): Promise<MessageKey> {
+  assert.equal(acceptance.kind, 'accepted');
+  await acceptance.durable;
+  return acceptance.key;
+}
+
+/** Accepts messages and makes them ready. */
+export async function ready(store: Datastore, ...ids: string[]): Promise<MessageKey[]> {
+  const keys: MessageKey[] = [];
+  for (const id of ids) {
+    const key = await take(store, store.accept(inbound(id)));
+    store.markReady(key);
+    keys.push(key);
+  }
+  return keys;
 }

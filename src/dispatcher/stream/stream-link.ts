@@ -204,6 +204,28 @@ export class StreamLink implements Link {
       if (!this.#isOpen) this.#breakOff(flight);
       this.#wake();
     };
+    this.#inOrder(lane, results, {
+      declined,
+      begun: () => (flight.state = 'settling'),
+      run: (batch) => this.#complete(flight, batch, declined),
+    });
+  }
+
+  /** Takes results in, and does `run` with them in their turn of the lane, once they are whole; or they are declined. */
+  #inOrder(
+    lane: string,
+    results: readonly Result[],
+    {
+      declined,
+      begun,
+      run,
+    }: {
+      readonly declined: (declined: Declined) => void;
+      /** They are taken in: before `run`, which may be at once. */
+      readonly begun?: () => void;
+      readonly run: (batch: Batch) => void;
+    },
+  ): void {
     const outcome: Outcome = { isReady: false, run: () => undefined };
     const batch = this.options.results.begin(
       results,
@@ -217,9 +239,9 @@ export class StreamLink implements Link {
       declined(batch);
       return;
     }
-    flight.state = 'settling';
+    begun?.();
     outcome.isReady = batch.missing.size === 0;
-    outcome.run = () => this.#complete(flight, batch, declined);
+    outcome.run = () => run(batch);
     this.#order.add(lane, outcome);
   }
 
@@ -247,29 +269,14 @@ export class StreamLink implements Link {
   }
 
   #result(result: Result): void {
-    const { outbox, results } = this.options;
+    const { outbox } = this.options;
     const { number } = result;
     const lane = this.#laneOfAnswer(result);
     const declined = ({ isPassing, reason }: Declined): void => {
       outbox.refused({ number, passing: isPassing, reason });
       this.#wake();
     };
-    const outcome: Outcome = { isReady: false, run: () => undefined };
-    const batch = results.begin(
-      [result],
-      () => this.#order.ready(lane, outcome),
-      (reason) => {
-        this.#order.drop(lane, outcome);
-        declined(reason);
-      },
-    );
-    if ('kind' in batch) {
-      declined(batch);
-      return;
-    }
-    outcome.isReady = batch.missing.size === 0;
-    outcome.run = () => this.#accept(number, batch, declined);
-    this.#order.add(lane, outcome);
+    this.#inOrder(lane, [result], { declined, run: (batch) => this.#accept(number, batch, declined) });
   }
 
   #accept(number: number, batch: Batch, declined: (declined: Declined) => void): void {

@@ -4,28 +4,10 @@ import { createHash } from 'node:crypto';
 import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { MQTT_LANE, type Acceptance, type Datastore, type ReceivedBody } from '../../../src/datastore/index.js';
-import type { MessageKey } from '../../../src/message/index.js';
+import { MQTT_LANE, type Datastore, type ReceivedBody } from '../../../src/datastore/index.js';
 import { settle } from '../../support/clock.js';
 import { inbound, result } from '../../support/messages.js';
-import { openTestStore, type StoreSettings } from '../../support/store.js';
-
-async function take(store: Datastore, acceptance: Acceptance): Promise<MessageKey> {
-  assert.equal(acceptance.kind, 'accepted');
-  await acceptance.durable;
-  return acceptance.key;
-}
-
-/** Accepts messages and makes them ready. */
-async function ready(store: Datastore, ...ids: string[]): Promise<MessageKey[]> {
-  const keys: MessageKey[] = [];
-  for (const id of ids) {
-    const key = await take(store, store.accept(inbound(id)));
-    store.markReady(key);
-    keys.push(key);
-  }
-  return keys;
-}
+import { openTestStore, ready, take, type StoreSettings } from '../../support/store.js';
 
 for (const isOnDisk of [false, true]) {
   const withStore = async (

@@ -3,33 +3,16 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Acceptance, Datastore } from '../../../src/datastore/index.js';
+import type { Datastore } from '../../../src/datastore/index.js';
 import { directiveKey, type InboundRecord, type MessageKey } from '../../../src/message/index.js';
 import { FakeClock, settle } from '../../support/clock.js';
 import { directive, inbound, result, workerName } from '../../support/messages.js';
-import { openTestStore, type StoreSettings } from '../../support/store.js';
+import { openTestStore, ready, take, type StoreSettings } from '../../support/store.js';
 import { tempDir } from '../../support/temp.js';
 
 const ECHO = directiveKey(directive('echo'));
 const HOUR = 3600_000;
 const worker = workerName('echo-worker');
-
-async function take(store: Datastore, acceptance: Acceptance): Promise<MessageKey> {
-  assert.equal(acceptance.kind, 'accepted');
-  await acceptance.durable;
-  return acceptance.key;
-}
-
-/** Accepts messages and makes them ready. */
-async function ready(store: Datastore, ...ids: string[]): Promise<MessageKey[]> {
-  const keys: MessageKey[] = [];
-  for (const id of ids) {
-    const key = await take(store, store.accept(inbound(id)));
-    store.markReady(key);
-    keys.push(key);
-  }
-  return keys;
-}
 
 function drain(store: Datastore): string[] {
   const ids: string[] = [];
