@@ -9,6 +9,7 @@ import { bookWorker, isRunning, readBook } from './book-worker.js';
 import { between } from './seeded.js';
 import { answered, answersTo, assertAllAnswered, orderOfAnswers, sendBurst, type Burst } from './traffic.js';
 import type { Yggd } from './yggd.js';
+import type { TransportChoice } from '../../src/worker/index.js';
 
 export const WORKER = 'book-worker';
 const HANDLER = 'book';
@@ -50,9 +51,9 @@ export interface CrashBench extends Bench {
 }
 
 /** A bench on a broker that keeps its sessions, with a book worker that takes so many messages at once. */
-export async function crashBench(concurrency = 1): Promise<CrashBench> {
+export async function crashBench(concurrency = 1, transport: TransportChoice = 'auto'): Promise<CrashBench> {
   const bench = await makeBench({ persistence: 'at-stop' });
-  const options = `concurrency: ${concurrency}`;
+  const options = `concurrency: ${concurrency}, transport: '${transport}'`;
   await bench.home.addProgram(WORKER, bookWorker(bench.home, WORKER, { handler: HANDLER, options }));
   return { ...bench, concurrency };
 }
