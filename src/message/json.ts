@@ -228,10 +228,10 @@ function skipStretch(bytes: Uint8Array, from: number, quote: number): number {
   const aligned = from + (-(bytes.byteOffset + from) & 3);
   const length = (end - aligned) >> 2;
   if (length <= 0) return from;
-  for (let at = from; at < aligned; at++) if ((bytes[at] ?? 0) < 0x20) return at;
+  for (let at = from; at < aligned; at++) if ((bytes[at] as number) < 0x20) return at;
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + aligned, length);
   for (let n = 0; n < length; n++) {
-    const word = words[n] ?? 0;
+    const word = words[n] as number;
     // A byte below 0x20 borrows into its highest bit; one that has that bit by itself is text.
     if (((word - 0x20202020) & ~word & 0x80808080) !== 0) return aligned + n * 4;
   }
