@@ -5,6 +5,8 @@
 
 /** Bytes of the head of a page, the head of an entry, and what describes a tree. */
 export const [HEADER, NODE, TREE] = [24, 8, 48];
+/** Bytes of what stands in place of a value that has pages of its own. */
+const REFERENCE = 24;
 export const [BRANCH, LEAF, OVERFLOW, META] = [1, 2, 4, 8];
 export const [BIG, TABLE] = [1, 2];
 export const [MAGIC, VERSION] = [0xbeefc0de, 2];
@@ -36,6 +38,29 @@ export function checkBounds(page: Buffer, pageSize: number): void {
     throw new Damage('its bounds are wrong');
 }
 
+/**
+ * Throws Damage where the entries do not fill the page from its upper bound to its end, each beginning where the one
+ * before it ends: LMDB moves them by these lengths when one is added or goes.
+ */
+export function checkPacking(page: Buffer, kind: number, pageSize: number): void {
+  const places = Uint16Array.from({ length: entryCount(page) }, (_, n) => page.readUInt16LE(HEADER + n * 2)).sort();
+  let end = page.readUInt16LE(22);
+  for (const place of places) {
+    const at = HEADER + place;
+    if (place !== end || at + NODE > pageSize) throw new Damage('its entries overlap or leave gaps');
+    end += (NODE + page.readUInt16LE(at + 6) + sizeInPage(page, at, kind) + 1) & ~1;
+  }
+  if (end !== pageSize - HEADER) throw new Damage('its entries do not fill it to its end');
+}
+
+/** How many bytes of the value of the entry at `at` stand in the page itself. */
+function sizeInPage(page: Buffer, at: number, kind: number): number {
+  if (kind === BRANCH) return 0;
+  return (page.readUInt16LE(at + 4) & BIG) !== 0
+    ? REFERENCE
+    : page.readUInt16LE(at) + page.readUInt16LE(at + 2) * 65_536;
+}
+
 /** Entry `n` of a page; throws Damage where it does not lie within the page. */
 export function nodeOf(page: Buffer, n: number, kind: number, pageSize: number): Node {
   if (HEADER + n * 2 + 2 > pageSize) throw new Damage('it has more entries than room');
@@ -44,7 +69,7 @@ export function nodeOf(page: Buffer, n: number, kind: number, pageSize: number):
   const size = page.readUInt16LE(at) + page.readUInt16LE(at + 2) * 65_536;
   const flags = page.readUInt16LE(at + 4);
   const from = at + NODE + page.readUInt16LE(at + 6);
-  const inPage = kind === BRANCH ? 0 : (flags & BIG) !== 0 ? 24 : size;
+  const inPage = sizeInPage(page, at, kind);
   if (kind === LEAF && (flags & ~(BIG | TABLE)) !== 0) throw new Damage('an entry of an unknown kind');
   if (from + inPage > pageSize) throw new Damage('an entry that is longer than its page');
   return {

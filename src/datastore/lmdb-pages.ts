@@ -10,13 +10,13 @@ import {
   BIG,
   BRANCH,
   checkBounds,
+  checkPacking,
   Damage,
   dataOf,
   entryCount,
   HEADER,
   LEAF,
   MAGIC,
-  META,
   NODE,
   nodeOf,
   OVERFLOW,
@@ -25,7 +25,7 @@ import {
   VERSION,
   type Node,
 } from './lmdb-node.js';
-import { NO_ROOT, treeFrom, type Tree } from './lmdb-tree.js';
+import { metaFrom, NO_ROOT, NUMBERS, treeFrom, type Meta, type Tree } from './lmdb-tree.js';
 
 /** A key and its value in one of the named tables; `table` is undefined where that is not known any more. */
 export interface Found {
@@ -48,13 +48,8 @@ export interface Inspection {
 const MAX_DEPTH = 32;
 const PAGE_SIZES = [4096, 8192, 16_384, 32_768, 65_536];
 const MAX_PROBLEMS = 20;
-
-interface Meta {
-  readonly main: Tree;
-  readonly free: Tree;
-  readonly lastPage: number;
-  readonly written: bigint;
-}
+/** A transaction no page can be of. */
+const UNKNOWN = 2n ** 64n - 1n;
 
 type Each = (node: Node, written: bigint, isInOrder: boolean) => void;
 
@@ -75,6 +70,8 @@ export class LmdbPages {
   /** 1: used, 2: free. */
   #seen: Uint8Array;
   #lastPage = Infinity;
+  /** The last transaction. A page of a later one LMDB takes for a copy that it made itself and may write to. */
+  #newest = UNKNOWN;
 
   /** Opens `file` for reading; `close` closes it. */
   constructor(file: string) {
@@ -106,6 +103,7 @@ export class LmdbPages {
     let lost: readonly number[] | undefined;
     if (meta !== undefined) {
       this.#lastPage = meta.lastPage;
+      this.#newest = meta.written;
       const tables: { name: string; tree: Tree }[] = [];
       this.#walk('main', meta.main, (node) => {
         if ((node.flags & TABLE) === 0 || dataOf(node).length !== TREE) throw new Damage('an entry that is no table');
@@ -115,9 +113,11 @@ export class LmdbPages {
         expected.set(name, Number(tree.entries));
         this.#walk(name, tree, (node, written, isInOrder) => {
           if ((node.flags & TABLE) !== 0) throw new Damage('a table within a table');
+          const isOurs = isPrintable(node.key);
+          if (!isOurs) this.#problem(new Damage('a key that none of ours can be'), `table ${name}`);
           // One that does not belong where it stands may be of another table.
           found?.({
-            table: isInOrder ? name : undefined,
+            table: isInOrder && isOurs ? name : undefined,
             key: node.key.toString('utf8'),
             value: this.#valueOf(node),
             written,
@@ -164,39 +164,27 @@ export class LmdbPages {
   /** The meta page that LMDB will take, or undefined when that cannot be told. */
   #meta(): Meta | undefined {
     const [first, second] = [0, 1]
-      .map((number) => this.#attempt(`meta page ${number}`, () => this.#readMeta(number)))
+      .map((number) =>
+        this.#attempt(`meta page ${number}`, () => metaFrom(this.#read(number), this.#size, this.#pageSize)),
+      )
       .filter((meta) => meta !== undefined);
     if (first === undefined) return undefined;
+    // Of two transactions in a row, or of one where the file is a copy: else the one that counts is not the newest.
+    if (second !== undefined && Math.abs(Number(second.written - first.written)) > 1)
+      this.#problem(new Damage('they are not of one transaction and the next'), 'meta pages');
     return second !== undefined && second.written > first.written ? second : first;
-  }
-
-  #readMeta(number: number): Meta {
-    const page = this.#read(number);
-    if (page.readUInt16LE(18) !== META) throw new Damage('it is not marked as one');
-    if (page.readUInt32LE(HEADER) !== MAGIC) throw new Damage('it has another magic number');
-    if (page.readUInt32LE(HEADER + 4) !== VERSION) throw new Damage('it is of another version of LMDB');
-    const mapSize = page.readBigUInt64LE(HEADER + 16);
-    const lastPage = page.readBigUInt64LE(HEADER + 24 + 2 * TREE);
-    const written = page.readBigUInt64LE(HEADER + 32 + 2 * TREE);
-    if (page.readUInt32LE(HEADER + 24) !== this.#pageSize) throw new Damage('it has another page size');
-    if (mapSize < BigInt(this.#size - this.#pageSize) / 2n || mapSize > 2n ** 50n)
-      throw new Damage('its map size is absurd');
-    // Pages that were given back in the transaction that made them were never written.
-    if (lastPage < 1n || lastPage > BigInt(this.#pages) + 65_536n) throw new Damage('its last page is absurd');
-    return {
-      free: treeFrom(page.subarray(HEADER + 24)),
-      main: treeFrom(page.subarray(HEADER + 24 + TREE)),
-      lastPage: Number(lastPage),
-      written,
-    };
   }
 
   /** Walks a tree; whether all of it was sound. What lies behind a damaged page is left out. */
   #walk(name: string, tree: Tree, each: Each): boolean {
+    const isFree = name === 'free pages';
+    this.#attempt(`table ${name}`, () => {
+      if (tree.flags !== (isFree ? NUMBERS : 0) || tree.pad !== (isFree ? this.#pageSize : 0))
+        throw new Damage('its keys are of another kind');
+    });
     if (tree.root === NO_ROOT) return true;
     const before = this.#problems.length;
     const count: Count = { branches: 0n, leaves: 0n, overflows: 0n, entries: 0n, last: undefined };
-    const isFree = name === 'free pages';
     this.#descend(name, Number(tree.root), tree.depth, count, undefined, undefined, isFree, each);
     const isCounted =
       count.branches === tree.branches &&
@@ -218,20 +206,22 @@ export class LmdbPages {
     isFree: boolean,
     each: Each,
   ): void {
+    const where = `page ${number} of table ${name}`;
     try {
       if (depth < 1 || depth > MAX_DEPTH) throw new Damage('its tree has an absurd depth');
       const page = this.#read(number);
       // It is read all the same: what stands in it is judged by itself.
-      this.#attempt(`page ${number} of table ${name}`, () => this.#checkNumber(page, number));
+      this.#attempt(where, () => this.#checkHead(page, number));
       const kind = page.readUInt16LE(18);
       if (kind !== (depth === 1 ? LEAF : BRANCH)) throw new Damage('it is not of the kind that its place asks for');
       checkBounds(page, this.#pageSize);
       this.#mark(number, 1, 1);
+      this.#attempt(where, () => checkPacking(page, kind, this.#pageSize));
       const entries = entryCount(page);
       if (kind === LEAF) {
         this.#readLeaf(
           page,
-          `page ${number} of table ${name}`,
+          where,
           count,
           (key) => {
             this.#checkOrder(key, count, from, to, isFree);
@@ -242,7 +232,7 @@ export class LmdbPages {
       }
       count.branches += 1n;
       const nodes = Array.from({ length: entries }, (_, n) =>
-        this.#attempt(`page ${number} of table ${name}`, () => nodeOf(page, n, kind, this.#pageSize)),
+        this.#attempt(where, () => nodeOf(page, n, kind, this.#pageSize)),
       );
       for (const [n, node] of nodes.entries()) {
         const low = n === 0 ? from : node?.key;
@@ -250,7 +240,7 @@ export class LmdbPages {
         if (node !== undefined) this.#descend(name, node.child, depth - 1, count, low, high, isFree, each);
       }
     } catch (error) {
-      this.#problem(error, `page ${number} of table ${name}`);
+      this.#problem(error, where);
     }
   }
 
@@ -300,8 +290,8 @@ export class LmdbPages {
     if (by < 1n || by > newest) throw new Damage('free pages of a transaction that never was');
     const list = this.#valueOf(node);
     const count = list.length >= 8 ? list.readBigInt64LE(0) : -1n;
-    if (count < 0n || count * 8n + 8n !== BigInt(list.length))
-      throw new Damage('a list of free pages of a wrong length');
+    // LMDB may have made room for one more than it came to write.
+    if (count < 0n || count * 8n + 8n > BigInt(list.length)) throw new Damage('a list of free pages of a wrong length');
     for (let n = 1; n <= Number(count); n++) {
       const entry = list.readBigInt64LE(n * 8);
       if (entry === 0n) continue;
@@ -336,12 +326,13 @@ export class LmdbPages {
   #checkOverflow(node: Node): { readonly first: number; readonly pages: number } {
     if ((node.flags & BIG) === 0) return { first: 0, pages: 0 };
     const first = Number(dataOf(node).readBigUInt64LE(0));
-    const pages = Math.ceil((HEADER + node.size) / this.#pageSize);
+    const pages = Number(dataOf(node).readBigUInt64LE(16));
     const head = this.#page(first);
     if (head.readUInt16LE(18) !== OVERFLOW || head.readUInt32LE(20) !== pages)
-      throw new Damage(`page ${first} does not begin the value of ${node.size} bytes it should`);
+      throw new Damage(`page ${first} does not begin the value of ${pages} pages it should`);
     if (first + pages > this.#pages) throw new Damage('a value that reaches beyond the file');
-    if (Number(dataOf(node).readBigUInt64LE(16)) !== pages) throw new Damage('a value of a wrong number of pages');
+    // More than it needs where it was written a second time, shorter, in the transaction that made it.
+    if (HEADER + node.size > pages * this.#pageSize) throw new Damage('a value that is longer than its pages');
     return { first, pages };
   }
 
@@ -352,12 +343,13 @@ export class LmdbPages {
 
   #page(number: number): Buffer {
     const page = this.#read(number);
-    this.#checkNumber(page, number);
+    this.#checkHead(page, number);
     return page;
   }
 
-  #checkNumber(page: Buffer, number: number): void {
+  #checkHead(page: Buffer, number: number): void {
     if (page.readBigUInt64LE(0) !== BigInt(number)) throw new Damage('it has the number of another page');
+    if (page.readBigUInt64LE(8) > this.#newest) throw new Damage('it is of a transaction that never was');
   }
 
   #read(number: number): Buffer {
@@ -386,6 +378,11 @@ export class LmdbPages {
     if (!(error instanceof Damage)) throw error;
     if (this.#problems.length < MAX_PROBLEMS) this.#problems.push(`${where}: ${error.message}`);
   }
+}
+
+/** Whether a key is one of ours: printable ASCII (keys.ts), which lmdb-js reads back as the text that it is. */
+function isPrintable(key: Buffer): boolean {
+  return key.length > 0 && key.every((byte) => byte >= 0x20 && byte < 0x7f);
 }
 
 function compareNumbers(a: Buffer, b: Buffer): number {

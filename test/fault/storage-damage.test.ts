@@ -22,8 +22,7 @@ const MESSAGES = 400;
 fault('storage', 'flipped bits anywhere in the store: no crash, and all that is readable is kept', {}, async (run) => {
   await using dir = await tempDir();
   const whole = await filledStore(dir);
-  // About one in 500 still ends the process (docs/guarantees.md): the long form is what shows when that is mended.
-  const rounds = isLong ? 2_000 : 15;
+  const rounds = isLong ? 2_000 : 60;
   const outcomes = await inChild(dir, 'flip', between(run.random, 1, 2 ** 30), rounds);
   count(run, outcomes, rounds);
   const kept = outcomes.map(({ kept: each = 0 }) => each);
