@@ -65,13 +65,12 @@ async function measure(rows: readonly Row[], flags: Flags, directory: string, sc
   await using broker = await startMosquitto({ config: QUIET_BROKER });
   const profile = flags.profile === undefined ? undefined : resolve(flags.profile);
   const ground = { broker, programs: directory, profile, scope };
-  const { measured, skipped, failed, isInterrupted } = await runRows(rows, ground, flags, (line) =>
+  const { measured, failed, isInterrupted } = await runRows(rows, ground, flags, (line) =>
     process.stderr.write(`${line}\n`),
   );
   const at = new Date().toISOString();
   const results = resultsOf(measured, machine, at);
   say(measured.length > 0 ? reportOf(results, rows) : 'nothing was measured');
-  for (const [reason, names] of byReason(skipped)) say(`skipped: ${reason}: ${names.join(', ')}`);
   for (const { name, problem } of failed) say(`failed: ${name}: ${problem}`);
   if (flags.save && !isInterrupted && measured.length > 0) {
     const path = await keepResults(
@@ -87,12 +86,6 @@ async function measure(rows: readonly Row[], flags: Flags, directory: string, sc
     return EX_INTERRUPTED;
   }
   return failed.length > 0 ? 1 : 0;
-}
-
-function byReason(skipped: readonly { readonly name: string; readonly reason: string }[]): Map<string, string[]> {
-  const reasons = new Map<string, string[]>();
-  for (const { name, reason } of skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), name]);
-  return reasons;
 }
 
 function refuse(text: string): number {

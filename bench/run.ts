@@ -2,12 +2,8 @@
  * Runs the chosen rows: round after round over all of them, so that a bad minute of the machine does not fall on one row
  * alone, and the rows of one subject on the same processes. A row that fails is told and does not keep the others back.
  */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { ROOT } from '../test/support/yggd.js';
 import type { Flags } from './flags.js';
 import { observeWeather, type Weather } from './machine.js';
-import { programPath } from './programs.js';
 import { measureRound, type Round } from './round.js';
 import type { Row, ScenarioRow, SubjectSpec, ThroughputRow } from './rows.js';
 import { measureScenario, type Measure } from './scenarios/index.js';
@@ -31,8 +27,6 @@ export type Measured =
 
 export interface Outcome {
   readonly measured: readonly Measured[];
-  /** Rows that were left out, and why. */
-  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
   /** The scope ended before all was done. */
   readonly isInterrupted: boolean;
   /** Rows in which messages were lost or a process died. */
@@ -49,12 +43,10 @@ export async function runRows(
   flags: Flags,
   tell: (line: string) => void,
 ): Promise<Outcome> {
-  const missing = await streamMissing(ground.programs);
-  const skipped = rows.filter((row) => missing !== undefined && transportOf(row) === 'stream');
   const run = new Run(ground, flags, tell);
   try {
     for (let round = 1; round <= flags.rounds; round++) {
-      const todo = rows.filter((row) => !skipped.includes(row) && (round === 1 || !ONCE.has(row.name)));
+      const todo = rows.filter((row) => round === 1 || !ONCE.has(row.name));
       for (const group of bySubject(todo)) await run.group(group, `round ${round}/${flags.rounds}`);
     }
   } catch (error) {
@@ -62,7 +54,6 @@ export async function runRows(
   }
   return {
     ...run.outcome,
-    skipped: skipped.map(({ name }) => ({ name, reason: missing ?? '' })),
     isInterrupted: ground.scope.aborted,
   };
 }
@@ -173,27 +164,4 @@ function bySubject(rows: readonly Row[]): Row[][] {
     groups.set(name, [...(groups.get(name) ?? []), row]);
   }
   return [...groups.values()];
-}
-
-function transportOf(row: Row): string | undefined {
-  if (row.kind === 'scenario') return row.transport;
-  return row.subject.kind === 'agent' ? row.subject.transport : undefined;
-}
-
-/** The service that a stream worker calls; whoever knows the stream has its name in it. */
-const STREAM_SERVICE = 'yggdrasil.stream.Dispatcher';
-
-/** Why there can be no stream rows, or undefined. */
-async function streamMissing(programs: string): Promise<string | undefined> {
-  const dist = join(ROOT, 'dist');
-  const chunks = (await readdir(join(dist, 'chunks'))).filter((name) => name.endsWith('.js'));
-  const agent = [join(dist, 'yggd.js'), ...chunks.map((name) => join(dist, 'chunks', name))];
-  if (!(await isIn(agent, STREAM_SERVICE))) return 'the agent in dist does not know the stream of workers';
-  if (!(await isIn([programPath(programs, 'echo-worker')], STREAM_SERVICE))) return 'the worker SDK does not know it';
-  return undefined;
-}
-
-async function isIn(files: readonly string[], text: string): Promise<boolean> {
-  for (const file of files) if ((await readFile(file, 'utf8')).includes(text)) return true;
-  return false;
 }

@@ -53,7 +53,10 @@ for (const concurrency of [1, 16]) {
       assert.equal(assertAllAnswered(operator, burst.ids), 0, 'a result is published once');
       if (concurrency === 1) assertOrder(bench, burst.ids, failures(yggd, since));
       else assert.deepEqual(failures(yggd, since), [], 'with several in flight none is to blame');
+      // The next kill must find the new one: the death of one that is being replaced is no crash.
+      const isReplaced = yggd.next('dispatcher.registered', (entry) => entry['worker'] === 'book-worker');
       await home.addProgram('book-worker', bookWorker(home, 'book-worker', { ...options, before: `// ${round}` }));
+      await isReplaced;
     }
     enter(ledger, { operator, home, worker: 'book-worker' });
     const { messages, duplicated } = ledger.assertSound();
