@@ -14,6 +14,9 @@ const UNUSED = {
   'thread-stream': 'pino, for transports in a worker thread; ours writes by itself (src/log)',
 };
 
+/** `debug` writes for developers of mqtt, some twenty times a packet; the agent has a log of its own. */
+const QUIET = 'const quiet = () => {}; module.exports = () => quiet;';
+
 const plugin = {
   name: 'unused',
   setup({ onResolve, onLoad }) {
@@ -22,6 +25,8 @@ const plugin = {
       namespace: 'unused',
     }));
     onLoad({ filter: /./, namespace: 'unused' }, () => ({ contents: 'module.exports = undefined;', loader: 'js' }));
+    onResolve({ filter: /^debug$/ }, ({ path }) => ({ path, namespace: 'quiet' }));
+    onLoad({ filter: /./, namespace: 'quiet' }, () => ({ contents: QUIET, loader: 'js' }));
   },
 };
 

@@ -147,9 +147,14 @@ export class InboundArrivals {
   /** Notes that a message is being committed, so that a second copy waits for the first. */
   #underWay(idKey: string, state: IdState & { kind: 'pending' }, commit: () => Promise<void>): Promise<void> {
     this.#arriving.set(idKey, state);
-    const durable = commit().finally(() => {
+    const settled = (): void => {
       this.#arriving.delete(idKey);
       this.#committing.delete(state.key);
+    };
+    // Not `finally`, which makes three promises more.
+    const durable = commit().then(settled, (error: unknown) => {
+      settled();
+      throw error;
     });
     this.#committing.set(state.key, durable);
     return durable;
@@ -192,16 +197,18 @@ export class InboundArrivals {
     };
   }
 
-  async #add(record: InboundRecord, changes: readonly Change[]): Promise<void> {
+  #add(record: InboundRecord, changes: readonly Change[]): Promise<void> {
     const { alarms, lanes, expect } = this.parts;
     const prefix = prefixOf(record);
     const { key, expiresAt } = record;
-    await lanes.add(prefix, record, (stored) => {
+    const added = lanes.add(prefix, record, (stored) => {
       const alarm = expiresAt === undefined ? [] : [alarms.set(expiresAt, key, recordKey(prefix, key))];
       return { changes: [...changes, put(stored), ...alarm], growth: spoolSize(stored) };
     });
-    if (expiresAt !== undefined) alarms.arm(expiresAt);
-    expect(record);
+    return added.then(() => {
+      if (expiresAt !== undefined) alarms.arm(expiresAt);
+      expect(record);
+    });
   }
 }
 

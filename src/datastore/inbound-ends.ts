@@ -42,25 +42,26 @@ export class InboundEnds {
   delivered(record: InboundRecord): Promise<void> {
     const { ledger } = this.parts;
     const changes = this.#changes(record, 'delivered');
-    return this.#leave(record, 'end', async () => {
-      await ledger.commitSoon(changes, -spoolSize(record));
-      ledger.release(record.content);
-    });
+    return this.#leave(record, 'end', () =>
+      ledger.commitSoon(changes, -spoolSize(record)).then(() => ledger.release(record.content)),
+    );
   }
 
   /** As `delivered`, in one commit with the results of it. Gives the keys of those that are new. */
-  async completed(
+  completed(
     record: InboundRecord,
     results: Extract<ResultsPlan, { kind: 'planned' }>['results'],
   ): Promise<readonly MessageKey[]> {
     const { ledger, outbound } = this.parts;
     const changes = this.#changes(record, 'delivered');
     let taken: readonly MessageKey[] = [];
-    await this.#leave(record, 'end', async () => {
-      taken = await outbound.arrivals.arriveWith(results, changes, -spoolSize(record));
-      ledger.release(record.content);
-    });
-    return taken;
+    const left = this.#leave(record, 'end', () =>
+      outbound.arrivals.arriveWith(results, changes, -spoolSize(record)).then((keys) => {
+        taken = keys;
+        ledger.release(record.content);
+      }),
+    );
+    return left.then(() => taken);
   }
 
   /** Gives the key of the error answer. */

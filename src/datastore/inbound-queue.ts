@@ -39,10 +39,14 @@ import { Unrecorded } from './unrecorded.js';
 
 const ROOT = 'i/';
 
+/** Directives whose prefixes are kept. */
+const MOST_PREFIXES = 1024;
+
 export class InboundQueue {
   readonly fed = new Signal<MessageKey>('fed');
   readonly lapsed = new Signal<MessageKey>('lapsed');
   readonly #lanes: Lanes<InboundRecord>;
+  readonly #prefixes = new Map<DirectiveKey, readonly string[]>();
   #scope: AbortSignal = AbortSignal.abort();
   #isResumed = false;
   readonly #lifetimes: LifetimeSweep;
@@ -122,9 +126,9 @@ export class InboundQueue {
 
   /** Live records of a directive that nobody has made ready yet. */
   waiting(directive: DirectiveKey): readonly MessageKey[] {
-    return PRIORITIES.flatMap((priority) => this.#lanes.keys(inboundPrefix(directive, priority))).filter(
-      (key) => this.get(key)?.state === 'accepted',
-    );
+    return this.#prefixesOf(directive)
+      .flatMap((prefix) => this.#lanes.keys(prefix))
+      .filter((key) => this.get(key)?.state === 'accepted');
   }
 
   markReady(key: MessageKey): boolean {
@@ -184,8 +188,8 @@ export class InboundQueue {
   next(directive: DirectiveKey, options: NextOptions = {}): InboundRecord | undefined {
     if (this.#unrecorded.isLate) return undefined;
     let oldest: InboundRecord | undefined;
-    for (const priority of PRIORITIES) {
-      const head = this.#head(inboundPrefix(directive, priority), options.only);
+    for (const prefix of this.#prefixesOf(directive)) {
+      const head = this.#head(prefix, options.only);
       if (head === undefined) continue;
       if (options.oldest !== true) return head;
       if (oldest === undefined || head.key < oldest.key) oldest = head;
@@ -343,6 +347,17 @@ export class InboundQueue {
     if (this.#unrecorded.has(key)) return false;
     const left = dueAt - ledger.clock.now();
     return left <= 0 || left > LONGEST_BACKOFF || !alarms.isSet(dueAt, key);
+  }
+
+  /** The lanes of a directive, the most urgent first. Kept, since they are asked for several times for every message. */
+  #prefixesOf(directive: DirectiveKey): readonly string[] {
+    const known = this.#prefixes.get(directive);
+    if (known !== undefined) return known;
+    // However many directives are named, few have a worker.
+    if (this.#prefixes.size >= MOST_PREFIXES) this.#prefixes.clear();
+    const prefixes = PRIORITIES.map((priority) => inboundPrefix(directive, priority));
+    this.#prefixes.set(directive, prefixes);
+    return prefixes;
   }
 
   #move(key: MessageKey, from: InboundRecord['state'], to: InboundRecord['state']): boolean {

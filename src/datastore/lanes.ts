@@ -97,43 +97,69 @@ export class Lanes<R extends LiveRecord> {
   }
 
   /** Puts a new record into its lane and commits it; resolves when it is on stable storage. */
-  async add(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
-    const { ledger, live } = this.options;
+  add(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
     this.#enter(prefix, record);
-    let stored = record;
+    const { content } = record;
+    // In the caller's turn where that is possible, so that commits keep the order of arrival.
+    if (content.kind === 'inline' && (this.#storing.has(prefix) || this.options.ledger.files.isLarge(content.bytes)))
+      return this.#addStored(prefix, record, content.bytes, prepare);
+    return this.#commit(prefix, record, prepare);
+  }
+
+  async #addStored(prefix: string, record: R, bytes: Buffer, prepare: (stored: R) => Prepared): Promise<void> {
+    const { ledger, live } = this.options;
+    let stored: R;
     try {
-      const { content } = record;
-      // In the caller's turn where that is possible, so that commits keep the order of arrival.
-      if (content.kind === 'inline' && (this.#storing.has(prefix) || ledger.files.isLarge(content.bytes))) {
-        stored = { ...record, content: await this.#store(prefix, content.bytes) };
-        if (live.get(record.key) !== undefined) live.put(stored);
-      }
-      if (record.key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
-      const { changes, growth } = prepare(stored);
-      await ledger.commit(changes, growth);
+      stored = { ...record, content: await this.#store(prefix, bytes) };
     } catch (error) {
-      this.#never(prefix, record.key);
-      if (stored !== record) ledger.release(stored.content);
-      this.#moveOn(prefix);
+      this.#failed(prefix, record.key);
       throw error;
     }
-    this.#committed(prefix, record.key);
+    if (live.get(record.key) !== undefined) live.put(stored);
+    try {
+      await this.#commit(prefix, stored, prepare);
+    } catch (error) {
+      ledger.release(stored.content);
+      throw error;
+    }
+  }
+
+  #commit(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
+    const { ledger } = this.options;
+    const { key } = record;
+    let committed: Promise<void>;
+    try {
+      if (key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
+      const { changes, growth } = prepare(record);
+      committed = ledger.commit(changes, growth);
+    } catch (error) {
+      committed = Promise.reject(error instanceof Error ? error : new Error(String(error)));
+    }
+    return committed.then(
+      () => this.#committed(prefix, key),
+      (error: unknown) => {
+        this.#failed(prefix, key);
+        throw error;
+      },
+    );
   }
 
   /**
    * Puts new records into their lanes by one commit, which `commit` makes in this turn: all are there or none. Not for a
    * strict direction, nor for contents that belong in a file and are in none.
    */
-  async addAll(arrivals: readonly Arrival<R>[], commit: () => Promise<void>): Promise<void> {
+  addAll(arrivals: readonly Arrival<R>[], commit: () => Promise<void>): Promise<void> {
     for (const { prefix, record } of arrivals) this.#enter(prefix, record);
-    try {
-      await commit();
-    } catch (error) {
-      for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
-      for (const { prefix } of arrivals) this.#moveOn(prefix);
-      throw error;
-    }
-    for (const { prefix, record } of arrivals) this.#committed(prefix, record.key);
+    return commit().then(
+      () => {
+        for (const { prefix, record } of arrivals) this.#committed(prefix, record.key);
+      },
+      (error: unknown) => {
+        for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
+        for (const { prefix } of arrivals) this.#moveOn(prefix);
+        throw error;
+      },
+    );
   }
 
   #enter(prefix: string, record: R): void {
@@ -149,6 +175,11 @@ export class Lanes<R extends LiveRecord> {
     if (this.options.isStrict === true && window?.lastCommitting !== undefined)
       this.#barred.set(prefix, window.lastCommitting);
     this.options.live.remove(key);
+  }
+
+  #failed(prefix: string, key: MessageKey): void {
+    this.#never(prefix, key);
+    this.#moveOn(prefix);
   }
 
   /** What a commit that failed held up. */

@@ -9,7 +9,7 @@ import { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { Inventory } from './inventory.js';
-import { type Change, type Journal, type Table } from './journal.js';
+import { TABLES, type Change, type Journal, type Table } from './journal.js';
 import { decodeRecord, type AnyRecord } from './record-codec.js';
 import { TornRecords } from './torn-records.js';
 
@@ -41,15 +41,12 @@ export interface Findings {
   readonly damaged: readonly LiveRecord[];
 }
 
-/** A value that is on its way to the journal. */
-interface Mark {
-  readonly id: string;
-  readonly value: Buffer | undefined;
-}
-
+/** Changes that wait for a commit to ride with; one promise is that of them all. */
 interface Waiting {
   readonly changes: Change[];
-  readonly settle: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[];
+  readonly done: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -58,7 +55,8 @@ export class Ledger {
   readonly room = new Signal<undefined>('room');
   readonly torn: TornRecords;
   readonly #inventory: Inventory;
-  readonly #uncommitted = new Map<string, Mark>();
+  /** By table and key, the latest change that is on its way to the journal. */
+  readonly #uncommitted = new Map<Table, Map<string, Change>>(TABLES.map((table) => [table, new Map()]));
   #waiting: Waiting | undefined;
   #next = 1;
   /** Keys below this one are never given out by a later run: so much is on stable storage. */
@@ -173,19 +171,20 @@ export class Ledger {
    */
   commit(changes: readonly Change[], growth = 0): Promise<void> {
     const waiting = this.#takeWaiting();
-    const marks = this.#mark(changes, growth);
+    this.#mark(changes, growth);
     // One promise each: this is done several times for every message.
     return this.#write(waiting === undefined ? changes : [...waiting.changes, ...changes]).then(
       () => {
-        waiting?.done();
-        this.#unmark(marks);
+        waiting?.resolve();
+        this.#unmark(changes);
         this.#noteReserved(changes);
         this.#announceRoom(growth);
       },
       (error: unknown) => {
-        waiting?.failed(error);
+        this.#inventory.forget();
+        waiting?.reject(error);
         this.#bytes -= growth;
-        this.#unmark(marks);
+        this.#unmark(changes);
         throw error;
       },
     );
@@ -196,23 +195,20 @@ export class Ledger {
    * moment later; so each message costs two syncs instead of four. A crash in that moment does the work once more.
    */
   commitSoon(changes: readonly Change[], growth = 0): Promise<void> {
-    const marks = this.#mark(changes, growth);
-    return new Promise<void>((resolve, reject) => {
-      this.#waiting ??= { changes: [], settle: [], timer: setTimeout(() => void this.flush(), SOON_MS) };
-      this.#waiting.changes.push(...changes);
-      this.#waiting.settle.push({
-        resolve: () => {
-          this.#unmark(marks);
-          this.#announceRoom(growth);
-          resolve();
-        },
-        reject: (error) => {
-          this.#bytes -= growth;
-          this.#unmark(marks);
-          reject(error instanceof Error ? error : new Error(String(error)));
-        },
-      });
-    });
+    this.#mark(changes, growth);
+    const waiting = (this.#waiting ??= this.#newWaiting());
+    for (const change of changes) waiting.changes.push(change);
+    return waiting.done.then(
+      () => {
+        this.#unmark(changes);
+        this.#announceRoom(growth);
+      },
+      (error: unknown) => {
+        this.#bytes -= growth;
+        this.#unmark(changes);
+        throw error;
+      },
+    );
   }
 
   /** Commits what waits. Whoever handed it in is told how that went. */
@@ -221,18 +217,15 @@ export class Ledger {
     if (waiting === undefined) return;
     try {
       await this.#write(waiting.changes);
-      waiting.done();
+      waiting.resolve();
     } catch (error) {
-      waiting.failed(error);
+      this.#inventory.forget();
+      waiting.reject(error);
     }
   }
 
   #write(changes: readonly Change[]): Promise<void> {
-    const all = [...changes, ...this.#inventory.changesFor(changes, this.#bytes)];
-    return this.journal.commit(all).catch((error: unknown) => {
-      this.#inventory.forget();
-      throw error;
-    });
+    return this.journal.commit([...changes, ...this.#inventory.changesFor(changes, this.#bytes)]);
   }
 
   #noteReserved(changes: readonly Change[]): void {
@@ -241,35 +234,31 @@ export class Ledger {
     }
   }
 
-  #takeWaiting():
-    | { readonly changes: readonly Change[]; readonly done: () => void; readonly failed: (error: unknown) => void }
-    | undefined {
+  #newWaiting(): Waiting {
+    let [resolve, reject]: [() => void, (error: unknown) => void] = [() => undefined, () => undefined];
+    const done = new Promise<void>((resolved, rejected) => ([resolve, reject] = [resolved, rejected]));
+    return { changes: [], done, resolve, reject, timer: setTimeout(() => void this.flush(), SOON_MS) };
+  }
+
+  #takeWaiting(): Waiting | undefined {
     const waiting = this.#waiting;
     if (waiting === undefined) return undefined;
     this.#waiting = undefined;
     clearTimeout(waiting.timer);
-    return {
-      changes: waiting.changes,
-      done: () => {
-        for (const { resolve } of waiting.settle) resolve();
-      },
-      failed: (error) => {
-        for (const { reject } of waiting.settle) reject(error);
-      },
-    };
+    return waiting;
   }
 
-  #mark(changes: readonly Change[], growth: number): readonly Mark[] {
+  #mark(changes: readonly Change[], growth: number): void {
     this.#bytes += growth;
-    return changes.map((change) => {
-      const mark: Mark = { id: `${change.table} ${change.key}`, value: change.value };
-      this.#uncommitted.set(mark.id, mark);
-      return mark;
-    });
+    for (const change of changes) this.#uncommitted.get(change.table)?.set(change.key, change);
   }
 
-  #unmark(marks: readonly Mark[]): void {
-    for (const mark of marks) if (this.#uncommitted.get(mark.id) === mark) this.#uncommitted.delete(mark.id);
+  /** A later change of the same key stays. */
+  #unmark(changes: readonly Change[]): void {
+    for (const change of changes) {
+      const table = this.#uncommitted.get(change.table);
+      if (table?.get(change.key) === change) table.delete(change.key);
+    }
   }
 
   #announceRoom(growth: number): void {
@@ -277,14 +266,14 @@ export class Ledger {
   }
 
   get(table: Table, key: string): Buffer | undefined {
-    const mark = this.#uncommitted.get(`${table} ${key}`);
-    return mark === undefined ? this.journal.get(table, key) : mark.value;
+    const change = this.#uncommitted.get(table)?.get(key);
+    return change === undefined ? this.journal.get(table, key) : change.value;
   }
 
   /** `committed`, or what a commit under way has made of it. */
   latest(table: Table, key: string, committed: Buffer): Buffer | undefined {
-    const mark = this.#uncommitted.get(`${table} ${key}`);
-    return mark === undefined ? committed : mark.value;
+    const change = this.#uncommitted.get(table)?.get(key);
+    return change === undefined ? committed : change.value;
   }
 
   /** The record behind a key; one that is torn is put aside. */

@@ -14,10 +14,12 @@ import { END, type Change, type Journal, type RangeOptions, type Table } from '.
 import { openLmdb, type Tables } from './lmdb-store.js';
 import { salvage, writeMark } from './salvage.js';
 
-/** Commits that go together. */
+/** Commits that go together: one promise is that of them all. */
 interface Group {
   readonly changes: Change[];
-  readonly waiting: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[];
+  readonly done: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
 }
 
 export class LmdbJournal implements Journal {
@@ -84,10 +86,10 @@ export class LmdbJournal implements Journal {
 
   commit(changes: readonly Change[]): Promise<void> {
     if (!this.#isOpen) return Promise.reject(this.#closed());
-    const group = (this.#next ??= { changes: [], waiting: [] });
-    group.changes.push(...changes);
+    const group = (this.#next ??= newGroup());
+    for (const change of changes) group.changes.push(change);
     this.#writing ??= this.#writeAll();
-    return new Promise((resolve, reject) => group.waiting.push({ resolve, reject }));
+    return group.done;
   }
 
   /** One transaction after the other until nobody waits. */
@@ -97,7 +99,7 @@ export class LmdbJournal implements Journal {
     for (let group = this.#takeNext(); group !== undefined; group = this.#takeNext()) {
       try {
         await this.#write(group.changes);
-        for (const { resolve } of group.waiting) resolve();
+        group.resolve();
       } catch (error) {
         this.#hasFailed = true;
         const failure = new AgentError(
@@ -108,7 +110,8 @@ export class LmdbJournal implements Journal {
         );
         // Those that gathered behind it meanwhile may depend on it, or must not overtake it.
         const behind = this.#takeNext();
-        for (const { reject } of [...group.waiting, ...(behind?.waiting ?? [])]) reject(failure);
+        group.reject(failure);
+        behind?.reject(failure);
       }
     }
     this.#writing = undefined;
@@ -182,6 +185,12 @@ export class LmdbJournal implements Journal {
   #closed(): AgentError {
     return new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
   }
+}
+
+function newGroup(): Group {
+  let [resolve, reject]: [() => void, (error: unknown) => void] = [() => undefined, () => undefined];
+  const done = new Promise<void>((resolved, rejected) => ([resolve, reject] = [resolved, rejected]));
+  return { changes: [], done, resolve, reject };
 }
 
 /** The changes, and of each fact the last one only: every commit of a group brings the same few. */

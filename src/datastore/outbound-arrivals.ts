@@ -85,22 +85,20 @@ export class OutboundArrivals {
    * Takes the results of a completion in one commit with `changes`; gives the keys of those that are new. In this turn,
    * unless one of them is a copy of what is being committed: should that fail, the copy must take its place.
    */
-  async arriveWith(
-    results: readonly Planned[],
-    changes: readonly Change[],
-    growth: number,
-  ): Promise<readonly MessageKey[]> {
-    for (let underWay = this.#underWay(results); underWay !== undefined; underWay = this.#underWay(results)) {
+  arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number): Promise<readonly MessageKey[]> {
+    const underWay = this.#underWay(results);
+    if (underWay !== undefined) {
       // One that fails is no copy any more: it is looked at again.
-      await underWay.catch(() => undefined);
+      const again = (): Promise<readonly MessageKey[]> => this.arriveWith(results, changes, growth);
+      return underWay.then(again, again);
     }
     const all: Change[] = [...changes];
     const arrivals: { readonly prefix: string; readonly record: OutboundRecord }[] = [];
-    const isNew = new Set<string>();
+    const newIds: string[] = [];
     const copies: NewOutbound[] = [];
     let grown = growth;
     for (const { result, destination, idKey } of results) {
-      if (idKey !== undefined && (isNew.has(idKey) || this.#isKnown(idKey))) {
+      if (idKey !== undefined && (newIds.includes(idKey) || this.#isKnown(idKey))) {
         copies.push(result);
         continue;
       }
@@ -110,17 +108,24 @@ export class OutboundArrivals {
       all.push(...prepared.changes);
       grown += prepared.growth;
       arrivals.push({ prefix: prefixOf(record), record });
-      if (idKey !== undefined) isNew.add(idKey);
+      if (idKey !== undefined) newIds.push(idKey);
     }
     const durable = this.lanes.addAll(arrivals, () => this.ledger.commit(all, grown));
-    for (const idKey of isNew) this.#pending.set(idKey, durable);
-    try {
-      await durable;
-    } finally {
-      for (const idKey of isNew) this.#pending.delete(idKey);
-    }
-    for (const copy of copies) this.#drop(copy);
-    return arrivals.map(({ record }) => record.key);
+    for (const idKey of newIds) this.#pending.set(idKey, durable);
+    const settled = (): void => {
+      for (const idKey of newIds) this.#pending.delete(idKey);
+    };
+    return durable.then(
+      () => {
+        settled();
+        for (const copy of copies) this.#drop(copy);
+        return arrivals.map(({ record }) => record.key);
+      },
+      (error: unknown) => {
+        settled();
+        throw error;
+      },
+    );
   }
 
   /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */

@@ -193,11 +193,12 @@ export class OutboundQueue {
         : undefined;
     if (kept !== undefined) changes.push(...kept.changes);
     this.live.remove(key);
-    const recorded = this.#unrecorded.record(key, 'end', async () => {
-      await this.ledger.commitSoon(changes, -spoolSize(record));
-      kept?.committed();
-      if (kept === undefined) this.ledger.release(record.content);
-    });
+    const recorded = this.#unrecorded.record(key, 'end', () =>
+      this.ledger.commitSoon(changes, -spoolSize(record)).then(() => {
+        kept?.committed();
+        if (kept === undefined) this.ledger.release(record.content);
+      }),
+    );
     // Behind the commit: whatever is read to fill its place must not be this record as it was.
     this.#lanes.take(prefix, key);
     await recorded;

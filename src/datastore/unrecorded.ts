@@ -59,20 +59,20 @@ export class Unrecorded {
   }
 
   /** Runs `commit`, in this turn. Rejects when it fails; it is then tried again all the same. */
-  async record(key: MessageKey, kind: Entry['kind'], commit: () => Promise<void>): Promise<void> {
+  record(key: MessageKey, kind: Entry['kind'], commit: () => Promise<void>): Promise<void> {
     const entry: Entry = { kind, commit, waiting: this.#entries.get(key)?.waiting ?? [] };
     this.#entries.set(key, entry);
     this.#late.delete(key);
-    try {
-      await commit();
-    } catch (error) {
-      if (this.#entries.get(key) === entry) {
-        this.#late.set(key, entry);
-        this.#retryLater();
-      }
-      throw error;
-    }
-    this.#done(key, entry);
+    return commit().then(
+      () => this.#done(key, entry),
+      (error: unknown) => {
+        if (this.#entries.get(key) === entry) {
+          this.#late.set(key, entry);
+          this.#retryLater();
+        }
+        throw error;
+      },
+    );
   }
 
   #done(key: MessageKey, entry: Entry): void {

@@ -32,6 +32,15 @@ export function wireSize(record: InboundRecord): number {
   return size === 0 ? rest : rest + 1 + varintLength(size) + size;
 }
 
+/** Whether no encoding of a record can have more bytes: `wireSize` makes one to tell. */
+export function isSurelyBelow(record: InboundRecord, largest: number): boolean {
+  const { messageId, responseTo, directive, metadata, content } = record;
+  // UTF-8 takes at most three bytes for a unit of UTF-16; a field has a tag and a length, an entry three of each.
+  let bound = 64 + contentSize(content) + 3 * (messageId.length + responseTo.length + directive.length);
+  for (const name in metadata) bound += 32 + 3 * (name.length + (metadata[name]?.length ?? 0));
+  return bound <= largest;
+}
+
 function varintLength(value: number): number {
   let length = 1;
   for (let rest = Math.floor(value / 128); rest > 0; rest = Math.floor(rest / 128)) length += 1;
@@ -100,8 +109,9 @@ export function claimedPid(request: RegistrationRequest): number | undefined {
 
 function boundedText(entries: Readonly<Record<string, string>>, maxBytes: number): Metadata | undefined {
   let bytes = 0;
-  for (const [name, value] of Object.entries(entries)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
-  return bytes > maxBytes ? undefined : metadataFrom(Object.entries(entries));
+  const pairs = Object.entries(entries);
+  for (const [name, value] of pairs) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+  return bytes > maxBytes ? undefined : metadataFrom(pairs);
 }
 
 function isText(text: string, maxLength: number): boolean {

@@ -15,7 +15,7 @@ import { HealthCheckResponse_ServingStatus, HealthClient } from '../../protocol/
 import { WorkerClient, type Event } from '../../protocol/generated/yggdrasil.js';
 import type { Clock, Millis } from '../time.js';
 import type { InboundRecord } from '../message/record.js';
-import { dataFromRecord, wireSize } from './codec.js';
+import { dataFromRecord, isSurelyBelow, wireSize } from './codec.js';
 import type { Answer, Cancel, Health, Link, Room } from './link-port.js';
 
 /** A worker that was just started listens within milliseconds: the usual second of back-off would be most of the wait. */
@@ -107,8 +107,9 @@ export class WorkerLink implements Link {
   }
 
   problemWith(record: InboundRecord): string | undefined {
-    const size = wireSize(record);
     const largest = this.options.maxSend();
+    if (isSurelyBelow(record, largest)) return undefined;
+    const size = wireSize(record);
     if (size <= largest) return undefined;
     return `the message has ${size} bytes and the worker of ${record.directive} takes ${largest}`;
   }

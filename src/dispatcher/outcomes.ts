@@ -10,7 +10,8 @@ import type { QueueOptions } from './flight.js';
 import { RETRY } from './plan.js';
 
 export class Outcomes {
-  readonly #writes = new Set<Promise<void>>();
+  #underWay = 0;
+  readonly #whenWritten: (() => void)[] = [];
 
   constructor(private readonly options: Pick<QueueOptions, 'store' | 'clock' | 'random' | 'log' | 'onOutcome'>) {}
 
@@ -35,21 +36,29 @@ export class Outcomes {
     this.track(this.#bury(record, failure));
   }
 
-  /** Keeps a write until it is done. */
+  /** Counts a write until it is done. */
   track(work: Promise<void>): void {
-    const write = work.catch((error: unknown) => {
-      this.options.log.error(
-        'dispatcher.journal_failed',
-        `what became of a message could not be written yet, the store tries again: ${errorText(error)}`,
-      );
-    });
-    this.#writes.add(write);
-    void write.then(() => this.#writes.delete(write));
+    this.#underWay += 1;
+    work.then(
+      () => this.#done(),
+      (error: unknown) => {
+        this.options.log.error(
+          'dispatcher.journal_failed',
+          `what became of a message could not be written yet, the store tries again: ${errorText(error)}`,
+        );
+        this.#done();
+      },
+    );
   }
 
   /** Resolves when nothing is under way. */
   async written(): Promise<void> {
-    await Promise.allSettled([...this.#writes]);
+    while (this.#underWay > 0) await new Promise<void>((resolve) => this.#whenWritten.push(resolve));
+  }
+
+  #done(): void {
+    this.#underWay -= 1;
+    if (this.#underWay === 0) for (const wake of this.#whenWritten.splice(0)) wake();
   }
 
   async #deliver(record: InboundRecord): Promise<void> {
@@ -58,9 +67,8 @@ export class Outcomes {
     this.options.onOutcome(record.key, { kind: 'delivered' });
   }
 
-  async #completed(record: InboundRecord, durable: Promise<unknown>): Promise<void> {
-    await durable;
-    this.options.onOutcome(record.key, { kind: 'delivered' });
+  #completed(record: InboundRecord, durable: Promise<unknown>): Promise<void> {
+    return durable.then(() => this.options.onOutcome(record.key, { kind: 'delivered' }));
   }
 
   async #giveUp(record: InboundRecord): Promise<void> {

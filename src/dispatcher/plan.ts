@@ -22,9 +22,14 @@ export interface Load {
 
 /** The directives that may take a call now, in the order of their turns: the one after `last` begins. */
 export function turnOrder<L extends Load>(loads: readonly L[], last: DirectiveKey | undefined): L[] {
+  if (loads.length === 1) return loads.filter(isFree);
   const start = loads.findIndex((load) => load.directive === last) + 1;
   const rotated = [...loads.slice(start), ...loads.slice(0, start)];
-  return rotated.filter((load) => !load.isPaused && load.inFlight < load.limit);
+  return rotated.filter(isFree);
+}
+
+function isFree({ isPaused, inFlight, limit }: Load): boolean {
+  return !isPaused && inFlight < limit;
 }
 
 /** Calls a worker may have in flight over all its directives. Suspects go one at a time until the guilty is known. */

@@ -33,6 +33,8 @@ const PROCESS_ENDED = 'the process of the worker has ended';
 
 export class WorkerQueue {
   readonly #lanes = new Map<DirectiveKey, Lane>();
+  /** The lanes as a list. */
+  #loads: readonly Lane[] = [];
   readonly #flights = new Map<MessageKey, Flight>();
   readonly #blame: Blame;
   readonly #outcomes: Outcomes;
@@ -62,11 +64,13 @@ export class WorkerQueue {
     const lane = this.#lanes.get(directive);
     if (lane !== undefined) lane.limit = limit;
     else this.#lanes.set(directive, { directive, limit, inFlight: 0, isPaused: false, turn: 0, setbacks: 0 });
+    this.#loads = [...this.#lanes.values()];
   }
 
   /** Serves a directive no more; its calls in flight end by themselves. */
   forsake(directive: DirectiveKey): void {
     this.#lanes.delete(directive);
+    this.#loads = [...this.#lanes.values()];
   }
 
   /** Uses this link from now on. */
@@ -88,7 +92,7 @@ export class WorkerQueue {
   /** Gives the worker what it can take now. */
   pump(): void {
     while (!this.#isHeld() && this.#link?.isReady === true && this.#link.hasRoom) {
-      const loads = [...this.#lanes.values()];
+      const loads = this.#loads;
       const isAlone = this.#blame.hasSuspects || this.#blame.isAnyGuilty((key) => this.#flights.has(key));
       if (this.#flights.size >= workerLimit(loads, isAlone)) return;
       if (!this.#takeNext(turnOrder(loads, this.#last), this.#link)) return;
@@ -360,6 +364,6 @@ export class WorkerQueue {
   }
 
   #wakeIdle(): void {
-    for (const wake of this.#whenIdle.splice(0)) wake();
+    if (this.#whenIdle.length > 0) for (const wake of this.#whenIdle.splice(0)) wake();
   }
 }

@@ -148,10 +148,16 @@ export function withEntry(metadata: Metadata, name: string, value: string): Meta
 
 /** Metadata from pairs, without a prototype, so that `__proto__` is a name like any other. */
 export function metadataFrom(entries: Iterable<readonly [string, string]>): Metadata {
-  const metadata = withoutPrototype<string>({});
-  for (const [name, value] of entries) metadata[name] = value;
-  return metadata;
+  let metadata: Record<string, string> | undefined;
+  for (const [name, value] of entries) {
+    metadata ??= withoutPrototype<string>({});
+    metadata[name] = value;
+  }
+  return metadata ?? NO_METADATA;
 }
+
+/** Most messages have none: an object without a prototype costs more than all else of a small message. */
+const NO_METADATA: Metadata = Object.freeze(withoutPrototype<string>({}));
 
 /** A copy that inherits nothing, so that no name in it has a meaning of its own. */
 function withoutPrototype<T>(entries: Readonly<Record<string, T>>): Record<string, T> {

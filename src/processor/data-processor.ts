@@ -3,7 +3,14 @@
  * worker is known, fetches its detached content, ends it when its time is over. Outbound: sends a result to its URL,
  * or on to the router. All state is the datastore's; what is here are the exchanges under way.
  */
-import { directiveKey, type Directive, type Failure, type InboundRecord, type MessageKey } from '../message/index.js';
+import {
+  directiveKey,
+  type Directive,
+  type DirectiveKey,
+  type Failure,
+  type InboundRecord,
+  type MessageKey,
+} from '../message/index.js';
 import { Signal } from '../signal/index.js';
 import { silentLog, type Log } from '../log/log.js';
 import { systemClock, type Clock, type Millis, type Random } from '../time.js';
@@ -53,6 +60,9 @@ export class DataProcessor {
   readonly #fetcher: Fetcher;
   readonly #poster: Poster;
   readonly #ending = new Set<Promise<void>>();
+  /** What was looked up since a worker last changed: it is asked for with every message. */
+  readonly #handlers = new Map<DirectiveKey, HandlerView>();
+  readonly #scope = new AbortController();
   #isStopped = false;
 
   constructor(options: DataProcessorOptions) {
@@ -67,6 +77,7 @@ export class DataProcessor {
     this.dataProcess = new Signal('data-process', sink);
     this.dataConsume = new Signal('data-consume', sink);
     this.#store = store;
+    store.workers.changed.connect(() => this.#handlers.clear(), this.#scope.signal);
     this.#log = log;
     this.#clock = clock;
     this.#client = new HttpClient({
@@ -107,6 +118,7 @@ export class DataProcessor {
    */
   async stop(grace: Millis = 0): Promise<void> {
     this.#isStopped = true;
+    this.#scope.abort();
     await Promise.all([this.#fetcher.stop(), this.#poster.stop(grace)]);
     await Promise.all(this.#ending);
     await this.#client.close();
@@ -116,14 +128,14 @@ export class DataProcessor {
   accept(key: MessageKey): void {
     const record = this.#isStopped || this.#fetcher.recall(key) ? undefined : this.#store.inbound(key);
     if (record === undefined) return;
-    this.#act(record, findHandler(this.#store.workers.all(), record.directiveKey));
+    this.#act(record, this.#handlerOf(record.directiveKey));
   }
 
   /** A worker registered for this directive, perhaps again and with other wishes: what waited for it goes on. */
   workerRegistered(directive: Directive): void {
     if (this.#isStopped) return;
     const key = directiveKey(directive);
-    const handler = findHandler(this.#store.workers.all(), key);
+    const handler = this.#handlerOf(key);
     if (handler === undefined) return;
     if (!handler.wantsDetached) this.#fetcher.abandonAll((record) => record.directiveKey === key);
     for (const waiting of this.#store.waiting(key)) this.accept(waiting);
@@ -173,6 +185,15 @@ export class DataProcessor {
   /** New URL settings or certificates. Throws when they cannot be used, and then the old ones hold. */
   reconfigure(change: { readonly policy?: UrlPolicy; readonly tls?: TlsMaterial }): void {
     this.#client.reconfigure(change);
+  }
+
+  #handlerOf(directive: DirectiveKey): HandlerView | undefined {
+    const known = this.#handlers.get(directive);
+    if (known !== undefined) return known;
+    const handler = findHandler(this.#store.workers.all(), directive);
+    // Of what nobody handles nothing is kept: the names of directives are the sender's choice.
+    if (handler !== undefined) this.#handlers.set(directive, handler);
+    return handler;
   }
 
   #act(record: InboundRecord, handler: HandlerView | undefined): void {

@@ -18,7 +18,11 @@ export type EndOutcome =
 
 /** The inbound half of the datastore. A key that is not live, or has ended, gives undefined or false. */
 export interface InboundStore {
-  readonly workers: { all(): readonly KnownWorker[] };
+  readonly workers: {
+    all(): readonly KnownWorker[];
+    /** One of them is new, another than it was, or gone. */
+    readonly changed: { connect(fn: () => void, scope: AbortSignal): void };
+  };
   inbound(key: MessageKey): InboundRecord | undefined;
   /** Live records in state `accepted`, in order. */
   waiting(directive: DirectiveKey): readonly MessageKey[];
