@@ -100,8 +100,13 @@ export class Gate {
     const brokerExpiry = messageExpiry === undefined ? [] : [arrivedAt + messageExpiry * 1000];
     const ownExpiry = attributes.expiresAt === undefined ? [] : [attributes.expiresAt];
     const deadlines = [...brokerExpiry, ...ownExpiry];
+    const { messageId, responseTo, directive, metadata, content } = envelope;
     const message: NewInbound = {
-      ...envelope,
+      messageId,
+      responseTo,
+      directive,
+      metadata,
+      content,
       priority: attributes.priority,
       arrivedAt,
       expiresAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
