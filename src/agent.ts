@@ -4,6 +4,8 @@
  */
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
+import { AdminPost } from './admin/index.js';
+import { adminDesk } from './agent-admin.js';
 import {
   configForWorkers,
   connectionSettings,
@@ -76,6 +78,7 @@ export class Agent {
   readonly dispatcher: Dispatcher;
   readonly processes: ProcessManager<WorkerSettings>;
   readonly tags: TagsFile;
+  readonly admin: AdminPost;
   readonly #log: Log;
   readonly #scope = new AbortController();
   /** Ends when the agent begins to stop: that its workers go one by one is no news for the fleet. */
@@ -170,6 +173,15 @@ export class Agent {
       marks: options.marks,
       log: log.child({ part: 'process' }),
     });
+    this.admin = new AdminPost({
+      runtimeDir: settings.runtimeDir,
+      wayProblem,
+      desk: adminDesk({
+        ...{ store: this.store, connection: this.connection, router: this.router, processes: this.processes },
+        ...{ version, clientId, pid: process.pid, startedAt: clock.now(), spoolLimit: settings.spoolLimit },
+      }),
+      log: log.child({ part: 'admin' }),
+    });
     // One listener for each connected signal, and one for each timer that waits.
     setMaxListeners(0, this.#scope.signal);
     this.#connect(this.#scope.signal);
@@ -227,6 +239,7 @@ export class Agent {
     await this.tags.start();
     await this.dispatcher.start(scope);
     await this.processor.start();
+    await this.admin.start();
     this.store.resume();
     await this.processes.start(scope);
     scope.throwIfAborted();
@@ -246,6 +259,7 @@ export class Agent {
     this.#serving.abort(new Error('the agent was stopped while it started'));
     // A step under way is let through, so that nothing is opened behind our back; who called `start` hears the reason.
     await this.#starting?.catch(() => undefined);
+    await this.admin.stop();
     await this.dispatcher.drain(drain);
     await this.processes.stop(drain);
     await this.dispatcher.stop(0);

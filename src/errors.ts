@@ -95,6 +95,19 @@ export const ERRORS = {
     'A socket’s path would be longer than 107 bytes.',
     'Set a shorter `runtime-dir`.',
   ),
+  'admin.not_running': entry(
+    3,
+    true,
+    'No agent answers the operator’s command line.',
+    'Start it: `systemctl start yggd`. One with a `runtime-dir` of its own is named by --runtime-dir.',
+  ),
+  'admin.forbidden': entry(
+    77,
+    false,
+    'This user may not speak to the agent.',
+    'Be root, or join the group that owns `admin` in the runtime directory (`yggdrasil`, as installed), and log in anew.',
+  ),
+  'admin.refused': entry(1, false, 'The agent refused what an operator asked for.', 'The message says why.'),
   'runtime.unusable': entry(
     73,
     false,

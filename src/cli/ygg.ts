@@ -4,7 +4,11 @@
 import { Command } from 'commander';
 import { AgentError, errorText } from '../errors.js';
 import { VERSION } from '../version.js';
+import { addLinkCommand } from './link-command.js';
+import { addMessagesCommand } from './messages-command.js';
+import { addStatusCommand } from './status-command.js';
 import { addWorkerCommand } from './worker-run.js';
+import { addWorkersCommand } from './workers-command.js';
 
 const EX_SOFTWARE = 70;
 
@@ -14,6 +18,10 @@ const program = new Command('ygg')
   .showSuggestionAfterError()
   .showHelpAfterError('(ygg --help tells the commands)')
   .enablePositionalOptions();
+addStatusCommand(program);
+addWorkersCommand(program);
+addMessagesCommand(program);
+addLinkCommand(program);
 addWorkerCommand(program);
 
 void start();

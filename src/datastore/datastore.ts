@@ -39,6 +39,7 @@ import type {
 import { Ledger } from './ledger.js';
 import { LiveCollection, liveDatabase } from './live-collection.js';
 import { makePrivateDirectory } from './lmdb-journal.js';
+import { Listing } from './listing.js';
 import type { DatastoreOptions } from './options.js';
 import { OutboundQueue } from './outbound-queue.js';
 import type { NewOutbound, ResultAcceptance } from './outbound-record.js';
@@ -55,6 +56,8 @@ export class Datastore {
   readonly #messages = new LiveCollection<MessageKey, LiveRecord>(this.#database, 'messages', (record) => record.key);
   readonly workers = new LiveCollection<WorkerName, WorkerEntry>(this.#database, 'workers', (entry) => entry.id);
   readonly processes = new LiveCollection<WorkerName, ProcessEntry>(this.#database, 'processes', (entry) => entry.id);
+  /** What an operator may look through: all messages there are. */
+  readonly listing: Listing;
   readonly #lock: StateLock;
   readonly #files: ContentFiles;
   readonly #ledger: Ledger;
@@ -99,6 +102,7 @@ export class Datastore {
       ...(options.window && { limits: options.window }),
     });
     this.#upkeep = new Upkeep(clock, log, [() => this.#facts.expire(), () => this.#dead.expire(), () => ids.expire()]);
+    this.listing = new Listing(this.#ledger, this.#messages);
     this.#replays = new Replays(this.#files, this.#dead, this.#inbound, this.#outbound);
   }
 

@@ -12,6 +12,7 @@ export type {
 export type { Change, Journal, RangeOptions, Table } from './journal.js';
 export { LmdbJournal, makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
 export { MemoryJournal } from './memory-journal.js';
+export type { Listing, Page, PageStart } from './listing.js';
 export type { LiveCollection } from './live-collection.js';
 export { MQTT_LANE, type NewOutbound, type ReceivedBody, type ResultAcceptance } from './outbound-record.js';
 export type { Replay } from './replay-outcome.js';

@@ -23,7 +23,7 @@ import {
 } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
 import { sleep, type Clock, type Millis } from '../time.js';
-import type { Delivery, StorePort } from './ports.js';
+import type { Cancellation, Delivery, StorePort } from './ports.js';
 import type { RouterSettings } from './settings.js';
 
 /** Longest delay of a `reconnect`: a day. */
@@ -172,7 +172,9 @@ export class Commands {
         return;
       case 'cancel': {
         const { directive, messageId: cancelled } = instruction;
-        const isDone = await this.#untilRecorded(received, () => this.#cancel(directive, cancelled));
+        const isDone = await this.#untilRecorded(received, async () => {
+          await this.cancel(directive, cancelled);
+        });
         if (isDone) delivery.ack();
         return;
       }
@@ -256,12 +258,14 @@ export class Commands {
     }
   }
 
-  async #cancel(directive: DirectiveKey, messageId: string): Promise<void> {
+  /** Ends a message that is not done, or asks its worker to give it up. Rejects while the journal cannot be written. */
+  async cancel(directive: DirectiveKey, messageId: string): Promise<Cancellation> {
     const { store, log, dataCancel, answered } = this.#options;
     const cancellation = await store.cancel(directive, messageId);
     log.info('command.cancel', `told to cancel a message: ${cancellation.kind}`, { directive, messageId });
     if (cancellation.kind === 'in-flight') dataCancel.emit({ key: cancellation.key, directive, messageId });
     if (cancellation.kind === 'cancelled') answered();
+    return cancellation;
   }
 
   #tell(event: EventName, responseTo: string): void {

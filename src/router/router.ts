@@ -4,14 +4,14 @@
  * the connection; each has a file of its own. It owns the connection's life: `start` starts it, `stop` says goodbye.
  */
 import type { Log } from '../log/log.js';
-import type { MessageKey } from '../message/index.js';
+import type { DirectiveKey, MessageKey } from '../message/index.js';
 import { Signal } from '../signal/index.js';
 import { systemClock, type Clock, type Millis, type Random } from '../time.js';
 import { Commands, type DataCancel } from './commands.js';
 import { Intake, type IntakeCounts, type MalformedMessage } from './intake.js';
 import { Link } from './link.js';
 import { Outbox } from './outbox.js';
-import type { ConnectionPort, Delivery, Identity, LinkDown, LinkUp, StorePort, Will } from './ports.js';
+import type { Cancellation, ConnectionPort, Delivery, Identity, LinkDown, LinkUp, StorePort, Will } from './ports.js';
 import { Presence } from './presence.js';
 import { DEFAULT_ROUTER_SETTINGS, type RouterSettings } from './settings.js';
 import { topicsOf, type Topics } from './topics.js';
@@ -159,6 +159,11 @@ export class MessageRouter {
   /** Tells `offline`, disconnects and stays idle until `linkUp`. */
   linkDown(): Promise<void> {
     return this.#changeLink(() => this.#options.connection().disconnect());
+  }
+
+  /** As the command `cancel` does. Rejects while the journal cannot be written. */
+  cancel(directive: DirectiveKey, messageId: string): Promise<Cancellation> {
+    return this.#commands.cancel(directive, messageId);
   }
 
   /** The will of this agent as it stands now, for the next attempt to connect. */

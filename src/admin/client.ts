@@ -1,0 +1,114 @@
+/** The operator's end of admin.proto: one connection to the agent of this machine. */
+import { connect } from 'node:net';
+import { type CallOptions, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import {
+  AdminClient as Stub,
+  type AgentStatus,
+  type Message,
+  type MessageFilter,
+  type Replayed,
+} from '../../protocol/generated/admin.js';
+import { AgentError, errnoOf, errorText } from '../errors.js';
+
+const ANSWER_WITHIN_MS = 30_000;
+const MAX_ANSWER = 64 * 1024 * 1024;
+
+type Unary<A> = (
+  metadata: Metadata,
+  options: CallOptions,
+  callback: (error: ServiceError | null, answer: A) => void,
+) => unknown;
+
+export class AdminClient implements Disposable {
+  private constructor(private readonly stub: Stub) {}
+
+  /** Throws `admin.not_running` where no agent listens, and `admin.forbidden` where this user may not ask it. */
+  static async connect(path: string): Promise<AdminClient> {
+    await knock(path);
+    const options = { 'grpc.max_receive_message_length': MAX_ANSWER };
+    return new AdminClient(new Stub(`unix:${path}`, credentials.createInsecure(), options));
+  }
+
+  [Symbol.dispose](): void {
+    this.stub.close();
+  }
+
+  status(): Promise<AgentStatus> {
+    return call((...rest) => this.stub.getStatus({}, ...rest));
+  }
+
+  async restartWorker(name: string): Promise<void> {
+    await call((...rest) => this.stub.restartWorker({ name }, ...rest));
+  }
+
+  /** All that the filter lets through, as it comes. */
+  async *messages(filter: MessageFilter): AsyncGenerator<Message> {
+    const stream = this.stub.listMessages(filter);
+    try {
+      for await (const message of stream) yield message as Message;
+    } catch (error) {
+      throw refusal(error);
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  message(key: bigint): Promise<Message> {
+    return call((...rest) => this.stub.getMessage({ key }, ...rest));
+  }
+
+  /** The key that it has from now on. */
+  async replay(key: bigint): Promise<bigint> {
+    return (await call<Replayed>((...rest) => this.stub.replayMessage({ key }, ...rest))).key;
+  }
+
+  /** Whether its worker has it in hand and was asked to give it up; else it has ended. */
+  async cancel(key: bigint): Promise<{ readonly isAsked: boolean }> {
+    return call((...rest) => this.stub.cancelMessage({ key }, ...rest));
+  }
+
+  async setLink(isUp: boolean): Promise<void> {
+    await call((...rest) => this.stub.setLink({ isUp }, ...rest));
+  }
+}
+
+function call<A>(begin: Unary<A>): Promise<A> {
+  return new Promise((resolve, reject) => {
+    begin(new Metadata(), { deadline: Date.now() + ANSWER_WITHIN_MS }, (error, answer) =>
+      error === null ? resolve(answer) : reject(refusal(error)),
+    );
+  });
+}
+
+function refusal(error: unknown): AgentError {
+  const isStatus = error instanceof Error && 'code' in error && 'details' in error;
+  const text = isStatus ? String(error.details) : errorText(error);
+  if (isStatus && error.code === status.UNAVAILABLE)
+    return new AgentError('admin.not_running', 'the agent went away while it was asked', {}, { cause: error });
+  return new AgentError('admin.refused', text, {}, { cause: error });
+}
+
+/** gRPC tells only that it could not connect; the socket itself tells why. */
+function knock(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve();
+    });
+    socket.once('error', (error) => {
+      socket.destroy();
+      const isForbidden = ['EACCES', 'EPERM'].includes(errnoOf(error) ?? '');
+      reject(
+        isForbidden
+          ? new AgentError('admin.forbidden', `this user may not reach ${path}`, { path }, { cause: error })
+          : new AgentError(
+              'admin.not_running',
+              `no agent listens at ${path}: start it (systemctl start yggd), or name its runtime-dir with --runtime-dir`,
+              { path },
+              { cause: error },
+            ),
+      );
+    });
+  });
+}

@@ -1,0 +1,210 @@
+/**
+ * The operator's service: gRPC on `admin/admin.sock` in the runtime directory. The directory lets in the agent's own
+ * user and group (and root) and nobody else, so whoever reaches the socket may do all that stands in admin.proto.
+ */
+import { once } from 'node:events';
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  Server,
+  ServerCredentials,
+  status,
+  type handleUnaryCall,
+  type ServerWritableStream,
+  type StatusObject,
+} from '@grpc/grpc-js';
+import { AdminService, type AdminServer, type Message, type MessageFilter } from '../../protocol/generated/admin.js';
+import { AgentError, errorText } from '../errors.js';
+import type { Log } from '../log/log.js';
+import { messageKey, type MessageKey } from '../message/index.js';
+import { MESSAGE_STATES, messageView, passes } from './message-view.js';
+import type { AdminDesk, AnyMessage, Answer } from './ports.js';
+
+/** What an operator sends is small; what comes back may be a message with its content. */
+const MAX_REQUEST = 64 * 1024;
+const MAX_ANSWER = 64 * 1024 * 1024;
+const MAX_CALLS = 64;
+/** sun_path has 108 bytes on Linux, the last of them NUL. */
+const MAX_SOCKET_PATH = 107;
+
+export interface AdminOptions {
+  readonly runtimeDir: string;
+  readonly desk: AdminDesk;
+  /** Tells what is wrong with the way to a directory: who else could change it. */
+  readonly wayProblem?: (directory: string) => Promise<string | undefined>;
+  readonly log: Log;
+}
+
+/** Where the agent with this runtime directory listens for its operator. */
+export function adminSocket(runtimeDir: string): string {
+  return join(runtimeDir, 'admin', 'admin.sock');
+}
+
+export class AdminPost {
+  #server: Server | undefined;
+
+  constructor(private readonly options: AdminOptions) {}
+
+  /** Listens. Throws `runtime.path_too_long` or `runtime.unusable`. */
+  async start(): Promise<void> {
+    const path = adminSocket(this.options.runtimeDir);
+    const bytes = Buffer.byteLength(path);
+    if (bytes > MAX_SOCKET_PATH) {
+      const text = `cannot listen for the operator at ${path}: the path has ${bytes} bytes and a socket may have ${MAX_SOCKET_PATH}; set a shorter "runtime-dir"`;
+      throw new AgentError('runtime.path_too_long', text, { path, bytes });
+    }
+    try {
+      await this.#listen(path);
+    } catch (error) {
+      const text = `cannot listen for the operator at ${path}: ${errorText(error)}; check the owner and mode of "runtime-dir"`;
+      throw new AgentError('runtime.unusable', text, { path }, { cause: error });
+    }
+  }
+
+  /** Breaks off what is asked just now. Idempotent. */
+  async stop(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
+    this.#server = undefined;
+    const shut = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+    server.forceShutdown();
+    await shut;
+    await rm(adminSocket(this.options.runtimeDir), { force: true }).catch(() => undefined);
+  }
+
+  async #listen(path: string): Promise<void> {
+    const directory = join(path, '..');
+    await mkdir(directory, { recursive: true, mode: 0o750 });
+    const problem = await this.options.wayProblem?.(directory);
+    if (problem !== undefined) throw new Error(problem);
+    // Whatever the umask is. Before the socket is there: it is nobody else's for a moment either.
+    await chmod(directory, 0o750);
+    await rm(path, { force: true });
+    const server = new Server({
+      'grpc.max_receive_message_length': MAX_REQUEST,
+      'grpc.max_send_message_length': MAX_ANSWER,
+      'grpc.max_concurrent_streams': MAX_CALLS,
+      'grpc.enable_channelz': 0,
+    });
+    server.addService(AdminService, this.#services());
+    await new Promise<void>((resolve, reject) =>
+      server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) =>
+        error === null ? resolve() : reject(error),
+      ),
+    );
+    this.#server = server;
+    await chmod(path, 0o660);
+  }
+
+  #services(): AdminServer {
+    const { desk } = this.options;
+    return {
+      getStatus: this.#answering(() => desk.status()),
+      restartWorker: this.#answering(({ name }) => {
+        if (!desk.restart(name)) throw new Refusal(status.NOT_FOUND, `there is no worker ${JSON.stringify(name)}`);
+        return {};
+      }),
+      listMessages: (call) => void this.#list(call),
+      getMessage: this.#answering(async ({ key }) => {
+        const message = desk.find(keyFrom(key));
+        if (message === undefined) throw unknown(key);
+        return messageView(message, await desk.content(message));
+      }),
+      replayMessage: this.#answering(async ({ key }) => {
+        return { key: BigInt(valueOf(await desk.replay(keyFrom(key)))) };
+      }),
+      cancelMessage: this.#answering(async ({ key }) => valueOf(await desk.cancel(keyFrom(key)))),
+      setLink: this.#answering(async ({ isUp }) => {
+        await desk.setLink(isUp);
+        return {};
+      }),
+    };
+  }
+
+  async #list(call: ServerWritableStream<MessageFilter, Message>): Promise<void> {
+    const gone = new AbortController();
+    call.once('cancelled', () => gone.abort());
+    try {
+      const { state, limit } = call.request;
+      if (state !== '' && !(MESSAGE_STATES as readonly string[]).includes(state)) {
+        throw new Refusal(status.INVALID_ARGUMENT, `no message is in state ${JSON.stringify(state)}`);
+      }
+      let left = limit === 0 ? Infinity : limit;
+      for (const page of pages(this.options.desk)) {
+        for (const record of page) {
+          if (!passes(record, call.request)) continue;
+          // Whoever reads slowly holds up its own list and fills no memory.
+          if (!call.write(messageView(record))) await once(call, 'drain', { signal: gone.signal });
+          left -= 1;
+          if (left === 0) break;
+        }
+        if (left === 0) break;
+        // Between two pages the agent does its own work.
+        await new Promise((resolve) => setImmediate(resolve));
+        if (gone.signal.aborted) return;
+      }
+      call.end();
+    } catch (error) {
+      if (!gone.signal.aborted) call.destroy(Object.assign(new Error(), this.#statusOf(error)));
+    }
+  }
+
+  #answering<Q, A>(work: (request: Q) => A | Promise<A>): handleUnaryCall<Q, A> {
+    return (call, callback) => {
+      const answer = async (): Promise<void> => {
+        try {
+          const answered = await work(call.request);
+          callback(null, answered);
+        } catch (error) {
+          callback(this.#statusOf(error));
+        }
+      };
+      void answer();
+    };
+  }
+
+  #statusOf(error: unknown): Partial<StatusObject> {
+    if (error instanceof Refusal) return { code: error.code, details: error.message };
+    this.options.log.error('admin.failed', 'what an operator asked for failed', { error });
+    return { code: status.INTERNAL, details: errorText(error) };
+  }
+}
+
+/** A call that ends with this status and text. */
+class Refusal extends Error {
+  constructor(
+    readonly code: status,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+function* pages<Start>(desk: AdminDesk<Start>): Generator<readonly AnyMessage[]> {
+  let start: Start | undefined;
+  do {
+    const { records, next } = desk.page(start);
+    yield records;
+    start = next;
+  } while (start !== undefined);
+}
+
+function keyFrom(key: bigint): MessageKey {
+  if (key < 1n || key > BigInt(Number.MAX_SAFE_INTEGER)) throw unknown(key);
+  return messageKey(Number(key));
+}
+
+function unknown(key: bigint): Refusal {
+  return new Refusal(status.NOT_FOUND, `there is no message ${key}: it has ended, or never was`);
+}
+
+function valueOf<T>(answer: Answer<T>): T {
+  switch (answer.kind) {
+    case 'done':
+      return answer.value;
+    case 'unknown':
+      throw new Refusal(status.NOT_FOUND, answer.reason);
+    case 'refused':
+      throw new Refusal(status.FAILED_PRECONDITION, answer.reason);
+  }
+}

@@ -1,0 +1,87 @@
+/** `ygg status`: what the agent does just now, once or again and again. */
+import { type Command, InvalidArgumentError } from 'commander';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AdminClient } from '../admin/index.js';
+import { asksAgent, withAgent, type AdminFlags } from './admin-command.js';
+import { instant, size, span, type Output } from './output.js';
+import { workerRows, WORKER_HEAD, workerView } from './workers-command.js';
+
+type AgentStatus = Awaited<ReturnType<AdminClient['status']>>;
+
+const WATCH_EVERY_S = 2;
+/** Moves to the corner and clears what is below: a terminal's own history stays. */
+const CLEAR = '\u001b[H\u001b[J';
+
+export function addStatusCommand(program: Command): void {
+  asksAgent(program.command('status'))
+    .description('what the agent does just now: its connection, its queues, its workers')
+    .option('--watch [seconds]', `show it again and again, until Ctrl-C (default: every ${WATCH_EVERY_S})`, seconds)
+    .action(async (flags: AdminFlags & { readonly watch?: number | true }) => {
+      await withAgent(flags, async (client, output) => {
+        const { json = false, watch } = flags;
+        for (;;) {
+          const status = await client.status();
+          if (watch !== undefined && output.isTerminal && !json) output.bytes(Buffer.from(CLEAR));
+          if (json) output.json(statusView(status));
+          else showStatus(output, status, Date.now());
+          if (watch === undefined) return;
+          await sleep((watch === true ? WATCH_EVERY_S : watch) * 1000);
+        }
+      });
+    });
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (!(value >= 0.2 && value <= 86_400)) throw new InvalidArgumentError('seconds, from 0.2 to 86400.');
+  return value;
+}
+
+/** Prints a status; `now` is what ages are reckoned from. */
+export function showStatus(output: Output, status: AgentStatus, now: number): void {
+  const { version, clientId, pid, startedAt, link, queues, workers } = status;
+  output.fields([
+    ['agent', `yggd ${version}, client id ${clientId}, pid ${pid}, up ${span(now - Number(startedAt))}`],
+    ['broker', linkText(link)],
+    ['messages', queues === undefined ? '' : `${queues.pending} on their way, ${queues.dead} dead`],
+    ['spool', queues === undefined ? '' : `${size(queues.spoolBytes)} of ${size(queues.spoolLimit)}`],
+    [
+      'since start',
+      queues === undefined
+        ? ''
+        : `${queues.accepted} accepted, ${queues.duplicates} repeated, ${queues.refused} refused`,
+    ],
+  ]);
+  if (workers.length === 0) output.line(output.isTerminal ? 'workers      none' : 'workers\tnone');
+  else {
+    if (output.isTerminal) output.line('');
+    output.table(WORKER_HEAD, workerRows(workers, now));
+  }
+}
+
+function linkText(link: AgentStatus['link']): string {
+  if (link === undefined) return '';
+  const { state, broker, protocol, reason } = link;
+  return [state, [broker, protocol].filter(Boolean).join(', '), reason].filter(Boolean).join(': ');
+}
+
+function statusView({ startedAt, link, queues, workers, ...rest }: AgentStatus): unknown {
+  const { version, clientId, pid } = rest;
+  return {
+    version,
+    client_id: clientId,
+    pid,
+    started_at: instant(startedAt),
+    link: link && { state: link.state, broker: link.broker, protocol: link.protocol, reason: link.reason },
+    queues: queues && {
+      pending: queues.pending,
+      dead: queues.dead,
+      spool_bytes: queues.spoolBytes,
+      spool_limit: queues.spoolLimit,
+      accepted: queues.accepted,
+      duplicates: queues.duplicates,
+      refused: queues.refused,
+    },
+    workers: workers.map(workerView),
+  };
+}
