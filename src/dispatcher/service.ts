@@ -10,6 +10,7 @@ import type { Config, Data, RegistrationRequest, RegistrationResponse } from '..
 import type { Log } from '../log/log.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
+import { Patience } from './patience.js';
 import { RawStreamService, type RawCall } from './stream/raw-call.js';
 
 /** Calls one worker may have open at us: a flood waits in its own queue, not in our memory. */
@@ -49,10 +50,7 @@ export interface ServeOptions {
   readonly calls: WorkerCalls;
 }
 
-/** A reason of our own spares the stack trace that abort() would make for each call. */
-const ANSWERED = 'answered';
-
-const NO_RESPONSE = Buffer.alloc(0);
+const EMPTY = { response: Buffer.alloc(0) };
 
 /** A server that listens. */
 export interface WorkerServer {
@@ -63,13 +61,12 @@ export interface WorkerServer {
 /** Listens on a Unix socket for one worker; throws `runtime.unusable` when it cannot. */
 export async function serve(options: ServeOptions): Promise<WorkerServer> {
   const { calls, path, admits } = options;
+  const patience = new Patience(options.clock, options.answerWithin);
+  const all = { ...options, patience };
   const services: DispatcherServer = {
-    register: answering('Register', options, calls.register),
-    send: answering('Send', options, async (data: Data) => {
-      await calls.send(data);
-      return { response: NO_RESPONSE };
-    }),
-    getConfig: answering('GetConfig', options, () => Promise.resolve(calls.config())),
+    register: answering('Register', all, calls.register),
+    send: answering('Send', all, (data: Data) => calls.send(data).then(() => EMPTY)),
+    getConfig: answering('GetConfig', all, () => Promise.resolve(calls.config())),
   };
   const server = new Server({
     'grpc.max_receive_message_length': options.maxReceive,
@@ -90,7 +87,12 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
   listener.on('error', (error) =>
     options.log.warn('dispatcher.accept_failed', `cannot accept a connection on ${path}: ${errorText(error)}`),
   );
-  return { close: () => close(listener, server) };
+  return {
+    close: async () => {
+      patience.close();
+      await close(listener, server);
+    },
+  };
 }
 
 function listen(listener: Listener, path: string): Promise<void> {
@@ -116,22 +118,16 @@ async function close(listener: Listener, server: Server): Promise<void> {
 /** A method that answers once: with what `work` gives, with its refusal, or in time with UNAVAILABLE. */
 function answering<Q, A>(
   method: string,
-  options: ServeOptions,
+  { log, patience, answerWithin }: ServeOptions & { readonly patience: Patience },
   work: (request: Q) => Promise<A>,
 ): handleUnaryCall<Q, A> {
+  const details = `the journal did not answer within ${answerWithin} ms; call ${method} again with the same ids`;
   return (call, callback) => {
-    const answered = new AbortController();
+    const giveUp = (): void => callback({ code: status.UNAVAILABLE, details });
+    patience.begin(giveUp);
     const answer = (refusal: Partial<StatusObject> | null, value?: A): void => {
-      if (answered.signal.aborted) return;
-      answered.abort(ANSWERED);
-      callback(refusal, value);
+      if (patience.end(giveUp)) callback(refusal, value);
     };
-    const slow = `the journal did not answer within ${options.answerWithin} ms; call ${method} again with the same ids`;
-    options.clock.after(
-      options.answerWithin,
-      () => answer({ code: status.UNAVAILABLE, details: slow }),
-      answered.signal,
-    );
     work(call.request).then(
       (value) => answer(null, value),
       (error: unknown) => {
@@ -139,7 +135,7 @@ function answering<Q, A>(
           answer({ code: error.code, details: error.message });
           return;
         }
-        options.log.error('dispatcher.call_failed', `${method} of a worker failed: ${errorText(error)}`);
+        log.error('dispatcher.call_failed', `${method} of a worker failed: ${errorText(error)}`);
         answer({ code: status.UNAVAILABLE, details: `the agent could not keep it: ${errorText(error)}` });
       },
     );

@@ -168,9 +168,13 @@ export class Storm implements AsyncDisposable {
     this.#scope.signal.addEventListener('abort', () => scope.abort());
     const ended = new Promise<'ended'>((resolve) => scope.signal.addEventListener('abort', () => resolve('ended')));
     const work = async (): Promise<void> => {
-      while ((await Promise.race([this.yggd.ended, ended])) !== 'ended') {
+      while ((await Promise.race([this.yggd.gone, ended])) !== 'ended') {
         died();
-        await this.ledger.harm('agent', () => this.start(crashPoint()));
+        // From its death on, and not from when its last words were read: on a busy machine that is a second later.
+        await this.ledger.harm('agent', async () => {
+          await this.yggd.ended;
+          await this.start(crashPoint());
+        });
       }
     };
     const done = work();

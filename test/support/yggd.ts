@@ -114,14 +114,17 @@ export class Yggd implements AsyncDisposable {
   /** Lines that are no JSON. */
   readonly other: string[] = [];
   readonly #logged = new Signal<LogEntry>('logged');
-  /** Resolves when the process has ended. */
+  /** Resolves when the process has ended and all that it wrote was read. */
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** Resolves when the process has ended. */
+  readonly gone: Promise<void>;
 
   private constructor(readonly child: ChildProcess) {
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue;
       createInterface({ input: stream }).on('line', (line) => this.#read(line));
     }
+    this.gone = new Promise((resolve) => child.once('exit', () => resolve()));
     this.ended = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal })));
   }
 
