@@ -114,6 +114,12 @@ export const ERRORS = {
     'The runtime directory cannot be used.',
     'Check the owner and mode of `runtime-dir`.',
   ),
+  'remote.no_answer': entry(
+    69,
+    true,
+    'An agent did not answer through the broker.',
+    'Check its client id and the topic prefix, and look at the machine: `ygg status` there.',
+  ),
   'connection.refused': entry(
     69,
     true,

@@ -16,20 +16,16 @@ export interface ExampleOptions {
 /** A text of several lines: how to listen, send, ping, and add a worker. */
 export function exampleCommands({ address, topicPrefix, clientId, workerDir, ygg }: ExampleOptions): string {
   const { host, port, username, password } = address;
-  const access = `-h ${host} -p ${port} -u ${username} -P ${password}`;
-  const topic = `${topicPrefix}/${clientId}`;
-  const ids = `"message_id":"'$(cat /proc/sys/kernel/random/uuid)'","version":1,"sent":"'$(date -Is)'"`;
-  const message = `{"type":"data",${ids},"directive":"echo","metadata":{},"content":"hello"}`;
-  const ping = `{"type":"command",${ids},"content":{"command":"ping"}}`;
+  const broker = `--broker=mqtt://${username}:${password}@${host}:${port} --topic-prefix=${topicPrefix}`;
   return `
-It stays up until Ctrl-C. In another terminal (mosquitto_sub and mosquitto_pub: Debian package mosquitto-clients):
+It stays up until Ctrl-C. In another terminal:
 
   see all that the agent says:
-    mosquitto_sub ${access} -v -t '${topic}/+/out'
-  send a message to the echo worker:
-    mosquitto_pub ${access} -q 1 -t ${topic}/data/in -m '${message}'
+    ${ygg} listen ${clientId} ${broker}
+  send a message to the echo worker, and wait for the answer:
+    ${ygg} send ${clientId} echo --content hello --wait ${broker}
   is it there?
-    mosquitto_pub ${access} -q 1 -t ${topic}/control/in -m '${ping}'
+    ${ygg} ping ${clientId} ${broker}
 
 A worker of your own: put an executable whose name ends in "worker" into ${workerDir}, for example:
     #!/bin/sh

@@ -6,6 +6,7 @@ import { AgentError, errorText } from '../errors.js';
 import { VERSION } from '../version.js';
 import { addLinkCommand } from './link-command.js';
 import { addMessagesCommand } from './messages-command.js';
+import { addRemoteCommands } from './remote-commands.js';
 import { addStatusCommand } from './status-command.js';
 import { addWorkerCommand } from './worker-run.js';
 import { addWorkersCommand } from './workers-command.js';
@@ -22,6 +23,7 @@ addStatusCommand(program);
 addWorkersCommand(program);
 addMessagesCommand(program);
 addLinkCommand(program);
+addRemoteCommands(program);
 addWorkerCommand(program);
 
 void start();

@@ -132,6 +132,16 @@ export function encodeEvent(messageId: string, responseTo: string, sent: string,
   return encode('event', messageId, responseTo, sent, event);
 }
 
+/** The payload of a command for `control/in`, as a server sends it. */
+export function encodeCommand(
+  messageId: string,
+  sent: string,
+  command: string,
+  given: Readonly<Record<string, unknown>> | null = null,
+): Buffer {
+  return encode('command', messageId, '', sent, { command, arguments: given });
+}
+
 function encode(type: string, messageId: string, responseTo: string, sent: string, content: unknown): Buffer {
   return Buffer.from(
     JSON.stringify({ type, message_id: messageId, response_to: responseTo, version: 1, sent, content }),

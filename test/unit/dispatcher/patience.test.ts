@@ -4,35 +4,35 @@ import { test } from 'node:test';
 import { Patience } from '../../../src/dispatcher/patience.js';
 import { FakeClock } from '../../support/clock.js';
 
-test('each call is given up in its time, unless it was answered', () => {
+test('each call is given up in its time, unless it was answered', async () => {
   const clock = new FakeClock();
   const patience = new Patience(clock, 900);
   const given: string[] = [];
   const calls = ['a', 'b', 'c'].map((name) => () => void given.push(name));
   const [a, b, c] = calls as [() => void, () => void, () => void];
   patience.begin(a);
-  clock.advance(500);
+  await clock.advance(500);
   patience.begin(b);
   patience.begin(c);
   assert.equal(patience.end(b), true);
-  clock.advance(399);
+  await clock.advance(399);
   assert.deepEqual(given, []);
-  clock.advance(1);
+  await clock.advance(1);
   assert.deepEqual(given, ['a']);
   assert.equal(patience.end(a), false, 'it was given up');
-  clock.advance(499);
+  await clock.advance(499);
   assert.deepEqual(given, ['a']);
-  clock.advance(1);
+  await clock.advance(1);
   assert.deepEqual(given, ['a', 'c']);
   patience.begin(a);
-  clock.advance(900);
+  await clock.advance(900);
   assert.deepEqual(given, ['a', 'c', 'a'], 'the timer is set again after all were gone');
 });
 
-test('once closed nothing is given up, and no timer is left', () => {
+test('once closed nothing is given up, and no timer is left', async () => {
   const clock = new FakeClock();
   const patience = new Patience(clock, 900);
   patience.begin(() => assert.fail('it was given up'));
   patience.close();
-  clock.advance(10_000);
+  await clock.advance(10_000);
 });
