@@ -20,6 +20,7 @@ import { createLog, type Log, type ProgramLog } from '../log/index.js';
 import { createWayCheck, openCgroups, openMarks, Users } from '../process/index.js';
 import { systemClock } from '../time.js';
 import { VERSION } from '../version.js';
+import { MemoryRelief, openTrim } from './memory-relief.js';
 import { createNotifier, type Notifier } from './notify.js';
 import type { BrokerAddress, EmbeddedBroker } from '../broker/index.js';
 import { exampleCommands } from './examples.js';
@@ -119,6 +120,7 @@ class Daemon {
     });
     log.info('agent.starting', `yggd ${VERSION} starts`, { clientId, stateDir: settings.stateDir });
     this.#tellStatus(agent, notifier);
+    await this.#relieve(agent);
     await agent.start();
     log.info('agent.ready', 'ready: the journal and the sockets are open, the worker directory was read', { clientId });
     notifier.ready();
@@ -153,6 +155,18 @@ class Daemon {
   #tellStatus(agent: Agent, notifier: Notifier): void {
     agent.connection.up.connect(({ broker }) => notifier.status(`connected to ${broker}`), this.#scope.signal);
     agent.connection.down.connect(({ reason }) => notifier.status(reason), this.#scope.signal);
+  }
+
+  /** Memory that messages took is given back when they are done. */
+  async #relieve(agent: Agent): Promise<void> {
+    const trim = await openTrim();
+    if (trim === undefined) return;
+    const relief = new MemoryRelief(
+      { clock: systemClock, resident: () => process.memoryUsage.rss(), trim },
+      this.#scope.signal,
+    );
+    agent.router.dataRecv.connect(() => relief.touch(), this.#scope.signal);
+    agent.dispatcher.dataReturn.connect(() => relief.touch(), this.#scope.signal);
   }
 
   #untilSignal(): Promise<void> {

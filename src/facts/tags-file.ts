@@ -18,7 +18,7 @@ export interface TagsFileOptions {
   readonly interval?: Millis;
 }
 
-const INTERVAL = 2000;
+const INTERVAL = 5000;
 
 type Seen =
   | { readonly kind: 'missing' }

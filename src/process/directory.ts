@@ -15,8 +15,8 @@ import type { Trust } from './trust.js';
 /** How long a file must be left alone. */
 export const SETTLE: Millis = 300;
 
-/** How often to look without being told. */
-export const RESCAN_INTERVAL: Millis = 3000;
+/** How often to look without being told: what inotify cannot see, such as files on a network. Each look wakes the machine. */
+export const RESCAN_INTERVAL: Millis = 10_000;
 
 export interface DirectoryOptions {
   readonly workerDir: string;
