@@ -6,7 +6,6 @@ import { checkCredentials, loadSettings, parseDuration, problemsError, type Sett
 import { Connection, type Delivery } from '../connection/index.js';
 import { AgentError } from '../errors.js';
 import { parseClientId } from '../message/index.js';
-import type { Signal } from '../signal/index.js';
 import { endWithReader, Output } from './output.js';
 
 export interface BrokerFlags {
@@ -40,7 +39,8 @@ const CONNECT_WITHIN_MS = 30_000;
 export interface BrokerDesk {
   /** `P` in the topics. */
   readonly prefix: string;
-  readonly heard: Signal<Delivery>;
+  /** Calls `fn` with all that has come since the connection was begun, and with what comes, until `scope` ends. Once. */
+  hear(fn: (delivery: Delivery) => void, scope: AbortSignal): void;
   publish(topic: string, payload: Buffer): Promise<void>;
 }
 
@@ -80,12 +80,24 @@ export async function withBroker(
     sessionExpiry: 0,
     subscriptions: subscriptions(prefix),
   });
+  // What the broker retains may come before the connection says that it is up.
+  const early: Delivery[] = [];
+  const isEarly = new AbortController();
+  connection.message.connect((delivery) => void early.push(delivery), isEarly.signal);
+  const desk: BrokerDesk = {
+    prefix,
+    hear: (fn, scope) => {
+      isEarly.abort();
+      connection.message.connect(fn, scope);
+      for (const delivery of early.splice(0)) if (!scope.aborted) fn(delivery);
+    },
+    publish: async (topic, payload) => {
+      await connection.publish(topic, payload);
+    },
+  };
   try {
     await connected(connection);
-    const publish = async (topic: string, payload: Buffer): Promise<void> => {
-      await connection.publish(topic, payload);
-    };
-    await work({ prefix, heard: connection.message, publish }, new Output());
+    await work(desk, new Output());
   } finally {
     await connection.stop();
   }

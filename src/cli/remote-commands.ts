@@ -109,14 +109,14 @@ export function addRemoteCommands(program: Command): void {
 }
 
 function listen(
-  { heard }: BrokerDesk,
+  desk: BrokerDesk,
   output: Output,
   { count = Infinity, json = false }: { readonly count?: number; readonly json?: boolean },
 ): Promise<void> {
   const scope = new AbortController();
   return new Promise((resolve) => {
     let left = count;
-    heard.connect((delivery) => {
+    desk.hear((delivery) => {
       delivery.ack();
       const envelope = envelopeOf(delivery);
       // One that tells that an agent has no status any more is empty.
@@ -158,27 +158,27 @@ function answerTo(desk: BrokerDesk, id: string, timeout: number | undefined, cli
   return answer;
 }
 
-async function hearAnswer(desk: BrokerDesk, id: string, timeout: number, client: string): Promise<Envelope> {
+function hearAnswer(desk: BrokerDesk, id: string, timeout: number, client: string): Promise<Envelope> {
   const scope = new AbortController();
-  let last = '';
-  const timer = setTimeout(() => {
-    const known = last === '' ? '' : `; it last said that it is ${last}`;
-    scope.abort(new AgentError('remote.no_answer', `no answer from ${client} within ${timeout / 1000} s${known}`));
-  }, timeout);
-  try {
-    let found: Envelope | undefined;
-    await desk.heard.next(scope.signal, (delivery) => {
+  return new Promise((resolve, reject) => {
+    let last = '';
+    const timer = setTimeout(() => {
+      scope.abort();
+      const known = last === '' ? '' : `; it last said that it is ${last}`;
+      reject(new AgentError('remote.no_answer', `no answer from ${client} within ${timeout / 1000} s${known}`));
+    }, timeout);
+    // When what asks for it fails nobody waits any more; until then the connection keeps the program alive.
+    timer.unref();
+    desk.hear((delivery) => {
       delivery.ack();
       const envelope = envelopeOf(delivery);
       if (envelope?.type === 'connection-status') last = text((envelope.content as { state?: unknown } | null)?.state);
-      if (envelope?.response_to === id) found = { ...envelope, ...bytesOf(delivery) };
-      return found !== undefined;
-    });
-    return found ?? {};
-  } finally {
-    clearTimeout(timer);
-    scope.abort();
-  }
+      if (envelope?.response_to !== id) return;
+      clearTimeout(timer);
+      scope.abort();
+      resolve({ ...envelope, ...bytesOf(delivery) });
+    }, scope.signal);
+  });
 }
 
 /** The content as it stands on the wire: numbers may be larger than any of JavaScript's. */

@@ -25,7 +25,7 @@ const skip = process.getuid?.() === 0 ? false : 'another user can only be played
 const ARGS = ['--embedded-broker=0', '--client-id=h'];
 
 /** What is not there yet, and may not be put there by others, lest a later version trust it. */
-const GUESSES = ['run/admin', 'run/admin/admin.sock', 'run/metrics.sock', 'run/w/x', 'state/lock', 'state/VERSION'];
+const GUESSES = ['run/admin/x', 'run/metrics.sock', 'run/w/x', 'state/lock', 'state/VERSION'];
 
 function assertModes(entries: readonly Entry[], wanted: (entry: Entry) => number): void {
   for (const entry of entries)
@@ -88,7 +88,11 @@ suite('other users of the machine', { timeout: 240_000, skip, concurrency: 2 }, 
       assert.ok(state.every(({ uid }) => uid === 0));
       const passed = [home.path('run'), home.path('run/w')];
       const ours = runtime.filter(({ path }) => !path.endsWith('/w.sock'));
-      assertModes(ours, ({ path, kind }) => (passed.includes(path) ? 0o711 : kind === 'directory' ? 0o700 : 0o600));
+      // The operator's: for the agent's own group too.
+      const operators = ours.filter(({ path }) => path.startsWith(home.path('run/admin')));
+      assertModes(operators, ({ kind }) => (kind === 'directory' ? 0o750 : 0o660));
+      const others = ours.filter((entry) => !operators.includes(entry));
+      assertModes(others, ({ path, kind }) => (passed.includes(path) ? 0o711 : kind === 'directory' ? 0o700 : 0o600));
       const own = home.path('run/w/echo-worker');
       assert.ok(runtime.every(({ path, uid }) => uid === (path.startsWith(own) ? WORKER_USER : 0)));
 

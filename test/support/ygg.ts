@@ -11,6 +11,8 @@ export interface YggRun {
   readonly bytes: Buffer;
 }
 
+const PATIENCE_MS = 60_000;
+
 const PROGRAM = join(ROOT, 'dist/ygg.js');
 
 /** Runs `ygg` with these words, its output in a pipe; about the agent of `home` where one is given. */
@@ -44,6 +46,8 @@ function commandLine(home: Home, words: readonly string[]): string {
 async function run(program: string, words: readonly string[], uid?: number): Promise<YggRun> {
   const child = spawn(program, words, {
     stdio: ['ignore', 'pipe', 'pipe'],
+    // One that never ends fails its test, and no more than that.
+    timeout: PATIENCE_MS,
     env: { PATH: process.env['PATH'], HOME: '/nonexistent', NODE_V8_COVERAGE: '' },
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
