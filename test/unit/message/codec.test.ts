@@ -6,6 +6,7 @@ import {
   decodeData,
   encodeConnectionStatus,
   encodeData,
+  encodeCommand,
   encodeEvent,
   jsonContent,
   MAX_ID_LENGTH,
@@ -226,6 +227,15 @@ describe('jsonContent', () => {
     assert.equal(result.content.toString(), '"AP8B"');
     assert.deepEqual({ ...result.metadata }, { a: 'b', 'content-encoding': 'base64' });
   });
+});
+
+test('encodeCommand makes what decodeCommand reads', () => {
+  for (const given of [null, { delay: 5 }]) {
+    const decoded = decodeCommand(encodeCommand('id', '2026-01-01T00:00:00Z', 'reconnect', given));
+    assert.ok(decoded.kind === 'command');
+    const { messageId, command, arguments: args } = decoded.envelope;
+    assert.deepEqual([messageId, command, { ...args }], ['id', 'reconnect', given ?? {}]);
+  }
 });
 
 describe('encodeConnectionStatus and encodeEvent', () => {

@@ -360,6 +360,16 @@ describe('cancel', () => {
     assert.equal(t.store.inbound(t.received[0]!), undefined);
   });
 
+  test('by hand does what the command does, and says what came of it', async () => {
+    await using t = await openUp();
+    t.connection.deliver(DATA_IN, dataMessage('m1'));
+    await until(() => t.received.length === 1);
+    const echo = directiveKey(parseDirective('echo')!);
+    assert.equal((await t.router.cancel(echo, 'm1')).kind, 'cancelled');
+    await until(() => t.on(DATA_OUT).length === 1);
+    assert.equal((await t.router.cancel(echo, 'm1')).kind, 'already-ended');
+  });
+
   test('of an unknown message ends it when it arrives', async () => {
     await using t = await openUp();
     t.connection.deliver(CONTROL_IN, cancel('m1'));
