@@ -16,7 +16,7 @@ import {
 import { AdminService, type AdminServer, type Message, type MessageFilter } from '../../protocol/generated/admin.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
-import { messageKey, type MessageKey } from '../message/index.js';
+import { messageKey, quoted, type MessageKey } from '../message/index.js';
 import { MESSAGE_STATES, messageView, passes } from './message-view.js';
 import type { AdminDesk, AnyMessage, Answer } from './ports.js';
 
@@ -101,7 +101,7 @@ export class AdminPost {
     return {
       getStatus: this.#answering(() => desk.status()),
       restartWorker: this.#answering(({ name }) => {
-        if (!desk.restart(name)) throw new Refusal(status.NOT_FOUND, `there is no worker ${JSON.stringify(name)}`);
+        if (!desk.restart(name)) throw new Refusal(status.NOT_FOUND, `there is no worker ${quoted(name)}`);
         return {};
       }),
       listMessages: (call) => void this.#list(call),
@@ -127,7 +127,7 @@ export class AdminPost {
     try {
       const { state, limit } = call.request;
       if (state !== '' && !(MESSAGE_STATES as readonly string[]).includes(state)) {
-        throw new Refusal(status.INVALID_ARGUMENT, `no message is in state ${JSON.stringify(state)}`);
+        throw new Refusal(status.INVALID_ARGUMENT, `no message is in state ${quoted(state)}`);
       }
       let left = limit === 0 ? Infinity : limit;
       for (const page of pages(this.options.desk)) {

@@ -1,8 +1,9 @@
 /** `ygg messages`: what is on its way and what was given up; a dead one gets another chance, a waiting one is ended. */
 import { Option, type Command } from 'commander';
 import { MESSAGE_STATES, type AdminClient } from '../admin/index.js';
+import { printable } from '../message/index.js';
 import { ageArgument, asksAgent, countArgument, keyArgument, withAgent, type AdminFlags } from './admin-command.js';
-import { instant, printable, size, span, type Cell, type Output } from './output.js';
+import { instant, size, span, type Cell, type Output } from './output.js';
 
 type Message = Awaited<ReturnType<AdminClient['message']>>;
 type Filter = Parameters<AdminClient['messages']>[0];

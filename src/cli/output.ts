@@ -3,6 +3,7 @@
  * with --json one document. What others wrote is never sent to a terminal as it is: control characters are spelled out.
  */
 import { errnoOf } from '../errors.js';
+import { printable } from '../message/index.js';
 
 export type Cell = string | number | bigint;
 
@@ -69,14 +70,6 @@ export function endWithReader(): void {
   process.stdout.on('error', (error) => {
     if (errnoOf(error) === 'EPIPE') process.exit(0);
     throw error;
-  });
-}
-
-/** Text with its control characters spelled out, so that no message can steer a terminal. */
-export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what must not reach a terminal
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (character) => {
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });
 }
 

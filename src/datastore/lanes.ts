@@ -8,6 +8,7 @@ import type { Change } from './journal.js';
 import { padded, recordNumber, recordPrefix, under } from './keys.js';
 import type { Ledger } from './ledger.js';
 import type { LiveCollection } from './live-collection.js';
+import { inThisTurn } from './promises.js';
 import { LaneWindow, WINDOW_LIMITS, type WindowLimits } from './window.js';
 
 export type LiveMessages = LiveCollection<MessageKey, LiveRecord>;
@@ -127,14 +128,11 @@ export class Lanes<R extends LiveRecord> {
   #commit(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
     const { ledger } = this.options;
     const { key } = record;
-    let committed: Promise<void>;
-    try {
+    const committed = inThisTurn(() => {
       if (key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
       const { changes, growth } = prepare(record);
-      committed = ledger.commit(changes, growth);
-    } catch (error) {
-      committed = Promise.reject(error instanceof Error ? error : new Error(String(error)));
-    }
+      return ledger.commit(changes, growth);
+    });
     return committed.then(
       () => this.#committed(prefix, key),
       (error: unknown) => {

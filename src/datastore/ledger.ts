@@ -10,6 +10,7 @@ import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { Inventory } from './inventory.js';
 import { TABLES, type Change, type Journal, type Table } from './journal.js';
+import { deferred, type Deferred } from './promises.js';
 import { decodeRecord, type AnyRecord } from './record-codec.js';
 import { TornRecords } from './torn-records.js';
 
@@ -42,11 +43,8 @@ export interface Findings {
 }
 
 /** Changes that wait for a commit to ride with; one promise is that of them all. */
-interface Waiting {
+interface Waiting extends Deferred {
   readonly changes: Change[];
-  readonly done: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -235,9 +233,7 @@ export class Ledger {
   }
 
   #newWaiting(): Waiting {
-    let [resolve, reject]: [() => void, (error: unknown) => void] = [() => undefined, () => undefined];
-    const done = new Promise<void>((resolved, rejected) => ([resolve, reject] = [resolved, rejected]));
-    return { changes: [], done, resolve, reject, timer: setTimeout(() => void this.flush(), SOON_MS) };
+    return { changes: [], ...deferred(), timer: setTimeout(() => void this.flush(), SOON_MS) };
   }
 
   #takeWaiting(): Waiting | undefined {

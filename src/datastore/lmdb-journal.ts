@@ -12,14 +12,12 @@ import { AgentError, errnoOf, errorText } from '../errors.js';
 import { silentLog, type Log } from '../log/log.js';
 import { END, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 import { openLmdb, type Tables } from './lmdb-store.js';
+import { deferred, type Deferred } from './promises.js';
 import { salvage, writeMark } from './salvage.js';
 
 /** Commits that go together: one promise is that of them all. */
-interface Group {
+interface Group extends Deferred {
   readonly changes: Change[];
-  readonly done: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
 }
 
 export class LmdbJournal implements Journal {
@@ -86,7 +84,7 @@ export class LmdbJournal implements Journal {
 
   commit(changes: readonly Change[]): Promise<void> {
     if (!this.#isOpen) return Promise.reject(this.#closed());
-    const group = (this.#next ??= newGroup());
+    const group = (this.#next ??= { changes: [], ...deferred() });
     for (const change of changes) group.changes.push(change);
     this.#writing ??= this.#writeAll();
     return group.done;
@@ -185,12 +183,6 @@ export class LmdbJournal implements Journal {
   #closed(): AgentError {
     return new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
   }
-}
-
-function newGroup(): Group {
-  let [resolve, reject]: [() => void, (error: unknown) => void] = [() => undefined, () => undefined];
-  const done = new Promise<void>((resolved, rejected) => ([resolve, reject] = [resolved, rejected]));
-  return { changes: [], done, resolve, reject };
 }
 
 /** The changes, and of each fact the last one only: every commit of a group brings the same few. */

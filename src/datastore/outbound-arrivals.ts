@@ -19,6 +19,7 @@ import {
   type NewOutbound,
   type ResultAcceptance,
 } from './outbound-record.js';
+import { inThisTurn } from './promises.js';
 import type { IdState, RecentIds } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
 
@@ -86,6 +87,10 @@ export class OutboundArrivals {
    * unless one of them is a copy of what is being committed: should that fail, the copy must take its place.
    */
   arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number): Promise<readonly MessageKey[]> {
+    return inThisTurn(() => this.#arriveWith(results, changes, growth));
+  }
+
+  #arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number): Promise<readonly MessageKey[]> {
     const underWay = this.#underWay(results);
     if (underWay !== undefined) {
       // One that fails is no copy any more: it is looked at again.

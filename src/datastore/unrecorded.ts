@@ -5,6 +5,7 @@
  */
 import type { MessageKey } from '../message/index.js';
 import type { Clock, Millis } from '../time.js';
+import { inThisTurn } from './promises.js';
 
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
@@ -63,7 +64,7 @@ export class Unrecorded {
     const entry: Entry = { kind, commit, waiting: this.#entries.get(key)?.waiting ?? [] };
     this.#entries.set(key, entry);
     this.#late.delete(key);
-    return commit().then(
+    return inThisTurn(commit).then(
       () => this.#done(key, entry),
       (error: unknown) => {
         if (this.#entries.get(key) === entry) {

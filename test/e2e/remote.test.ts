@@ -52,6 +52,22 @@ test('listen prints what the fleet says, in lines and as JSON', { skip }, async 
   assert.deepEqual([status.client, status.content.state], ['host-1', 'online']);
 });
 
+test('what is no sound envelope is printed as far as it goes, and steers nothing', { skip }, async () => {
+  await using bench = await makeBench();
+  const retained = { qos: 1, retain: true } as const;
+  const says = (client: string, payload: string): Promise<unknown> =>
+    bench.operator.client.publishAsync(`yggdrasil/${client}/control/out`, payload, retained);
+  await says('null-one', '{"type":"connection-status","content":null}');
+  await says('loud-one', '{"type":"event","content":"\\u001b[2J","topic":"mine"}');
+  assert.match(
+    (await through(bench, 'listen', 'null-one', '--count=1')).stdout,
+    /\tnull-one\tconnection-status\t\t\n$/,
+  );
+  assert.match((await through(bench, 'listen', 'loud-one', '--count=1')).stdout, /\tevent\t\\u001b\[2J\t\n$/);
+  const { stdout } = await through(bench, 'listen', 'loud-one', '--count=1', '--json');
+  assert.equal((JSON.parse(stdout) as { readonly topic: string }).topic, 'yggdrasil/loud-one/control/out');
+});
+
 test('a broker that is not there, wrong words and wrong files: one clear line', { skip: false }, async () => {
   const cases: readonly (readonly [readonly string[], number, RegExp])[] = [
     [['ping', 'host-1', '--broker=mqtt://127.0.0.1:1'], 69, /^ygg: cannot reach the broker: .*127\.0\.0\.1:1/],

@@ -1,7 +1,8 @@
 /** What `ygg` prints, for a person and for a program. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { instant, Output, printable, size, span } from '../../../src/cli/output.js';
+import { instant, Output, size, span } from '../../../src/cli/output.js';
+import { printable } from '../../../src/message/index.js';
 
 function sink(isTTY: boolean): { readonly isTTY: boolean; text: string; write(text: string | Uint8Array): boolean } {
   return {
@@ -73,6 +74,6 @@ test('spans, sizes and times', () => {
     '10 MiB',
     '5120 GiB',
   ]);
-  assert.deepEqual([instant(0n), instant(1_700_000_000_123n)], ['', '2023-11-14T22:13:20.123Z']);
   assert.equal(printable('plain ünï'), 'plain ünï');
+  assert.deepEqual([instant(0n), instant(1_700_000_000_123n)], ['', '2023-11-14T22:13:20.123Z']);
 });
