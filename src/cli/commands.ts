@@ -1,0 +1,33 @@
+/**
+ * All that `ygg` can be told to do, as one tree of commands. The program parses with it; its help, man page and
+ * completions are read off it. Each command has a file of its own.
+ */
+import { Command } from 'commander';
+import { VERSION } from '../version.js';
+import { addLinkCommand } from './link-command.js';
+import { addListenCommand } from './listen-command.js';
+import { addMessagesCommand } from './messages-command.js';
+import { addPingCommand } from './ping-command.js';
+import { addSendCommand } from './send-command.js';
+import { addStatusCommand } from './status-command.js';
+import { addWorkerCommand } from './worker-run.js';
+import { addWorkersCommand } from './workers-command.js';
+
+/** Makes the tree anew; nothing runs before it is given arguments to parse. */
+export function yggCommand(): Command {
+  const program = new Command('ygg')
+    .description('the command line of the Yggdrasil agent')
+    .version(VERSION, '-V, --version')
+    .showSuggestionAfterError()
+    .showHelpAfterError('(ygg --help tells the commands)')
+    .enablePositionalOptions();
+  addStatusCommand(program);
+  addWorkersCommand(program);
+  addMessagesCommand(program);
+  addLinkCommand(program);
+  addPingCommand(program);
+  addSendCommand(program);
+  addListenCommand(program);
+  addWorkerCommand(program);
+  return program;
+}
