@@ -9,8 +9,11 @@ import type { Log } from '../log/log.js';
 import { END, type Change, type Journal } from './journal.js';
 import { decodeRecord, encodeRecord } from './record-codec.js';
 
-/** 2: dead messages keep what a replay needs, and torn records have a table of their own. */
-export const FORMAT = 2;
+/**
+ * 2: dead messages keep what a replay needs, and torn records have a table of their own. 3: an entry of `ended` may name
+ * many ids, and what is known of a message id may name the results that came with its end.
+ */
+export const FORMAT = 3;
 
 const KEY = 'format';
 /** Changes in one commit. */
@@ -19,6 +22,8 @@ const BATCH = 256;
 /** From each older version to the next: all that has to be changed, whatever of it is changed already. */
 const UPGRADES: Readonly<Record<number, (journal: Journal) => Iterable<Change>>> = {
   1: tellOriginOfDead,
+  // What format 2 wrote is read as it stands.
+  2: () => [],
 };
 
 export interface FormatOptions {

@@ -53,7 +53,8 @@ export class InboundEnds {
     results: Extract<ResultsPlan, { kind: 'planned' }>['results'],
   ): Promise<readonly MessageKey[]> {
     const { ledger, outbound } = this.parts;
-    const changes = this.#changes(record, 'delivered');
+    const own = results.flatMap(({ idKey, isOfRequest }) => (isOfRequest && idKey !== undefined ? [idKey] : []));
+    const changes = this.#changes(record, 'delivered', own);
     let taken: readonly MessageKey[] = [];
     const left = this.#leave(record, 'end', () =>
       outbound.arrivals.arriveWith(results, changes, -spoolSize(record)).then((keys) => {
@@ -160,12 +161,12 @@ export class InboundEnds {
     return recorded;
   }
 
-  #changes(record: InboundRecord, end: InboundEnd): readonly Change[] {
+  #changes(record: InboundRecord, end: InboundEnd, results?: readonly string[]): readonly Change[] {
     const { ids, alarms } = this.parts;
     const { key, expiresAt, replyTopic } = record;
     return [
       { table: 'records', key: recordKey(prefixOf(record), key), value: undefined },
-      ...ids.ended(inboundIdKey(record.directiveKey, record.messageId), end, key, replyTopic),
+      ...ids.ended(inboundIdKey(record.directiveKey, record.messageId), end, key, replyTopic, results),
       ...(expiresAt === undefined ? [] : [alarms.clear(expiresAt, key)]),
     ];
   }

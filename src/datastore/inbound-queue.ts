@@ -224,9 +224,9 @@ export class InboundQueue {
     const { outbound } = this.parts;
     const record = this.get(key);
     const own = record && inboundIdKey(record.directiveKey, record.messageId);
-    const plan = outbound.arrivals.plan(results, (idKey) =>
-      record !== undefined && idKey === own ? record.replyTopic : this.replyTopicOf(idKey),
-    );
+    const replyTopicOf = (idKey: string): ReplyTopic | undefined =>
+      record !== undefined && idKey === own ? record.replyTopic : this.replyTopicOf(idKey);
+    const plan = outbound.arrivals.plan(results, replyTopicOf, record);
     if (plan.kind === 'full') return plan;
     const durable =
       record === undefined

@@ -10,6 +10,7 @@ import type { RootDatabase } from 'lmdb';
 import { crashPoint } from '../crash-point.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { silentLog, type Log } from '../log/log.js';
+import { gathered } from './gather.js';
 import { END, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 import { openLmdb, type Tables } from './lmdb-store.js';
 import { deferred, type Deferred } from './promises.js';
@@ -127,7 +128,7 @@ export class LmdbJournal implements Journal {
     FAULT: crashPoint('journal.before-commit');
     try {
       await this.#storeOf().batch(() => {
-        for (const { table, key, value } of lastOfEach(changes)) {
+        for (const { table, key, value } of gathered(changes)) {
           // Within a batch these have no promise of their own: `batch` has that of them all.
           if (value === undefined) void tables[table].remove(key);
           else void tables[table].put(key, value);
@@ -183,17 +184,6 @@ export class LmdbJournal implements Journal {
   #closed(): AgentError {
     return new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
   }
-}
-
-/** The changes, and of each fact the last one only: every commit of a group brings the same few. */
-function lastOfEach(changes: readonly Change[]): readonly Change[] {
-  const facts = new Map<string, Change>();
-  const others: Change[] = [];
-  for (const change of changes) {
-    if (change.table === 'facts') facts.set(change.key, change);
-    else others.push(change);
-  }
-  return facts.size === 0 ? others : [...others, ...facts.values()];
 }
 
 function nextTurn(): Promise<void> {

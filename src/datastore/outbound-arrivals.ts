@@ -2,9 +2,16 @@
  * How a result comes in: once, by itself or together with the end of the message it belongs to. A second copy is
  * known by worker, id and bytes; it waits for the first and makes no record.
  */
-import { spoolSize, type DeadRecord, type MessageKey, type OutboundRecord, type ReplyTopic } from '../message/index.js';
+import {
+  spoolSize,
+  type DeadRecord,
+  type InboundRecord,
+  type MessageKey,
+  type OutboundRecord,
+  type ReplyTopic,
+} from '../message/index.js';
 import type { Change } from './journal.js';
-import { outboundPrefix, recordKey, resultIdKey } from './keys.js';
+import { inboundIdKey, outboundPrefix, recordKey, resultIdKey } from './keys.js';
 import type { Lanes, LiveMessages, Prepared } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import {
@@ -29,10 +36,17 @@ import type { Replay } from './replay-outcome.js';
  */
 const MAX_URL_LANES = 4096;
 
+/** More results of one completion have entries of their own: what is known of an id is read often. */
+const MOST_OF_REQUEST = 4;
+
 export type ReplyTopicOf = (idKey: string) => ReplyTopic | undefined;
 
 /** A result that there is room for, and where it goes. */
-type Planned = Pick<OutboundRecord, 'destination' | 'idKey'> & { readonly result: NewOutbound };
+type Planned = Pick<OutboundRecord, 'destination' | 'idKey'> & {
+  readonly result: NewOutbound;
+  /** Its dedupe key stands with the end of its request, not by itself. */
+  readonly isOfRequest: boolean;
+};
 
 /** What the results of one completion are, or which of them there is no room for. */
 export type ResultsPlan =
@@ -54,7 +68,7 @@ export class OutboundArrivals {
     const idKey = idKeyOf(result);
     if (idKey !== undefined) {
       const underWay = this.#pending.get(idKey);
-      const isKnown = underWay !== undefined || this.#isKnown(idKey);
+      const isKnown = underWay !== undefined || this.#isKnown(idKey, result);
       if (isKnown) {
         this.#drop(result);
         return { kind: 'duplicate', durable: underWay?.then(() => undefined) ?? Promise.resolve() };
@@ -67,17 +81,21 @@ export class OutboundArrivals {
     return { kind: 'accepted', key, durable: this.#arrives(newRecord(result, { key, destination, idKey }), changes) };
   }
 
-  /** Looks whether there is room for all results of a completion. Those that are known need none. */
-  plan(results: readonly NewOutbound[], replyTopicOf: ReplyTopicOf): ResultsPlan {
+  /**
+   * Looks whether there is room for all results of a completion. Those that are known need none. `request`: the message
+   * that is completed, while it has not ended.
+   */
+  plan(results: readonly NewOutbound[], replyTopicOf: ReplyTopicOf, request?: InboundRecord): ResultsPlan {
     const planned: Planned[] = [];
     for (const [index, result] of results.entries()) {
       const idKey = idKeyOf(result);
       const destination = destinationOf(result, replyTopicOf);
       const lacks = this.#lacks({ destination, worker: result.worker });
-      if (lacks !== undefined && !(idKey !== undefined && (this.#pending.has(idKey) || this.#isKnown(idKey)))) {
+      if (lacks !== undefined && !(idKey !== undefined && (this.#pending.has(idKey) || this.#isKnown(idKey, result)))) {
         return { kind: 'full', index, lacks };
       }
-      planned.push({ result, destination, idKey });
+      const isOfRequest = results.length <= MOST_OF_REQUEST && request !== undefined && isResultOf(result, request);
+      planned.push({ result, destination, idKey, isOfRequest });
     }
     return { kind: 'planned', results: planned };
   }
@@ -102,13 +120,13 @@ export class OutboundArrivals {
     const newIds: string[] = [];
     const copies: NewOutbound[] = [];
     let grown = growth;
-    for (const { result, destination, idKey } of results) {
-      if (idKey !== undefined && (newIds.includes(idKey) || this.#isKnown(idKey))) {
+    for (const { result, destination, idKey, isOfRequest } of results) {
+      if (idKey !== undefined && (newIds.includes(idKey) || this.#isKnown(idKey, result))) {
         copies.push(result);
         continue;
       }
       const { key, changes: keyChanges } = this.ledger.nextKey();
-      const record = newRecord(result, { key, destination, idKey });
+      const record = newRecord(result, { key, destination, idKey: isOfRequest ? undefined : idKey });
       const prepared = this.#prepared(record, keyChanges);
       all.push(...prepared.changes);
       grown += prepared.growth;
@@ -176,9 +194,17 @@ export class OutboundArrivals {
     return undefined;
   }
 
-  #isKnown(idKey: string): boolean {
+  #isKnown(idKey: string, result: NewOutbound): boolean {
     const known = this.ids.get(idKey);
-    return known?.kind === 'ended' || this.#isPending(known);
+    return known?.kind === 'ended' || this.#isPending(known) || this.#cameWithRequest(idKey, result);
+  }
+
+  #cameWithRequest(idKey: string, { responseTo, handlers }: NewOutbound): boolean {
+    if (responseTo === '') return false;
+    return handlers.some((handler) => {
+      const request = this.ids.get(inboundIdKey(handler, responseTo));
+      return request?.kind === 'ended' && request.results.includes(idKey);
+    });
   }
 
   /** Whether a record is there: one that is gone or torn is no reason to drop what comes again. */
@@ -209,6 +235,11 @@ export class OutboundArrivals {
       idKey === undefined ? [] : [this.ids.pending(idKey, recordKey(prefixOf(record), record.key), record.key)];
     return { changes: [...keyChanges, put(record), ...id], growth: spoolSize(record) };
   }
+}
+
+/** Whether it is the request that this result names: what is kept with the one is found by the other. */
+function isResultOf({ responseTo, handlers }: NewOutbound, { messageId, directiveKey }: InboundRecord): boolean {
+  return responseTo === messageId && handlers.includes(directiveKey);
 }
 
 /** The same worker, id and bytes are one result (CONTRACT 1.10). */

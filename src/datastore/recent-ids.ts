@@ -3,6 +3,7 @@
  * number (CONTRACT 1.3). Each change comes as journal changes, to be committed together with what caused it.
  */
 import type { InboundEnd, MessageKey, ReplyTopic } from '../message/index.js';
+import { idsIn } from './gather.js';
 import { END, type Change } from './journal.js';
 import { padded } from './keys.js';
 import type { Ledger } from './ledger.js';
@@ -15,6 +16,8 @@ export type IdState =
       readonly end: InboundEnd | 'result';
       readonly at: number;
       readonly replyTopic: ReplyTopic | undefined;
+      /** The dedupe keys of results that came in one commit with this end: they have no entry of their own. */
+      readonly results: readonly string[];
     };
 
 export interface DedupeWindow {
@@ -41,7 +44,8 @@ export class RecentIds {
     const stored = this.#parse(idKey, bytes);
     if (stored === undefined) return undefined;
     if ('r' in stored) return { kind: 'pending', recordKey: stored.r, key: stored.k };
-    return { kind: 'ended', end: stored.e, at: stored.a, replyTopic: stored.t && restoreTopic(stored.t) };
+    const { e: end, a: at, t: topic, o: results = [] } = stored;
+    return { kind: 'ended', end, at, replyTopic: topic && restoreTopic(topic), results };
   }
 
   pending(idKey: string, recordKey: string, key: MessageKey): Change {
@@ -54,14 +58,26 @@ export class RecentIds {
     end: InboundEnd | 'result',
     key: MessageKey,
     replyTopic: ReplyTopic | undefined,
+    results: readonly string[] = [],
   ): readonly Change[] {
     const at = this.ledger.clock.now();
-    const stored: StoredId = { e: end, a: at, ...(replyTopic ? { t: storeTopic(replyTopic) } : {}) };
-    return [
+    // JSON leaves out what is undefined.
+    const stored: StoredId = {
+      e: end,
+      a: at,
+      t: replyTopic && storeTopic(replyTopic),
+      o: results.length === 0 ? undefined : results,
+    };
+    const changes: Change[] = [
       this.#change(idKey, stored),
       { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: Buffer.from(idKey) },
-      ...this.#prune(at),
     ];
+    this.#sincePrune += 1;
+    if (this.#sincePrune >= PRUNE_EVERY) {
+      this.#sincePrune = 0;
+      changes.push(...this.#forgettable(at));
+    }
+    return changes;
   }
 
   forget(idKey: string): Change {
@@ -75,26 +91,24 @@ export class RecentIds {
     return changes.length === 0;
   }
 
-  #prune(now: number): readonly Change[] {
-    this.#sincePrune += 1;
-    if (this.#sincePrune < PRUNE_EVERY) return [];
-    this.#sincePrune = 0;
-    return this.#forgettable(now);
-  }
-
   /** What has left the window, a part at a time, so that no commit grows large because of it. */
   #forgettable(now: number): readonly Change[] {
-    const tooMany = this.ledger.journal.count('ended') - this.window.count;
+    const { journal } = this.ledger;
+    // Each message that waits has an id too, or none: the window is not cut short by them.
+    let tooMany = journal.count('ids') - journal.count('records') - this.window.count;
     const changes: Change[] = [];
-    let index = 0;
-    for (const [key, value] of this.ledger.journal.range('ended', { after: '', before: END, limit: 2 * PRUNE_EVERY })) {
+    for (const [key, value] of journal.range('ended', { after: '', before: END, limit: 2 * PRUNE_EVERY })) {
       const at = Number.parseInt(key.slice(0, key.indexOf('/')), 36);
-      if (index++ >= tooMany && at + this.window.age > now) break;
-      const idKey = value.toString();
-      const state = this.get(idKey);
-      // The id may have been taken up again since.
-      if (state?.kind === 'ended' && state.at === at) changes.push(this.forget(idKey));
+      const idKeys = idsIn(value);
+      tooMany -= idKeys.length;
+      if (tooMany < 0 && at + this.window.age > now) break;
+      for (const idKey of idKeys) {
+        const state = this.get(idKey);
+        // The id may have been taken up again since.
+        if (state?.kind === 'ended' && state.at <= at) changes.push(this.forget(idKey));
+      }
       changes.push({ table: 'ended', key, value: undefined });
+      if (changes.length >= 2 * PRUNE_EVERY) break;
     }
     return changes;
   }
@@ -124,5 +138,6 @@ type StoredId =
   | {
       readonly e: InboundEnd | 'result';
       readonly a: number;
-      readonly t?: { readonly topic: string; readonly correlation?: string };
+      readonly t?: { readonly topic: string; readonly correlation?: string } | undefined;
+      readonly o?: readonly string[] | undefined;
     };

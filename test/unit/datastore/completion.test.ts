@@ -4,10 +4,13 @@ import { createHash } from 'node:crypto';
 import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { MQTT_LANE, type Datastore, type ReceivedBody } from '../../../src/datastore/index.js';
+import { MQTT_LANE, type Datastore, type NewOutbound, type ReceivedBody } from '../../../src/datastore/index.js';
+import { directiveKey } from '../../../src/message/index.js';
 import { settle } from '../../support/clock.js';
-import { inbound, result } from '../../support/messages.js';
+import { directive, inbound, result } from '../../support/messages.js';
 import { openTestStore, ready, take, type StoreSettings } from '../../support/store.js';
+
+const ECHO = directiveKey(directive('echo'));
 
 for (const isOnDisk of [false, true]) {
   const withStore = async (
@@ -45,6 +48,25 @@ for (const isOnDisk of [false, true]) {
         assert.ok(bare.kind === 'taken');
         assert.deepEqual(await bare.durable, []);
         assert.deepEqual(await readdir(join(stateDir, 'content')), []);
+      }));
+
+    it('remembers the results of the request that it ends, whichever way they come again', () =>
+      withStore(async (store) => {
+        const handlers = [ECHO];
+        const own = (id: string): NewOutbound => result(id, { responseTo: 'a', handlers });
+        const [key] = await ready(store, 'a');
+        store.markDispatching(key!);
+        const taken = store.complete(key!, [own('r0'), own('r1'), result('stray')]);
+        assert.ok(taken.kind === 'taken');
+        const keys = await taken.durable;
+        for (const each of keys) await store.endOutbound(each, 'sent');
+        const again = store.complete(key!, [own('r0'), own('r1'), result('stray')]);
+        assert.ok(again.kind === 'taken');
+        assert.deepEqual(await again.durable, []);
+        assert.equal(store.acceptResult(own('r1')).kind, 'duplicate');
+        const other = { content: Buffer.from('"other"') };
+        assert.equal(store.acceptResult({ ...own('r1'), ...other }).kind, 'accepted', 'other bytes are another result');
+        assert.equal(store.acceptResult(own('r2')).kind, 'accepted');
       }));
 
     it('takes a result that lies in a file as it is, and throws a copy of it away', () =>
