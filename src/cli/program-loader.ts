@@ -44,7 +44,7 @@ export class ProgramLoader {
 
   /** Runs the program `chunks/<name>.cjs`. */
   run(name: string): void {
-    keepHeapSmall();
+    setHeapFlags();
     this.#load(join(this.#directory, 'chunks', `${name}.cjs`));
   }
 
@@ -86,12 +86,16 @@ export class ProgramLoader {
 
 /**
  * V8 lets the heap grow far beyond what lives in it before it collects: a flood of messages took 350 MB of which 30 were
- * in use. An edge machine has other uses for it; at twice what lives the rate is nearly that of V8's own choice
- * (docs/performance.md). Before anything is compiled: a code cache is of the flags it was made with. No other process has
- * to be started for it, which would take 40 ms.
+ * in use. An edge machine has other uses for it; at twice what lives the rate is nearly that of V8's own choice.
+ * And V8 counts the bytes of Buffers as heap: each 64 MiB of contents began a collection in the background, which on two
+ * cores takes the time that the messages need. Done at once, when it is due, a message of 1 MiB takes half of it; what
+ * lives is so little that the pause is some 20 ms (docs/performance.md).
+ * Before anything is compiled: a code cache is of the flags it was made with. No other process has to be started for it,
+ * which would take 40 ms.
  */
-function keepHeapSmall(): void {
+function setHeapFlags(): void {
   setFlagsFromString('--heap-growing-percent=100');
+  setFlagsFromString('--no-incremental-marking');
 }
 
 interface Whole {
