@@ -18,8 +18,9 @@ import {
 import { makePrivateDirectory } from '../datastore/index.js';
 import { createLog, type Log, type ProgramLog } from '../log/index.js';
 import { createWayCheck, openCgroups, openMarks, Users } from '../process/index.js';
-import { systemClock } from '../time.js';
+import { systemClock, type Millis } from '../time.js';
 import { VERSION } from '../version.js';
+import { releaseStartPages } from './idle-pages.js';
 import { MemoryRelief, openTrim } from './memory-relief.js';
 import { createNotifier, type Notifier } from './notify.js';
 import type { BrokerAddress, EmbeddedBroker } from '../broker/index.js';
@@ -40,6 +41,9 @@ interface Placed {
 
 /** Exit code of a daemon that was told twice to end (128 + SIGTERM). */
 const EXIT_KILLED = 143;
+
+/** By then a start is over, with its workers. */
+const STARTED_AFTER: Millis = 5_000;
 
 /** Runs until a signal ends it; the exit code. Throws AgentError when the agent cannot start. */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
@@ -157,8 +161,9 @@ class Daemon {
     agent.connection.down.connect(({ reason }) => notifier.status(reason), this.#scope.signal);
   }
 
-  /** Memory that messages took is given back when they are done. */
+  /** Memory that the start took is given back when it is over, and what messages took when they are done. */
   async #relieve(agent: Agent): Promise<void> {
+    systemClock.after(STARTED_AFTER, () => void releaseStartPages(), this.#scope.signal);
     const trim = await openTrim();
     if (trim === undefined) return;
     const relief = new MemoryRelief(
