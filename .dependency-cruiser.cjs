@@ -1,5 +1,5 @@
 // The import rules of the house (DESIGN section 3, rules 1 and 2), as errors.
-const modules = 'connection|datastore|router|processor|dispatcher|process|config|facts|log|broker|admin|worker';
+const modules = 'connection|datastore|router|processor|dispatcher|process|config|facts|log|broker|admin|worker|dbus';
 const ground = '^src/(message|signal)/|^src/(errors|time|crash-point)\\.ts$|^src/log/log\\.ts$|^protocol/';
 
 const only = (name, packages, folders) => ({
@@ -58,7 +58,8 @@ module.exports = {
     only('toml', ['smol-toml'], ['config']),
     only('aedes', ['aedes'], ['broker']),
     only('pino', ['pino'], ['log']),
-    only('koffi', ['koffi'], ['cli', 'dispatcher', 'process']),
+    only('koffi', ['koffi'], ['cli', 'dbus', 'dispatcher', 'process']),
+    only('dbus', ['dbus-native'], ['dbus']),
     {
       name: 'only-process-spawns',
       severity: 'error',

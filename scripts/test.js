@@ -36,6 +36,12 @@ const needs = [
     probe: ['/usr/bin/python3', '-c', 'import grpc, google.protobuf'],
     from: 'apt-get install python3-grpcio python3-protobuf',
   },
+  {
+    name: 'D-Bus for Python',
+    probe: ['/usr/bin/python3', '-c', 'import dbus.server, gi.repository.GLib'],
+    from: 'apt-get install python3-dbus python3-gi',
+  },
+  { name: 'dbus-daemon', probe: ['dbus-daemon', '--version'], from: 'apt-get install dbus-daemon dbus-bin' },
   { name: 'systemd-analyze', probe: ['systemd-analyze', '--version'], from: 'apt-get install systemd' },
   { name: 'pkg-config', probe: ['pkg-config', '--version'], from: 'apt-get install pkgconf' },
   { name: 'a C compiler', probe: ['cc', '--version'], from: 'apt-get install gcc libc6-dev' },

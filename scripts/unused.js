@@ -11,6 +11,7 @@ const UNUSED = {
   '@grpc/proto-loader': 'grpc-js, for channelz and ORCA alone, which nobody here registers',
   'msgpackr-extract': 'msgpackr, which lmdb would use for values that are not binary; ours are',
   socks: 'mqtt, when it opens its own socket; ours is handed in (src/connection/transport.ts)',
+  xml2js: 'dbus-native, to read what a service says of itself; we know what we call (src/dbus)',
   'thread-stream': 'pino, for transports in a worker thread; ours writes by itself (src/log)',
 };
 

@@ -41,7 +41,7 @@ export interface BrokerDesk {
   readonly prefix: string;
   /** Calls `fn` with all that has come since the connection was begun, and with what comes, until `scope` ends. Once. */
   hear(fn: (delivery: Delivery) => void, scope: AbortSignal): void;
-  publish(topic: string, payload: Buffer): Promise<void>;
+  publish(topic: string, payload: Buffer, options?: { readonly retain: boolean }): Promise<void>;
 }
 
 /** Gives a command the flags that say which broker. */
@@ -91,8 +91,8 @@ export async function withBroker(
       connection.message.connect(fn, scope);
       for (const delivery of early.splice(0)) if (!scope.aborted) fn(delivery);
     },
-    publish: async (topic, payload) => {
-      await connection.publish(topic, payload);
+    publish: async (topic, payload, options) => {
+      await connection.publish(topic, payload, options);
     },
   };
   try {

@@ -4,6 +4,8 @@
  */
 import { Command } from 'commander';
 import { VERSION } from '../version.js';
+import { addConnectCommand } from './connect-command.js';
+import { addDisconnectCommand } from './disconnect-command.js';
 import { addLinkCommand } from './link-command.js';
 import { addListenCommand } from './listen-command.js';
 import { addMessagesCommand } from './messages-command.js';
@@ -29,5 +31,7 @@ export function yggCommand(): Command {
   addSendCommand(program);
   addListenCommand(program);
   addWorkerCommand(program);
+  addConnectCommand(program);
+  addDisconnectCommand(program);
   return program;
 }

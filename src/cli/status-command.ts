@@ -17,13 +17,15 @@ export function addStatusCommand(program: Command): void {
     .description('what the agent does just now: its connection, its queues, its workers')
     .option('--watch [seconds]', `show it again and again, until Ctrl-C (default: every ${WATCH_EVERY_S})`, seconds)
     .action(async (flags: AdminFlags & { readonly watch?: number | true }) => {
+      const { enrolmentOf, enrolmentText } = await import('./connect/enrolment.js');
       await withAgent(flags, async (client, output) => {
         const { json = false, watch } = flags;
         for (;;) {
           const status = await client.status();
+          const enrolment = await enrolmentOf(flags);
           if (watch !== undefined && output.isTerminal && !json) output.bytes(Buffer.from(CLEAR));
-          if (json) output.json(statusView(status));
-          else showStatus(output, status, Date.now());
+          if (json) output.json({ ...statusView(status), enrolment });
+          else showStatus(output, status, Date.now(), enrolment === null ? undefined : enrolmentText(enrolment));
           if (watch === undefined) return;
           await sleep((watch === true ? WATCH_EVERY_S : watch) * 1000);
         }
@@ -38,10 +40,11 @@ function seconds(text: string): number {
 }
 
 /** Prints a status; `now` is what ages are reckoned from. */
-export function showStatus(output: Output, status: AgentStatus, now: number): void {
+export function showStatus(output: Output, status: AgentStatus, now: number, enrolment?: string): void {
   const { version, clientId, pid, startedAt, link, queues, workers } = status;
   output.fields([
     ['agent', `yggd ${version}, client id ${clientId}, pid ${pid}, up ${span(now - Number(startedAt))}`],
+    ...(enrolment === undefined ? [] : [['enrolled', enrolment] as const]),
     ['broker', linkText(link)],
     ['messages', queues === undefined ? '' : `${queues.pending} on their way, ${queues.dead} dead`],
     ['spool', queues === undefined ? '' : `${size(queues.spoolBytes)} of ${size(queues.spoolLimit)}`],
@@ -65,7 +68,7 @@ function linkText(link: AgentStatus['link']): string {
   return [state, [broker, protocol].filter(Boolean).join(', '), reason].filter(Boolean).join(': ');
 }
 
-function statusView({ startedAt, link, queues, workers, ...rest }: AgentStatus): unknown {
+function statusView({ startedAt, link, queues, workers, ...rest }: AgentStatus): object {
   const { version, clientId, pid } = rest;
   return {
     version,

@@ -1,0 +1,1 @@
+export { Bus, systemBusAddress, type BusOptions, type BusSignal, type Call, type Variant } from './bus.js';
