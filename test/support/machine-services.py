@@ -211,6 +211,8 @@ class Manager(dbus.service.Object):
     @dbus.service.method(MANAGER, in_signature="asbb", out_signature="ba(sss)")
     def EnableUnitFiles(self, files, runtime, force):
         tell("EnableUnitFiles", files, runtime, force)
+        if PLAN.get("enable") == "refused":
+            raise dbus.DBusException("File yggdrasil.service already exists", name=SYSTEMD + ".UnitExists")
         Unit.file = "enabled"
         return True, [("symlink", "/etc/x", "/usr/x")]
 

@@ -34,6 +34,7 @@ export interface Plan {
   readonly active?: string;
   readonly file?: string;
   readonly load?: string;
+  readonly enable?: 'refused';
   readonly result?: string;
   readonly status?: number;
   /** What the unit runs, as a unit of Type=notify does; `notify` is the path of its socket, `uid` its user and group. */

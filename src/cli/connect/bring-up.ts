@@ -1,7 +1,9 @@
 /** The agent's unit enabled, started and active; and what to type where there is no systemd to do it. */
 import { AgentError } from '../../errors.js';
+import { printable } from '../../message/index.js';
 import { isWithoutSystemd, UNIT, type ServiceUnit } from './service-unit.js';
 import type { Steps } from './steps.js';
+import { whileTelling } from './waiting.js';
 
 export interface BringUpOptions {
   /** Makes the connection to systemd. Throws `dbus.*`. */
@@ -30,7 +32,14 @@ export async function bringUp({ unit: reach, configFile, isChanged, steps }: Bri
   }
   if (state.file === 'enabled') steps.tell('unit', `${UNIT} is enabled`, 'unchanged');
   else {
-    await unit.enable();
+    try {
+      await unit.enable();
+    } catch (error) {
+      if (!(error instanceof AgentError && error.code === 'dbus.refused')) throw error;
+      // Often a unit of the original stands where ours has its second name.
+      const text = `the machine is enrolled, but systemd does not enable ${UNIT}: ${printable(error.message)}`;
+      throw new AgentError('connect.not_started', text, {}, { cause: error });
+    }
     steps.tell('unit', `${UNIT} is enabled: it starts with the machine`);
   }
   const isUp = state.active === 'active';
@@ -38,7 +47,8 @@ export async function bringUp({ unit: reach, configFile, isChanged, steps }: Bri
     steps.tell('agent', `${UNIT} is active`, 'unchanged');
     return;
   }
-  await unit.start(isUp ? 'RestartUnit' : 'StartUnit');
+  const how = isUp ? 'RestartUnit' : 'StartUnit';
+  await whileTelling(`waiting for ${UNIT}`, () => unit.start(how));
   steps.tell('agent', `${UNIT} is active${isUp ? ' again, with the new settings' : ''}`);
 }
 

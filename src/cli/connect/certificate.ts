@@ -45,7 +45,9 @@ export function judge({ cert, key, ca, clientId, now }: Material): Verdict {
   if (certificate !== undefined && privateKey !== undefined && !certificate.checkPrivateKey(privateKey))
     problems.push(`${key.path} is not the key of the certificate ${cert.path}: give the pair that was issued together`);
   for (const each of ca === undefined ? [] : authoritiesOf(ca, problems)) {
-    if (!each.ca) problems.push(`${ca?.path ?? ''} holds a certificate that is no authority: ${quoted(nameOf(each))}`);
+    // A certificate that signs itself is trusted by being named, also one without extensions.
+    if (!each.ca && each.subject !== each.issuer)
+      problems.push(`${ca?.path ?? ''} holds a certificate that is no authority: ${quoted(nameOf(each))}`);
     else if (now > Date.parse(each.validTo))
       problems.push(`the authority ${quoted(nameOf(each))} in ${ca?.path ?? ''} expired on ${each.validTo}`);
   }

@@ -14,6 +14,7 @@ import { isSameFile, makeDirectory, place, readIfThere, readNamed } from './file
 import { readRecord, writeRecord, type EnrolmentRecord } from './record.js';
 import type { Enrolment, Registration } from './registration.js';
 import type { Steps } from './steps.js';
+import { whileTelling } from './waiting.js';
 import type { ConnectFlags, Way } from './way.js';
 
 export const KEY_NAME = 'agent.key';
@@ -104,7 +105,9 @@ export async function enrolByCertificate(
 
 /** By the registration service, which keeps its own certificate. */
 export async function enrolByRegistration(
-  enrolment: Enrolment,
+  isForced: boolean,
+  /** Asked for when all else is known to be right: somebody may have to type a password. */
+  enrolment: () => Promise<Enrolment>,
   registration: Registration,
   { flags, configuration, group, steps }: EnrolContext,
 ): Promise<Enrolled> {
@@ -119,14 +122,15 @@ export async function enrolByRegistration(
   };
   const amended = await configuration.amended(changes);
   let consumer = before;
-  if (before !== undefined && !enrolment.isForced)
+  if (before !== undefined && !isForced)
     steps.tell(
       'registration',
       `this machine is registered already, as ${printable(before)} (--force registers it anew)`,
       'unchanged',
     );
   else {
-    consumer = await registration.register(enrolment);
+    const wanted = await enrolment();
+    consumer = await whileTelling('registering', () => registration.register(wanted));
     steps.tell('registration', `registered as ${printable(consumer)}`);
   }
   await makeDirectory(directory);

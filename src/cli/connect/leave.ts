@@ -13,6 +13,7 @@ import { NO_RECORD, readRecord, removeRecord, writeRecord } from './record.js';
 import type { Registration } from './registration.js';
 import { isWithoutSystemd, UNIT, type ServiceUnit } from './service-unit.js';
 import type { Steps } from './steps.js';
+import { whileTelling } from './waiting.js';
 
 export interface LeaveOptions {
   readonly configuration: Configuration;
@@ -58,11 +59,12 @@ async function stopUnit({ unit: reach, steps }: LeaveOptions, settings: Settings
   if (['inactive', 'failed'].includes(state.active) || state.load !== 'loaded')
     steps.tell('agent', `${UNIT} does not run`, 'unchanged');
   else {
-    await unit.stop();
+    const running = unit;
+    await whileTelling(`waiting for ${UNIT}`, () => running.stop());
     steps.tell('agent', `${UNIT} is stopped`);
   }
-  // A unit that failed and is told to restart for ever is stopped by this, too.
-  if (state.active === 'failed') await unit.stop();
+  if (typeof settings !== 'string' && (await isRunning(settings)))
+    steps.tell('agent', 'an agent runs all the same, not by systemd: stop it by hand (SIGTERM)', 'warning');
   if (!['enabled', 'enabled-runtime', 'linked'].includes(state.file))
     steps.tell('unit', `${UNIT} is not enabled`, 'unchanged');
   else {

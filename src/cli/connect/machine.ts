@@ -53,13 +53,7 @@ export class Machine implements AsyncDisposable {
 
   /** Throws `dbus.unavailable`. */
   async unit(): Promise<ServiceUnit> {
-    const waiting = process.stderr.isTTY ? showWaiting : (): void => undefined;
-    return new ServiceUnit({
-      bus: await this.#reach(),
-      jobWithin: this.patience ?? JOB_WITHIN,
-      scope: this.scope,
-      waiting,
-    });
+    return new ServiceUnit({ bus: await this.#reach(), jobWithin: this.patience ?? JOB_WITHIN, scope: this.scope });
   }
 
   /** Throws `dbus.unavailable`. */
@@ -75,9 +69,4 @@ export class Machine implements AsyncDisposable {
     this.#bus ??= await Bus.connect({ address: systemBusAddress(process.env), answerWithin, scope: this.scope });
     return this.#bus;
   }
-}
-
-/** On one line, which what comes next takes. */
-function showWaiting(elapsed: Millis): void {
-  process.stderr.write(`\rwaiting for systemd: ${Math.round(elapsed / 1000)} s \r`);
 }

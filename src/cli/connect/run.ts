@@ -12,6 +12,7 @@ import { askPassword, linesFrom, passwordFrom } from './password.js';
 import type { Enrolment, Proof } from './registration.js';
 import { makeRequest } from './request.js';
 import { Steps } from './steps.js';
+import { whileTelling } from './waiting.js';
 import { keysOf, wayOf, type ConnectFlags, type Way } from './way.js';
 
 export interface DisconnectFlags {
@@ -46,7 +47,7 @@ export async function connect(flags: ConnectFlags): Promise<void> {
         throw error;
       }
       if (!flags.start && hint !== undefined) steps.tell('key', hint, 'warning');
-      if (flags.start) await tellLink(enrolled.runtimeDir, steps, scope);
+      if (flags.start) await whileTelling('waiting for the broker', () => tellLink(enrolled.runtimeDir, steps, scope));
       return clientId === undefined ? {} : { client_id: clientId };
     }),
   );
@@ -78,10 +79,13 @@ async function enrol(
     case 'start':
       return enrolByHand(context);
     case 'registration': {
-      const registration = await machine.registration();
-      // Whether there is such a service is known before anybody is asked for a password.
-      await registration.consumer();
-      return enrolByRegistration(await enrolmentOf(way, context.flags), registration, context);
+      const { flags } = context;
+      return enrolByRegistration(
+        flags.force === true,
+        () => enrolmentOf(way, flags),
+        await machine.registration(),
+        context,
+      );
     }
   }
 }

@@ -30,8 +30,6 @@ export interface ServiceUnitOptions {
   /** How long a job may take: longer than the unit's own time-outs. */
   readonly jobWithin: Millis;
   readonly scope: AbortSignal;
-  /** Called every second of a job, with the milliseconds it has taken. */
-  readonly waiting: (elapsed: Millis) => void;
 }
 
 export class ServiceUnit {
@@ -72,7 +70,7 @@ export class ServiceUnit {
 
   /** Queues a job and waits for its result: `done`, `failed`, `timeout`, `dependency` … */
   async #job(method: 'StartUnit' | 'RestartUnit' | 'StopUnit'): Promise<string> {
-    const { bus, jobWithin, scope, waiting } = this.options;
+    const { bus, jobWithin, scope } = this.options;
     const listening = new AbortController();
     const results = new Map<string, string>();
     let heard = (): void => undefined;
@@ -86,7 +84,6 @@ export class ServiceUnit {
       listening.signal,
     );
     const began = performance.now();
-    const ticking = setInterval(() => waiting(performance.now() - began), 1_000);
     let deadline: NodeJS.Timeout | undefined;
     const end = (): void => heard();
     try {
@@ -102,7 +99,6 @@ export class ServiceUnit {
       scope.throwIfAborted();
       return results.get(job) ?? `systemd has not finished it within ${Math.round(jobWithin / 1000)} s`;
     } finally {
-      clearInterval(ticking);
       clearTimeout(deadline);
       scope.removeEventListener('abort', end);
       listening.abort();
