@@ -1,4 +1,6 @@
-export { ProcessManager, type ProcessDie, type ProcessManagerOptions, type ProcessSpawn } from './process-manager.js';
+export { ProcessManager } from './process-manager.js';
+export type { Held, ProcessDie, ProcessManagerOptions, ProcessSpawn, ReloadedWorkers } from './options.js';
+export type { OutputRing, WorkerLine } from './output-rings.js';
 export { openCgroups, type Cgroups, type CgroupLimits, type WorkerCgroup } from './cgroup.js';
 export { openMarks, type Marks } from './mark.js';
 export { isAllowedVariable } from './environment.js';

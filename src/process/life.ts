@@ -13,6 +13,7 @@ import { launch, type WorkerChild } from './launch.js';
 import type { MarkPlace, Marks } from './mark.js';
 import type { ChildNote } from './note.js';
 import { LineLimiter, LineSplitter } from './output.js';
+import type { OutputRing } from './output-rings.js';
 import type { EnvironmentBase, Prepare, ProcessSettings, ReadSettings } from './ports.js';
 import type { Proc, ProcessIdentity } from './proc.js';
 import type { RunAs } from './run-as.js';
@@ -33,6 +34,8 @@ export interface LifeTools<S extends ProcessSettings> {
   readonly proc: Proc;
   readonly bootId: string;
   readonly note: ChildNote;
+  /** Where what a worker writes is kept for a while. */
+  readonly output: (name: Candidate['name']) => OutputRing;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -165,7 +168,7 @@ export class WorkerLife<S extends ProcessSettings> {
     });
     const closed = once(child, 'close', { signal: this.#ended.signal }).catch(() => undefined);
     child.on('error', (error) => log.debug('worker.error', errorText(error), { worker: name }));
-    this.#logOutput(child);
+    this.#logOutput(child, pid);
     const tree: Tree = { leader, ...signs, exited };
     this.pid = pid;
     this.spawnedAt = clock.now();
@@ -207,8 +210,9 @@ export class WorkerLife<S extends ProcessSettings> {
     this.tools.log.warn('cgroup.no_limit', text, { worker: name });
   }
 
-  #logOutput(child: WorkerChild): void {
+  #logOutput(child: WorkerChild, pid: number): void {
     const { clock } = this.tools;
+    const kept = this.tools.output(this.candidate.name);
     const log = this.tools.log.child({ worker: this.candidate.name });
     const limiter = new LineLimiter(clock);
     const tellDropped = (): void => {
@@ -216,7 +220,8 @@ export class WorkerLife<S extends ProcessSettings> {
       if (dropped > 0) log.warn('worker.output_dropped', `${dropped} lines of output left out: too many at once`);
     };
     const follow = (stream: Readable, name: 'stdout' | 'stderr'): void => {
-      const lines = new LineSplitter((line) => {
+      const lines = new LineSplitter((line, text) => {
+        kept.push({ at: clock.now(), pid, stream: name, text });
         if (!limiter.admit()) return;
         tellDropped();
         log.info('worker.output', line, { stream: name });

@@ -22,7 +22,8 @@ export class LineSplitter {
   #held: Buffer = Buffer.alloc(0);
   #isCut = false;
 
-  constructor(private readonly onLine: (line: string) => void) {}
+  /** `raw` is the same line with its control characters, for whoever spells them out. */
+  constructor(private readonly onLine: (line: string, raw: string) => void) {}
 
   write(chunk: Buffer): void {
     let from = 0;
@@ -47,11 +48,11 @@ export class LineSplitter {
   }
 
   #flush(): void {
-    const text = this.#held.toString('utf8').replace(/\r$/, '').replace(CONTROL, '\ufffd');
-    const line = this.#isCut ? `${text} … [cut]` : text;
+    const text = this.#held.toString('utf8').replace(/\r$/, '');
+    const raw = this.#isCut ? `${text} … [cut]` : text;
     this.#held = Buffer.alloc(0);
     this.#isCut = false;
-    if (line !== '') this.onLine(line);
+    if (raw !== '') this.onLine(raw.replace(CONTROL, '\ufffd'), raw);
   }
 }
 

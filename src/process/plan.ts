@@ -9,6 +9,8 @@ import type { Candidate, StopRequest, WorkerState } from './state.js';
 export type Step =
   | { readonly kind: 'start'; readonly candidate: Candidate; readonly failures: number }
   | { readonly kind: 'stop'; readonly name: WorkerName; readonly request: StopRequest }
+  /** It does not run and is not to: that is shown. */
+  | { readonly kind: 'hold'; readonly candidate: Candidate; readonly detail: string }
   /** It does not run, and nothing is left to remember of it. */
   | { readonly kind: 'forget'; readonly name: WorkerName };
 
@@ -35,6 +37,7 @@ export function plan(
 }
 
 function stepFor(candidate: Candidate, state: WorkerState | undefined, now: Millis): Step | undefined {
+  if (candidate.hold !== undefined) return stepToHold(candidate, candidate.hold, state);
   if (state === undefined) return { kind: 'start', candidate, failures: 0 };
   const isReplaced = state.identity !== candidate.identity;
   switch (state.kind) {
@@ -52,6 +55,23 @@ function stepFor(candidate: Candidate, state: WorkerState | undefined, now: Mill
     case 'stopped':
       return isReplaced ? { kind: 'start', candidate, failures: 0 } : undefined;
   }
+}
+
+function stepToHold(candidate: Candidate, detail: string, state: WorkerState | undefined): Step | undefined {
+  switch (state?.kind) {
+    case 'starting':
+    case 'running':
+      return { kind: 'stop', name: candidate.name, request: { cause: 'held', detail } };
+    case 'stopping':
+      return undefined;
+    case 'stopped':
+      if (state.identity === candidate.identity && state.detail === detail) return undefined;
+      break;
+    case 'backoff':
+    case 'waiting':
+    case undefined:
+  }
+  return { kind: 'hold', candidate, detail };
 }
 
 const REPLACED: StopRequest = { cause: 'replaced', detail: 'its executable was replaced' };

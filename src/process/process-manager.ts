@@ -5,70 +5,27 @@
  */
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import type { Log } from '../log/log.js';
 import type { WorkerName } from '../message/index.js';
 import { Signal } from '../signal/index.js';
-import type { Clock, Millis, Random } from '../time.js';
-import type { Cgroups } from './cgroup.js';
+import type { Millis } from '../time.js';
 import { RESCAN_INTERVAL, WorkerDirectory } from './directory.js';
+import { Holds } from './holds.js';
 import { WorkerLife, type LifeTools } from './life.js';
-import { MarkPlace, type Marks } from './mark.js';
+import { MarkPlace } from './mark.js';
 import { ChildNote } from './note.js';
+import type { Held, ProcessDie, ProcessManagerOptions, ProcessSpawn, ReloadedWorkers } from './options.js';
 import { endOrphans, ORPHAN_GRACE } from './orphans.js';
+import { OutputRings, type OutputRing } from './output-rings.js';
 import { nextWake, plan, type Step } from './plan.js';
-import type { EnvironmentBase, Prepare, ProcessCollection, ProcessSettings, ReadSettings } from './ports.js';
+import type { ProcessSettings } from './ports.js';
 import { Proc } from './proc.js';
 import { resolveRunAs } from './run-as.js';
 import { problemNow } from './scan.js';
 import { stateAfter, type Candidate, type LifeEnd, type StopRequest, type WorkerState } from './state.js';
 import { StatusBoard } from './status-board.js';
+import { tellEnd } from './tell-end.js';
 import type { Trust } from './trust.js';
 import { Users } from './users.js';
-
-export interface ProcessSpawn {
-  readonly name: WorkerName;
-  readonly pid: number;
-}
-
-export interface ProcessDie {
-  readonly name: WorkerName;
-  readonly pid: number;
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  /** We ended it. */
-  readonly isStopped: boolean;
-  /** Its executable is gone from the directory. */
-  readonly isRemoved: boolean;
-}
-
-export interface ProcessManagerOptions<S extends ProcessSettings> {
-  readonly workerDir: string;
-  /** Holds the note of the running children. */
-  readonly stateDir: string;
-  /** All sockets of workers are below it: that is how their processes are known again. */
-  readonly runtimeDir: string;
-  /** Names of executables to leave alone. */
-  readonly exclude: readonly string[];
-  readonly environment: EnvironmentBase;
-  /** Who the agent runs as. */
-  readonly agent: { readonly uid: number; readonly gid: number };
-  /** The setting `worker-user`. */
-  readonly workerUser?: string | undefined;
-  readonly settings: ReadSettings<S>;
-  readonly prepare: Prepare<S>;
-  readonly processes: ProcessCollection;
-  /** From `openCgroups`; undefined where there are none. */
-  readonly cgroups?: Cgroups | undefined;
-  /** From `openMarks`; undefined where there are none. */
-  readonly marks?: Marks | undefined;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-  readonly proc?: Proc;
-  readonly users?: Users;
-  readonly rescanInterval?: Millis;
-  readonly orphanGrace?: Millis;
-}
 
 export class ProcessManager<S extends ProcessSettings> {
   /** In the turn of the spawn. */
@@ -80,11 +37,13 @@ export class ProcessManager<S extends ProcessSettings> {
 
   readonly #observed = new Map<WorkerName, WorkerState>();
   readonly #lives = new Map<WorkerName, WorkerLife<S>>();
-  readonly #endings = new Set<Promise<void>>();
+  readonly #endings = new Map<WorkerName, Promise<void>>();
   readonly #scope = new AbortController();
   readonly #board: StatusBoard;
   readonly #directory: WorkerDirectory;
   readonly #note: ChildNote;
+  readonly #holds: Holds;
+  readonly #outputs = new OutputRings();
   readonly #proc: Proc;
   readonly #trust: Trust;
   #tools: LifeTools<S> | undefined;
@@ -98,7 +57,11 @@ export class ProcessManager<S extends ProcessSettings> {
     const { agent, clock, log } = options;
     this.#proc = options.proc ?? new Proc();
     this.#trust = { uid: agent.uid, isPrivateGroup: (gid) => users.isPrivateGroup(gid, agent.uid) };
-    this.#board = new StatusBoard(options.processes, (name) => this.workerRemoved.emit(name));
+    this.#board = new StatusBoard(options.processes, (name) => {
+      this.#outputs.forget(name);
+      this.workerRemoved.emit(name);
+    });
+    this.#holds = new Holds(join(options.stateDir, 'stopped-workers.json'), log);
     this.#note = new ChildNote(join(options.stateDir, 'children.json'), log);
     this.#directory = new WorkerDirectory({
       workerDir: options.workerDir,
@@ -174,13 +137,51 @@ export class ProcessManager<S extends ProcessSettings> {
     return true;
   }
 
+  /** Whether the worker was stopped by hand. */
+  isHeld(name: WorkerName): boolean {
+    return this.#holds.has(name);
+  }
+
+  /** What the worker wrote; undefined when there is none of this name. */
+  output(name: WorkerName): OutputRing | undefined {
+    return this.#isKnown(name) ? this.#outputs.of(name) : undefined;
+  }
+
+  /**
+   * Stops the worker and keeps it stopped until `release`, also over a restart of the agent; undefined when there is none
+   * of this name. Resolves when nothing of it runs, with what kept the stop from being written down, if anything did.
+   */
+  async hold(name: WorkerName): Promise<Held | undefined> {
+    if (!this.#isKnown(name)) return undefined;
+    const wasHeld = this.isHeld(name);
+    const noted = this.#holds.add(name, this.options.clock.now());
+    this.#evaluate();
+    await this.#endings.get(name);
+    return { wasHeld, problem: await noted };
+  }
+
+  /**
+   * Lets a worker that was stopped by hand run again, and one that waits for its next try be tried now; undefined when
+   * there is nothing to start. With what kept that from being written down, if anything did.
+   */
+  async release(name: WorkerName): Promise<Held | undefined> {
+    const wasHeld = this.isHeld(name);
+    if (!wasHeld && !this.#isKnown(name)) return undefined;
+    const noted = wasHeld ? this.#holds.remove(name) : undefined;
+    const kind = this.#observed.get(name)?.kind;
+    if (kind === 'stopped' || kind === 'backoff' || kind === 'waiting') this.#retry(name);
+    return { wasHeld, problem: await noted };
+  }
+
   /**
    * Reads the file of one worker, or all, again: one that waits is tried now, one that runs is restarted if its
    * settings have changed. With wrong settings what runs goes on as it is.
    */
-  async reload(name?: WorkerName): Promise<void> {
+  async reload(name?: WorkerName): Promise<ReloadedWorkers> {
     const names = name === undefined ? [...this.#observed.keys()] : [name];
-    await Promise.all(names.map((each) => this.#reload(each)));
+    const reloaded: ReloadedWorkers = { restarted: [], problems: [] };
+    await Promise.all(names.map((each) => this.#reload(each, reloaded)));
+    return reloaded;
   }
 
   async #start(scope: AbortSignal): Promise<void> {
@@ -191,6 +192,7 @@ export class ProcessManager<S extends ProcessSettings> {
     const bootId = await proc.bootId();
     const markPlace = new MarkPlace(options.runtimeDir);
     const note = await this.#note.read();
+    await this.#holds.read();
     const grace = options.orphanGrace ?? ORPHAN_GRACE;
     const { runtimeDir } = options;
     await endOrphans({ note, bootId, runtimeDir, marks: markPlace, proc, clock, log, grace }, scope);
@@ -213,6 +215,7 @@ export class ProcessManager<S extends ProcessSettings> {
       proc,
       bootId,
       note: this.#note,
+      output: (name) => this.#outputs.of(name),
       clock,
       log,
     };
@@ -225,14 +228,14 @@ export class ProcessManager<S extends ProcessSettings> {
     // Whoever called `start` hears of its failure; here it only has to be over.
     await this.#starting?.catch(() => undefined);
     this.#evaluate();
-    while (this.#endings.size > 0) await Promise.all(this.#endings);
+    while (this.#endings.size > 0) await Promise.all(this.#endings.values());
     this.#alarm.abort();
     await this.#note.flush();
     await this.#directory.stop();
   }
 
   get #desired(): ReadonlyMap<WorkerName, Candidate> {
-    return this.#scope.signal.aborted ? new Map<WorkerName, Candidate>() : this.#directory.wanted;
+    return this.#scope.signal.aborted ? new Map<WorkerName, Candidate>() : this.#holds.mark(this.#directory.wanted);
   }
 
   /** Brings what is nearer to what should be; harmless to call at any time. */
@@ -261,6 +264,11 @@ export class ProcessManager<S extends ProcessSettings> {
         if (this.#stopWithin !== undefined) life?.killWithin(this.#stopWithin);
         return;
       }
+      case 'hold': {
+        const { name, identity } = step.candidate;
+        this.#observed.set(name, { kind: 'stopped', identity, detail: step.detail });
+        return;
+      }
       case 'forget':
         this.#observed.delete(step.name);
     }
@@ -276,8 +284,11 @@ export class ProcessManager<S extends ProcessSettings> {
     this.#observed.set(name, { kind: 'starting', ...state });
     this.options.log.debug('worker.starting', `starting worker ${name}`, { worker: name, executable: path });
     const ending = life.run().then((end) => this.#ended(life, end));
-    this.#endings.add(ending);
-    void ending.finally(() => this.#endings.delete(ending));
+    this.#endings.set(name, ending);
+    void ending.finally(() => {
+      // The next life may have begun by then.
+      if (this.#endings.get(name) === ending) this.#endings.delete(name);
+    });
   }
 
   #spawned(life: WorkerLife<S>): void {
@@ -305,44 +316,13 @@ export class ProcessManager<S extends ProcessSettings> {
     this.#lives.delete(name);
     if (next === undefined) this.#observed.delete(name);
     else this.#observed.set(name, next);
-    this.#tell(name, end, next, now);
+    tellEnd(this.options.log, { name, end, next, now });
     if (pid !== undefined) {
       const isRemoved = this.#directory.isRemoved(name);
       const { code, signal } = exit ?? { code: null, signal: null };
       this.processDie.emit({ name, pid, code, signal, isStopped: end.kind === 'stopped', isRemoved });
     }
     this.#evaluate();
-  }
-
-  #tell(name: WorkerName, end: LifeEnd, next: WorkerState | undefined, now: Millis): void {
-    const { log } = this.options;
-    const fields = { worker: name };
-    const goesOn =
-      next?.kind === 'backoff'
-        ? `; it is started again in ${((next.until - now) / 1000).toFixed(1)} s`
-        : next?.kind === 'stopped'
-          ? '; it stays stopped (restart = "never" in its file)'
-          : '';
-    switch (end.kind) {
-      case 'cancelled':
-        return;
-      case 'invalid': {
-        const text = `worker ${name} waits until its file is mended: ${end.problems.join('; ')}`;
-        log.error('worker.config_invalid', text, fields);
-        return;
-      }
-      case 'failed':
-        log.error('worker.start_failed', `${end.reason}${goesOn}`, fields);
-        return;
-      case 'died':
-        log.warn('worker.died', `worker ${name} died: ${end.reason}${goesOn}`, fields);
-        return;
-      case 'stopped': {
-        const text = `worker ${name} was stopped: ${end.reason}${goesOn}`;
-        if (next === undefined) log.info('worker.stopped', text, fields);
-        else log.warn('worker.stopped', text, fields);
-      }
-    }
   }
 
   /** Asks for the stop of a worker that lives; false when it does not. */
@@ -365,17 +345,22 @@ export class ProcessManager<S extends ProcessSettings> {
     }
   }
 
+  #isKnown(name: WorkerName): boolean {
+    return this.#observed.has(name) || this.#directory.refused.some((refused) => refused.name === name);
+  }
+
   /** Lets a worker that does not live be started at once. */
   #retry(name: WorkerName): void {
     this.#observed.delete(name);
     this.#evaluate();
   }
 
-  async #reload(name: WorkerName): Promise<void> {
+  async #reload(name: WorkerName, { restarted, problems }: ReloadedWorkers): Promise<void> {
     const { settings, log } = this.options;
     const before = this.#observed.get(name);
     if (before?.kind === 'waiting' || before?.kind === 'backoff') {
       this.#retry(name);
+      restarted.push(name);
       return;
     }
     const life = this.#lives.get(name);
@@ -385,8 +370,10 @@ export class ProcessManager<S extends ProcessSettings> {
     if (outcome.kind === 'invalid') {
       const text = `worker ${name} goes on with the settings it has, since its file is wrong: ${outcome.problems.join('; ')}`;
       log.error('worker.config_invalid', text, { worker: name });
+      problems.push(text);
     } else if (!isDeepStrictEqual(outcome.settings, life.settings)) {
       this.#ask(name, { cause: 'reconfigured', detail: 'its file has changed' });
+      restarted.push(name);
     }
   }
 }

@@ -14,10 +14,12 @@ export interface Candidate {
   readonly path: string;
   /** From `identityOf`: when it differs, it is another executable. */
   readonly identity: string;
+  /** Why it is not to run although it may: somebody stopped it by hand. */
+  readonly hold?: string;
 }
 
-/** Why the agent stops a worker. `unwanted`: the executable is gone or refused, or the agent ends. */
-export type StopCause = 'unwanted' | 'replaced' | 'not-registered' | 'unhealthy' | 'restart' | 'reconfigured';
+/** Why the agent stops a worker. `unwanted`: the executable is gone or refused, or the agent ends; `held`: by hand. */
+export type StopCause = 'unwanted' | 'held' | 'replaced' | 'not-registered' | 'unhealthy' | 'restart' | 'reconfigured';
 
 export interface StopRequest {
   readonly cause: StopCause;
@@ -48,7 +50,7 @@ export type WorkerState =
     }
   /** Its file is wrong: tried again when that changes. */
   | { readonly kind: 'waiting'; readonly identity: string; readonly detail: string }
-  /** It ended and its file says `restart = "never"`. */
+  /** It ended and its file says `restart = "never"`, or it was stopped by hand. */
   | { readonly kind: 'stopped'; readonly identity: string; readonly detail: string };
 
 /** How the life of one process ended. */

@@ -45,12 +45,17 @@ const state: fc.Arbitrary<WorkerState> = fc.oneof(
 const observed = fc
   .array(fc.tuple(fc.constantFrom(...NAMES), state), { maxLength: 5 })
   .map((entries) => new Map<WorkerName, WorkerState>(entries));
-const desired = fc
-  .array(fc.tuple(fc.constantFrom(...NAMES), identity), { maxLength: 5 })
-  .map(
-    (entries) =>
-      new Map<WorkerName, Candidate>(entries.map(([name, id]) => [name, { name, path: `/${name}`, identity: id }])),
-  );
+const hold = fc.constantFrom(undefined, undefined, 'by hand', 'by another hand');
+const desired = fc.array(fc.tuple(fc.constantFrom(...NAMES), identity, hold), { maxLength: 5 }).map(
+  (entries) =>
+    new Map<WorkerName, Candidate>(
+      entries.map(([name, id, why]) => {
+        const candidate = { name, path: `/${name}`, identity: id };
+        return [name, why === undefined ? candidate : { ...candidate, hold: why }];
+      }),
+    ),
+);
+const nameOf = (step: Step): WorkerName => ('candidate' in step ? step.candidate.name : step.name);
 
 /** The world after a step, when all goes well: a model of the executor. */
 function apply(
@@ -64,7 +69,10 @@ function apply(
   for (const step of steps) {
     if (step.kind === 'forget') next.delete(step.name);
     else if (step.kind === 'stop') next.set(step.name, { kind: 'stopping', identity: '', pid: 1, detail: '' });
-    else {
+    else if (step.kind === 'hold') {
+      const { name, identity: id } = step.candidate;
+      next.set(name, { kind: 'stopped', identity: id, detail: step.detail });
+    } else {
       const { identity: id, name } = step.candidate;
       next.set(name, {
         kind: 'running',
@@ -92,7 +100,8 @@ test('the plan reaches what is desired in a few rounds, and then has no more ste
         const state = at.get(name);
         assert.equal(state?.identity, candidate.identity);
         // Only what waits for a person does not run.
-        assert.ok(state.kind === 'running' || world.get(name)?.kind === state.kind);
+        if (candidate.hold === undefined) assert.ok(state.kind === 'running' || world.get(name)?.kind === state.kind);
+        else assert.deepEqual(state, { kind: 'stopped', identity: candidate.identity, detail: candidate.hold });
       }
     }),
   );
@@ -103,13 +112,15 @@ test('the plan is the same each time, has one step for each worker at most, and 
     fc.property(desired, observed, instant, (want, world, now) => {
       const steps = plan(want, world, now);
       assert.deepEqual(plan(want, world, now), steps);
-      const names = steps.map((step) => (step.kind === 'start' ? step.candidate.name : step.name));
+      const names = steps.map(nameOf);
       assert.equal(new Set(names).size, names.length);
       for (const step of steps) {
-        const name = step.kind === 'start' ? step.candidate.name : step.name;
+        const name = nameOf(step);
         const kind = world.get(name)?.kind;
         const isAlive = kind === 'starting' || kind === 'running' || kind === 'stopping';
-        if (step.kind === 'start') assert.ok(!isAlive && want.has(name));
+        const isHeld = want.get(name)?.hold !== undefined;
+        if (step.kind === 'start') assert.ok(!isAlive && want.has(name) && !isHeld);
+        if (step.kind === 'hold') assert.ok(!isAlive && isHeld);
         if (step.kind === 'stop') assert.ok(isAlive && kind !== 'stopping');
         if (step.kind === 'forget') assert.ok(!isAlive && !want.has(name));
       }
