@@ -355,8 +355,8 @@ export class Datastore {
     return this.#facts.claim(directive, worker);
   }
 
-  releaseOwner(worker: WorkerName): Promise<void> {
-    return this.#facts.releaseOwner(worker);
+  releaseOwner(worker: WorkerName, directive?: DirectiveKey): Promise<void> {
+    return this.#facts.releaseOwner(worker, directive);
   }
 
   reserveSent(now: number): Promise<number> {

@@ -82,15 +82,24 @@ export class SmallFacts {
     }
   }
 
-  /** Frees what `worker` owns; the directives stay known. */
-  async releaseOwner(worker: WorkerName): Promise<void> {
-    const changes: Change[] = [];
-    for (const [directive, owner] of this.#owners) {
-      if (owner !== worker) continue;
-      this.#owners.set(directive, undefined);
-      changes.push({ table: 'facts', key: ownerKey(directive), value: Buffer.alloc(0) });
+  /** Frees what `worker` owns, or only one directive of it; the directives stay known. */
+  async releaseOwner(worker: WorkerName, only?: DirectiveKey): Promise<void> {
+    const freed = [...this.#owners].flatMap(([directive, owner]) =>
+      owner === worker && (only === undefined || only === directive) ? [directive] : [],
+    );
+    if (freed.length === 0) return;
+    for (const directive of freed) this.#owners.set(directive, undefined);
+    try {
+      await this.ledger.commit(
+        freed.map((directive): Change => ({ table: 'facts', key: ownerKey(directive), value: Buffer.alloc(0) })),
+      );
+    } catch (error) {
+      // Else it would be free now and taken after the next start. Whoever claimed one meanwhile keeps it.
+      for (const directive of freed) {
+        if (this.#owners.get(directive) === undefined) this.#owners.set(directive, worker);
+      }
+      throw error;
     }
-    if (changes.length > 0) await this.ledger.commit(changes);
   }
 
   /**

@@ -13,7 +13,7 @@ import { Signal } from '../signal/index.js';
 import type { Clock, Millis, Random } from '../time.js';
 import { resultFromData } from './codec.js';
 import { Door, openPeerReader, type PeerReader } from './peer.js';
-import { decideRegistration } from './plan.js';
+import { decideRegistration, decideRelease, type ReleaseDecision } from './plan.js';
 import { DEFAULT_LIMITS } from './ports.js';
 import type {
   AgentConfig,
@@ -151,6 +151,32 @@ export class Dispatcher {
     });
   }
 
+  /**
+   * Takes a handler from the worker that has it registered or owns it, so that another one may register it. What that
+   * worker has in flight comes to its end. Rejects with `journal.write_failed`, and then nothing has changed.
+   */
+  async release(handler: string): Promise<ReleaseDecision> {
+    const decision = decideRelease({
+      handler,
+      holderOf: (directive) => this.#nameWhere((seat) => seat.holds(directive)),
+      ownerOf: (directive) => this.options.store.ownerOf(directive),
+      binds: (worker, directive) => this.#seats.get(worker)?.binds(directive) ?? false,
+    });
+    if (decision.kind !== 'released') return decision;
+    const { directive, worker } = decision;
+    const owner = this.options.store.ownerOf(directive);
+    if (owner !== undefined) await this.options.store.releaseOwner(owner, directive);
+    this.options.log.info('dispatcher.handler_released', `the handler ${directive} was taken from ${worker} by hand`);
+    this.#seats.get(worker)?.cede(directive);
+    return decision;
+  }
+
+  /** How many messages a worker has handled since the start, and in the last minute. */
+  traffic(name: WorkerName): { readonly delivered: number; readonly perMinute: number } {
+    const meter = this.#seats.get(name)?.meter;
+    return { delivered: meter?.total ?? 0, perMinute: meter?.lastMinute(this.options.clock.monotonic()) ?? 0 };
+  }
+
   /** The broker asked for a disconnect. */
   notifyDisconnectCommand(): void {
     this.#notifyAll(Event.RECEIVED_DISCONNECT);
@@ -277,11 +303,20 @@ export class Dispatcher {
             boundTo: (directive) => this.#nameWhere((other) => other.binds(directive)),
             binds: (worker, directive) => this.#seats.get(worker)?.binds(directive) ?? false,
           }),
-        onTake: (directive, from) => this.#seats.get(from)?.cede(directive, name),
+        onTake: (directive, from) => {
+          own.warn(
+            'dispatcher.handler_ceded',
+            `the handler ${directive} goes from ${from} to ${name}, whose file binds it`,
+          );
+          this.#seats.get(from)?.cede(directive);
+        },
         onRegister: (directive) => this.workerRegister.emit({ name, directive }),
         onUnregister: (directive) => this.workerUnregister.emit({ name, directive }),
         onUnhealthy: (reason) => this.workerUnhealthy.emit({ name, reason }),
-        onOutcome: (key, outcome) => this.dataDispatch.emit({ key, outcome }),
+        onOutcome: (key, outcome) => {
+          if (outcome.kind === 'delivered') seat.meter.count(clock.monotonic());
+          this.dataDispatch.emit({ key, outcome });
+        },
       },
       settings,
     );

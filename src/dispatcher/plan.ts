@@ -6,6 +6,7 @@ import { status } from '@grpc/grpc-js';
 import { errorText, isDamaged } from '../errors.js';
 import { directiveKey, NAME_RULE, parseDirective } from '../message/ids.js';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
+import { quoted } from '../message/quoted.js';
 import type { Backoff } from '../time.js';
 
 /** Between attempts of one message, and between tries of a worker that answers UNAVAILABLE. */
@@ -176,6 +177,37 @@ export function decideRegistration(facts: RegistrationFacts): RegistrationDecisi
     if (owner !== undefined && owner !== worker) return taken(owner, 'owned by');
   }
   return { kind: 'granted', directive, directiveKey: key, isNewOwner: owner !== worker, takenFrom: rival };
+}
+
+export interface ReleaseFacts extends Pick<RegistrationFacts, 'holderOf' | 'ownerOf' | 'binds'> {
+  readonly handler: string;
+}
+
+export type ReleaseDecision =
+  | {
+      readonly kind: 'released';
+      readonly directive: DirectiveKey;
+      /** Who had it. */
+      readonly worker: WorkerName;
+      readonly wasRegistered: boolean;
+    }
+  | { readonly kind: 'unknown'; readonly reason: string }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** Whether a handler can be taken from a worker by hand: not when that worker's file binds it, since it would come back. */
+export function decideRelease({ handler, holderOf, ownerOf, binds }: ReleaseFacts): ReleaseDecision {
+  const directive = parseDirective(handler);
+  const key = directive === undefined ? undefined : directiveKey(directive);
+  const holder = key === undefined ? undefined : holderOf(key);
+  const worker = holder ?? (key === undefined ? undefined : ownerOf(key));
+  if (key === undefined || worker === undefined) {
+    return { kind: 'unknown', reason: `no worker has registered the handler ${quoted(handler)}: it is free` };
+  }
+  if (binds(worker, key)) {
+    const reason = `the file of ${worker} binds the handler ${key}: take it out of "handlers" there, and \`ygg reload\``;
+    return { kind: 'refused', reason };
+  }
+  return { kind: 'released', directive: key, worker, wasRegistered: holder !== undefined };
 }
 
 /** Whether the `handlers` of a worker's file name this directive. */

@@ -90,7 +90,8 @@ export interface DispatchStore {
   acceptResult(result: NewResult): ResultAcceptance;
   ownerOf(directive: DirectiveKey): WorkerName | undefined;
   claim(directive: DirectiveKey, worker: WorkerName): Promise<void>;
-  releaseOwner(worker: WorkerName): Promise<void>;
+  /** Frees what the worker owns, or this directive of it. */
+  releaseOwner(worker: WorkerName, directive?: DirectiveKey): Promise<void>;
   readonly workers: {
     get(id: WorkerName): WorkerEntry | undefined;
     put(entry: WorkerEntry): void;

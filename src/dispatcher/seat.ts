@@ -12,6 +12,7 @@ import { countFeature } from './codec.js';
 import { watchHealth } from './health.js';
 import { WorkerLink } from './link.js';
 import type { Link } from './link-port.js';
+import { Meter } from './meter.js';
 import { isAllowed, type RegistrationDecision } from './plan.js';
 import type { DispatchLimits, DispatchSettings, DispatchStore, Outcome, ProcessExit } from './ports.js';
 import { WorkerQueue } from './queue.js';
@@ -51,6 +52,8 @@ const REFUSED: RegistrationResponse = { registered: false, address: '' };
 
 export class Seat {
   readonly queue: WorkerQueue;
+  /** The messages it has handled. */
+  readonly meter = new Meter();
   readonly #scope = new AbortController();
   readonly #registrations: Registrations;
   #settings: DispatchSettings;
@@ -58,6 +61,8 @@ export class Seat {
   #link: Link | undefined;
   /** Ends with the present incarnation of the worker. */
   #incarnation = new AbortController();
+  /** What the present incarnation had to give up, and may still have in hand. */
+  readonly #ceded = new Set<DirectiveKey>();
   /** Why the present incarnation is to be stopped, if it is. */
   #condemned: 'overdue' | 'unwell' | undefined;
 
@@ -90,8 +95,10 @@ export class Seat {
     return this.#settings;
   }
 
+  /** The directives whose messages it may answer. */
   get handlers(): DirectiveKey[] {
-    return this.#registrations.keys;
+    const { keys } = this.#registrations;
+    return this.#ceded.size === 0 ? keys : [...new Set([...keys, ...this.#ceded])];
   }
 
   /** Whether it has this directive registered. */
@@ -157,6 +164,8 @@ export class Seat {
   }
 
   #registered(registration: Registration): void {
+    // It may have been taken away while it was written down.
+    if (this.#registrations.get(registration.key) !== registration) return;
     const { name, log } = this.options;
     const { directive, features, pid, transport } = registration;
     this.#serve(registration);
@@ -189,6 +198,7 @@ export class Seat {
     this.queue.died(exit.isStopped && this.#condemned !== 'unwell');
     this.#condemned = undefined;
     this.#link = undefined;
+    this.#ceded.clear();
     for (const key of this.#registrations.keys) this.queue.forsake(key);
     this.#registrations.absent(isExpected || exit.isRemoved);
   }
@@ -203,12 +213,11 @@ export class Seat {
     await this.#link?.notify(event, NOTIFY_TIMEOUT);
   }
 
-  /** Gives a handler up to the worker whose file binds it; its calls in flight end by themselves. */
-  cede(directive: DirectiveKey, to: WorkerName): void {
+  /** Gives a handler up; its calls in flight end by themselves, and their results come as ever. */
+  cede(directive: DirectiveKey): void {
     const registration = this.#registrations.get(directive);
     if (registration === undefined) return;
-    const { name, log } = this.options;
-    log.warn('dispatcher.handler_ceded', `the handler ${directive} goes from ${name} to ${to}, whose file binds it`);
+    this.#ceded.add(directive);
     this.queue.forsake(directive);
     this.#registrations.drop(registration);
   }

@@ -11,6 +11,7 @@ import { openTestStore, ready, take, type StoreSettings } from '../../support/st
 import { tempDir } from '../../support/temp.js';
 
 const ECHO = directiveKey(directive('echo'));
+const OTHER = directiveKey(directive('other'));
 const HOUR = 3600_000;
 const worker = workerName('echo-worker');
 
@@ -420,7 +421,10 @@ for (const isOnDisk of [false, true]) {
         assert.equal(store.isCommandRecorded('c'), true);
         assert.equal(store.isCommandRecorded('d'), false);
         await store.claim(ECHO, worker);
+        await store.claim(OTHER, worker);
         assert.equal(store.ownerOf(ECHO), worker);
+        await store.releaseOwner(worker, OTHER);
+        assert.deepEqual([store.ownerOf(ECHO), store.ownerOf(OTHER)], [worker, undefined]);
         await store.releaseOwner(worker);
         assert.equal(store.ownerOf(ECHO), undefined);
         assert.equal(store.isKnown(ECHO), true);

@@ -200,9 +200,11 @@ export class MemoryStore implements DispatchStore {
     this.owners.set(directive, worker);
   }
 
-  releaseOwner(worker: WorkerName): Promise<void> {
-    for (const [directive, owner] of this.owners) if (owner === worker) this.owners.delete(directive);
-    return Promise.resolve();
+  async releaseOwner(worker: WorkerName, only?: DirectiveKey): Promise<void> {
+    await this.durable();
+    for (const [directive, owner] of this.owners) {
+      if (owner === worker && (only === undefined || only === directive)) this.owners.delete(directive);
+    }
   }
 
   #change(key: MessageKey, state: InboundState): void {
