@@ -45,6 +45,8 @@ export type LoadResult =
       readonly settings: Settings;
       readonly surroundings: Surroundings;
       readonly warnings: readonly Problem[];
+      /** Where each setting that is not a default comes from. */
+      readonly origins: Origins;
       /** The file that was read, if there is one. */
       readonly file: string | undefined;
       /** `--check-config`: tell, and do not start. */
@@ -53,6 +55,17 @@ export type LoadResult =
   | { readonly kind: 'invalid'; readonly problems: readonly Problem[]; readonly warnings: readonly Problem[] }
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'version' };
+
+/** Where a setting comes from. */
+export interface Origin {
+  readonly kind: 'flag' | 'environment' | 'file';
+  /** `--flag`, `$VARIABLE` or the path of the file. */
+  readonly source: string;
+  /** In the file, where it was found again. */
+  readonly line: number | undefined;
+}
+
+export type Origins = ReadonlyMap<SettingName, Origin>;
 
 /** A value before it is checked, with the place it comes from. */
 interface Given {
@@ -93,6 +106,11 @@ export async function loadSettings(options: LoadOptions = {}): Promise<LoadResul
   const fromFile = layerOf(read.kind === 'ok' ? fileGivens(read.entries, file) : [], findings);
 
   const layers = [fromFlags, fromEnv, fromFile];
+  const origins = new Map([
+    ...originsOf('file', fromFile),
+    ...originsOf('environment', fromEnv),
+    ...originsOf('flag', fromFlags),
+  ]);
   const values = Object.fromEntries(
     SETTING_NAMES.map((name) => [propertyOf(name), resolved(name, layers, place, findings)]),
   );
@@ -108,6 +126,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<LoadResul
     settings,
     surroundings: surroundingsOf(env),
     warnings: findings.warnings,
+    origins,
     file: read.kind === 'ok' ? file : undefined,
     isCheckOnly: flags.isCheckOnly,
   };
@@ -199,6 +218,10 @@ function layerOf(givens: readonly NamedGiven[], { problems, warnings }: Findings
     warnings.push(problemAt(given, `\`${from}\` is the original’s name of \`${to}\`: ${effect}`));
   }
   return layer;
+}
+
+function originsOf(kind: Origin['kind'], layer: Layer): readonly (readonly [SettingName, Origin])[] {
+  return [...layer].map(([name, { source, line }]) => [name, { kind, source, line }]);
 }
 
 /** The value of a setting: of the first layer that has it, checked; else its default. */

@@ -5,6 +5,7 @@
 import { fstatSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { destination as pinoDestination, pino, type DestinationStream, type Logger } from 'pino';
+import { Ring, type RingLimits } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import { systemClock } from '../time.js';
 import { journalLine, safeJson, textLine, type LogFormat } from './format.js';
@@ -29,6 +30,8 @@ export interface LogOptions {
   /** $NO_COLOR is set. */
   readonly isColourless?: boolean;
   readonly clock?: Clock;
+  /** Keeps the lines that are written, as JSON, for whoever asks later: made by `recentLines`. */
+  readonly recent?: Ring<string>;
 }
 
 /** The log of a program, and the handles only its owner has. */
@@ -42,6 +45,15 @@ export interface ProgramLog extends Log {
 }
 
 const STDERR = 2;
+
+/** Lines, and characters of memory. */
+const RECENT: RingLimits = { entries: 1000, weight: 256 * 1024 };
+
+/** A place for the newest lines of a log. */
+export function recentLines(): Ring<string> {
+  return new Ring(RECENT, (line) => line.length);
+}
+
 const RANKS: Readonly<Record<LogLevel, number>> = { error: 0, warn: 1, info: 2, debug: 3, trace: 4 };
 
 /** Makes a log. It holds no handle but standard error and needs no stop. */
@@ -60,7 +72,7 @@ export function createLog(options: LogOptions): ProgramLog {
       timestamp: () => `,"time":"${new Date(clock.now()).toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    streamFor(format, destination, isColoured),
+    keeping(options.recent, streamFor(format, destination, isColoured)),
   );
   return {
     ...logOn(logger, gate),
@@ -105,6 +117,17 @@ function renamed(fields: Record<string, unknown>): Record<string, unknown> {
     ([name, value]) => [OWN_KEYS.has(name) ? `${name}_` : name, value] as const,
   );
   return Object.fromEntries(entries);
+}
+
+/** Nothing is made for the ring: it keeps pino's own line, which is without secrets by then. */
+function keeping(recent: Ring<string> | undefined, stream: DestinationStream): DestinationStream {
+  if (recent === undefined) return stream;
+  return {
+    write(json) {
+      recent.push(json.trimEnd());
+      stream.write(json);
+    },
+  };
 }
 
 /** pino gives lines of JSON; the other formats are made of them. */
