@@ -1,12 +1,13 @@
 /** What the operator's service is told and may do, in terms of the agent's parts. */
-import type { AdminDesk } from './admin/index.js';
-import type { AgentStatus, Link, Worker } from '../protocol/generated/admin.js';
+import type { AdminDesk, ConfigDesk, LogDesk } from './admin/index.js';
+import { workerDesk, type WorkerParts } from './agent-workers.js';
+import type { AgentStatus, Facts, Link, Worker } from '../protocol/generated/admin.js';
 import type { Connection } from './connection/index.js';
 import type { Datastore, PageStart, ProcessEntry, Replay, WorkerEntry } from './datastore/index.js';
-import { parseWorkerName, type WorkerName } from './message/index.js';
+import type { CanonicalFacts } from './message/index.js';
 import type { MessageRouter } from './router/index.js';
 
-export interface AdminParts {
+export interface AdminParts extends WorkerParts {
   readonly version: string;
   readonly clientId: string;
   readonly pid: number;
@@ -15,17 +16,24 @@ export interface AdminParts {
   readonly store: Datastore;
   readonly connection: Connection;
   readonly router: MessageRouter;
-  readonly processes: { restart(name: WorkerName): boolean };
+  readonly identity: { facts(): Promise<CanonicalFacts>; tags(): Readonly<Record<string, string>> };
+  readonly host: AgentHost | undefined;
+}
+
+/** What the program around the agent lets its operator see and do. */
+export interface AgentHost {
+  readonly log: LogDesk;
+  readonly config: ConfigDesk;
 }
 
 export function adminDesk(parts: AdminParts): AdminDesk<PageStart> {
-  const { store, router, processes } = parts;
+  const { store, router, host } = parts;
   return {
     status: () => statusOf(parts),
-    restart: (name) => {
-      const worker = parseWorkerName(name);
-      return worker !== undefined && processes.restart(worker);
-    },
+    workers: workerDesk(parts),
+    log: host?.log,
+    config: host?.config,
+    facts: () => factsOf(parts),
     page: (start) => store.listing.page(start),
     find: (key) => store.listing.find(key),
     content: ({ content }) => store.readContent(content),
@@ -63,7 +71,18 @@ function answerOf(replay: Replay): Awaited<ReturnType<AdminDesk['replay']>> {
   }
 }
 
-function statusOf({ store, router, connection, ...told }: AdminParts): AgentStatus {
+async function factsOf({ identity, store }: AdminParts): Promise<Facts> {
+  const dispatchers = store.workers
+    .all()
+    .flatMap(({ id, handlers }) => handlers.map(({ directive, features }) => ({ directive, worker: id, features })));
+  return {
+    canonicalFacts: JSON.stringify(await identity.facts()),
+    tags: identity.tags(),
+    dispatchers: dispatchers.sort((a, b) => (a.directive < b.directive ? -1 : 1)),
+  };
+}
+
+function statusOf({ store, router, connection, dispatcher, ...told }: AdminParts): AgentStatus {
   const { version, clientId, pid, startedAt, spoolLimit } = told;
   const { accepted, duplicates, refused } = router.counts;
   const registered = new Map(store.workers.all().map((entry) => [entry.id, entry]));
@@ -81,7 +100,7 @@ function statusOf({ store, router, connection, ...told }: AdminParts): AgentStat
     },
     workers: store.processes
       .all()
-      .map((entry) => workerOf(entry, registered.get(entry.id)))
+      .map((entry) => workerOf(entry, registered.get(entry.id), dispatcher.traffic(entry.id)))
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
   };
 }
@@ -103,7 +122,11 @@ function linkOf(state: Connection['state']): Link {
   }
 }
 
-function workerOf(entry: ProcessEntry, registered: WorkerEntry | undefined): Worker {
+function workerOf(
+  entry: ProcessEntry,
+  registered: WorkerEntry | undefined,
+  { delivered, perMinute }: ReturnType<WorkerParts['dispatcher']['traffic']>,
+): Worker {
   const isRegistered = registered?.state === 'registered';
   return {
     name: entry.id,
@@ -114,5 +137,7 @@ function workerOf(entry: ProcessEntry, registered: WorkerEntry | undefined): Wor
     detail: entry.detail ?? '',
     directives: [...new Set(isRegistered ? registered.handlers.map(({ directive }) => directive) : [])].sort(),
     isRegistered,
+    delivered: BigInt(delivered),
+    perMinute,
   };
 }

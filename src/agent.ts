@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { AdminPost } from './admin/index.js';
-import { adminDesk } from './agent-admin.js';
+import { adminDesk, type AgentHost } from './agent-admin.js';
 import {
   configForWorkers,
   connectionSettings,
@@ -37,6 +37,7 @@ import {
   Users,
   type Cgroups,
   type Marks,
+  type ReloadedWorkers,
   type SettingsOutcome,
 } from './process/index.js';
 import { createUrlPolicy, DataProcessor } from './processor/index.js';
@@ -57,11 +58,22 @@ export interface AgentOptions {
   /** From `openMarks`: what the processes of workers carry, so that none can hide. */
   readonly marks?: Marks | undefined;
   readonly log: Log;
+  /** What its operator may ask of the program around it. */
+  readonly host?: AgentHost;
   /** Default: LMDB in the state directory. */
   readonly journal?: Journal;
   readonly clock?: Clock;
   readonly random?: Random;
 }
+
+/** What a reload met with. */
+export interface AgentReloaded {
+  readonly credentials: 'same' | CredentialsRenewal;
+  readonly workers: ReloadedWorkers;
+}
+
+/** `kept`: the new ones cannot be used, and why. */
+export type CredentialsRenewal = 'renewed' | { readonly kept: string };
 
 /** What may change while the agent runs. */
 export interface AgentReload {
@@ -115,17 +127,17 @@ export class Agent {
       log: log.child({ part: 'connection' }),
     });
     this.tags = new TagsFile({ path: join(settings.configDir, 'tags.toml'), parse: parseTags, clock, log });
+    const identity = {
+      facts: () => readCanonicalFacts({ sources: systemSources, clock, log, factsFile: settings.factsFile }),
+      tags: () => this.tags.tags,
+    };
     this.router = new MessageRouter({
       ...shared,
       connection: () => this.connection,
       store: this.store,
       clientId,
       topicPrefix: settings.topicPrefix,
-      identity: {
-        facts: () => readCanonicalFacts({ sources: systemSources, clock, log, factsFile: settings.factsFile }),
-        tags: () => this.tags.tags,
-        version,
-      },
+      identity: { ...identity, version },
       settings: routerSettings(settings),
       log: log.child({ part: 'router' }),
     });
@@ -177,7 +189,8 @@ export class Agent {
       runtimeDir: settings.runtimeDir,
       wayProblem,
       desk: adminDesk({
-        ...{ store: this.store, connection: this.connection, router: this.router, processes: this.processes },
+        ...{ store: this.store, connection: this.connection, router: this.router, identity, host: options.host },
+        ...{ dispatcher: this.dispatcher, processes: this.processes },
         ...{ version, clientId, pid: process.pid, startedAt: clock.now(), spoolLimit: settings.spoolLimit },
       }),
       log: log.child({ part: 'admin' }),
@@ -274,30 +287,30 @@ export class Agent {
    * Takes over what can be taken over without a restart: log level for workers to come, credentials (the connection is
    * made anew, its session kept), tags, workers' files; a connection that was told to stay down comes back.
    */
-  async reload({ settings, credentials }: AgentReload): Promise<void> {
+  async reload({ settings, credentials }: AgentReload): Promise<AgentReloaded> {
     this.#settings = { ...this.#settings, logLevel: settings.logLevel, drainTimeout: settings.drainTimeout };
-    if (credentials !== undefined && !isSameCredentials(credentials, this.#credentials)) {
-      await this.renewCredentials(credentials);
-    }
+    const isNew = credentials !== undefined && !isSameCredentials(credentials, this.#credentials);
+    const renewal = isNew ? await this.renewCredentials(credentials) : 'same';
     await this.tags.refresh();
-    await this.processes.reload();
+    const workers = await this.processes.reload();
     await this.router.linkUp();
+    return { credentials: renewal, workers };
   }
 
   /** New certificates or passwords: the connection is made anew with them, its session kept. */
-  async renewCredentials(credentials: Credentials): Promise<void> {
+  async renewCredentials(credentials: Credentials): Promise<CredentialsRenewal> {
     const before = this.#credentials;
     this.#credentials = credentials;
     const renewed = await this.connection.renew();
     if (renewed.kind === 'renewed') {
       this.processor.reconfigure({ tls: tlsOf(credentials) });
       this.#log.info('credentials.renewed', 'new credentials are in use');
-    } else {
-      this.#credentials = before;
-      this.#log.error('credentials.kept', 'the new credentials cannot be used; the old ones stay', {
-        problem: renewed.problem,
-      });
+      return 'renewed';
     }
+    this.#credentials = before;
+    const { problem } = renewed;
+    this.#log.error('credentials.kept', 'the new credentials cannot be used; the old ones stay', { problem });
+    return { kept: problem };
   }
 
   /** Proves that the journal can be written; rejects when it cannot. */

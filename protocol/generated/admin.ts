@@ -78,6 +78,9 @@ export interface Worker {
   detail: string;
   directives: string[];
   isRegistered: boolean;
+  /** Messages it has handled since the agent was started, and how many of them in the last minute. */
+  delivered: bigint;
+  perMinute: number;
 }
 
 export interface WorkerRequest {
@@ -146,6 +149,138 @@ export interface Cancelled {
 
 export interface LinkRequest {
   isUp: boolean;
+}
+
+export interface WorkerStopped {
+  /** It was stopped by an operator before. */
+  wasStopped: boolean;
+  /** Why the stop could not be written down: then it ends with the agent. */
+  problem: string;
+}
+
+export interface WorkerStarted {
+  /** It runs already, or is being started. */
+  wasRunning: boolean;
+  /** As in WorkerStopped: then it is stopped again after a restart of the agent. */
+  problem: string;
+}
+
+export interface HandlerRequest {
+  handler: string;
+}
+
+export interface HandlerReleased {
+  /** Who had it. */
+  worker: string;
+  /** It was registered just now, not only owned. */
+  wasRegistered: boolean;
+}
+
+export interface OutputRequest {
+  worker: string;
+  /** Begin with so many of those that are kept; 0: none. */
+  last: number;
+  /** Go on until the caller has had enough. */
+  follow: boolean;
+}
+
+export interface OutputBatch {
+  lines: OutputLine[];
+  /** Lines between the batch before and this one that were gone before they could be sent. */
+  missed: bigint;
+}
+
+export interface OutputLine {
+  at: bigint;
+  pid: number;
+  /** stdout or stderr. */
+  stream: string;
+  /** As the worker wrote it, cut at 8 KiB. */
+  text: string;
+}
+
+export interface LogRequest {
+  last: number;
+  follow: boolean;
+  /** The least level that is wanted: error, warn, info, debug or trace; empty: all. */
+  level: string;
+}
+
+export interface LogBatch {
+  /** Each a JSON object: time, level, event, text, and the fields of the line. */
+  lines: string[];
+  missed: bigint;
+  /** The level that the agent logs at. */
+  level: string;
+}
+
+export interface ConfigRequest {
+}
+
+export interface RunningConfig {
+  settings: Setting[];
+  /** The configuration file that was read; empty: none. */
+  file: string;
+}
+
+export interface Setting {
+  name: string;
+  /** As TOML, without secrets; empty: not set. */
+  value: string;
+  /** default, file, environment, flag, or embedded-broker. */
+  origin: string;
+  /** The file, variable or flag. */
+  source: string;
+  /** In the file; 0: unknown. */
+  line: number;
+  /** The configuration has another value by now, which takes a restart. */
+  needsRestart: boolean;
+}
+
+export interface ReloadRequest {
+}
+
+export interface Reloaded {
+  /** What is wrong with the new settings: then nothing was taken over. */
+  problems: string[];
+  warnings: string[];
+  /** Names of settings with another value than before: those that are in force now, and those that take a restart. */
+  changed: string[];
+  needsRestart: string[];
+  /** Workers that are restarted because their file has changed, or tried again. */
+  workers: string[];
+  /** What is wrong with the files of workers; they go on as they are. */
+  workerProblems: string[];
+  /** Certificates or passwords: same, renewed, or kept, since the new ones cannot be used. */
+  credentials: string;
+  /** Why they were kept. */
+  credentialsProblem: string;
+}
+
+export interface FactsRequest {
+}
+
+export interface Facts {
+  /** The canonical facts, as a JSON object. */
+  canonicalFacts: string;
+  tags: { [key: string]: string };
+  dispatchers: Dispatcher[];
+}
+
+export interface Facts_TagsEntry {
+  key: string;
+  value: string;
+}
+
+export interface Dispatcher {
+  directive: string;
+  worker: string;
+  features: { [key: string]: string };
+}
+
+export interface Dispatcher_FeaturesEntry {
+  key: string;
+  value: string;
 }
 
 function createBaseStatusRequest(): StatusRequest {
@@ -511,7 +646,18 @@ export const Queues: MessageFns<Queues> = {
 };
 
 function createBaseWorker(): Worker {
-  return { name: "", state: "", pid: 0, startedAt: 0n, restarts: 0, detail: "", directives: [], isRegistered: false };
+  return {
+    name: "",
+    state: "",
+    pid: 0,
+    startedAt: 0n,
+    restarts: 0,
+    detail: "",
+    directives: [],
+    isRegistered: false,
+    delivered: 0n,
+    perMinute: 0,
+  };
 }
 
 export const Worker: MessageFns<Worker> = {
@@ -542,6 +688,15 @@ export const Worker: MessageFns<Worker> = {
     }
     if (message.isRegistered !== false) {
       writer.uint32(64).bool(message.isRegistered);
+    }
+    if (message.delivered !== 0n) {
+      if (BigInt.asUintN(64, message.delivered) !== message.delivered) {
+        throw new globalThis.Error("value provided for field message.delivered of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.delivered);
+    }
+    if (message.perMinute !== 0) {
+      writer.uint32(80).uint32(message.perMinute);
     }
     return writer;
   },
@@ -621,6 +776,22 @@ export const Worker: MessageFns<Worker> = {
             }
 
             message.isRegistered = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.delivered = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.perMinute = reader.uint32();
             continue;
           }
         }
@@ -1333,6 +1504,1223 @@ export const LinkRequest: MessageFns<LinkRequest> = {
   },
 };
 
+function createBaseWorkerStopped(): WorkerStopped {
+  return { wasStopped: false, problem: "" };
+}
+
+export const WorkerStopped: MessageFns<WorkerStopped> = {
+  encode(message: WorkerStopped, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.wasStopped !== false) {
+      writer.uint32(8).bool(message.wasStopped);
+    }
+    if (message.problem !== "") {
+      writer.uint32(18).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WorkerStopped {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWorkerStopped();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.wasStopped = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWorkerStarted(): WorkerStarted {
+  return { wasRunning: false, problem: "" };
+}
+
+export const WorkerStarted: MessageFns<WorkerStarted> = {
+  encode(message: WorkerStarted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.wasRunning !== false) {
+      writer.uint32(8).bool(message.wasRunning);
+    }
+    if (message.problem !== "") {
+      writer.uint32(18).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WorkerStarted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWorkerStarted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.wasRunning = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseHandlerRequest(): HandlerRequest {
+  return { handler: "" };
+}
+
+export const HandlerRequest: MessageFns<HandlerRequest> = {
+  encode(message: HandlerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.handler !== "") {
+      writer.uint32(10).string(message.handler);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HandlerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHandlerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.handler = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseHandlerReleased(): HandlerReleased {
+  return { worker: "", wasRegistered: false };
+}
+
+export const HandlerReleased: MessageFns<HandlerReleased> = {
+  encode(message: HandlerReleased, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.worker !== "") {
+      writer.uint32(10).string(message.worker);
+    }
+    if (message.wasRegistered !== false) {
+      writer.uint32(16).bool(message.wasRegistered);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HandlerReleased {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHandlerReleased();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.wasRegistered = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseOutputRequest(): OutputRequest {
+  return { worker: "", last: 0, follow: false };
+}
+
+export const OutputRequest: MessageFns<OutputRequest> = {
+  encode(message: OutputRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.worker !== "") {
+      writer.uint32(10).string(message.worker);
+    }
+    if (message.last !== 0) {
+      writer.uint32(16).uint32(message.last);
+    }
+    if (message.follow !== false) {
+      writer.uint32(24).bool(message.follow);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OutputRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOutputRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.last = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.follow = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseOutputBatch(): OutputBatch {
+  return { lines: [], missed: 0n };
+}
+
+export const OutputBatch: MessageFns<OutputBatch> = {
+  encode(message: OutputBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.lines) {
+      OutputLine.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.missed !== 0n) {
+      if (BigInt.asUintN(64, message.missed) !== message.missed) {
+        throw new globalThis.Error("value provided for field message.missed of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.missed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OutputBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOutputBatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.lines.push(OutputLine.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.missed = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseOutputLine(): OutputLine {
+  return { at: 0n, pid: 0, stream: "", text: "" };
+}
+
+export const OutputLine: MessageFns<OutputLine> = {
+  encode(message: OutputLine, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.at !== 0n) {
+      if (BigInt.asIntN(64, message.at) !== message.at) {
+        throw new globalThis.Error("value provided for field message.at of type int64 too large");
+      }
+      writer.uint32(8).int64(message.at);
+    }
+    if (message.pid !== 0) {
+      writer.uint32(16).uint32(message.pid);
+    }
+    if (message.stream !== "") {
+      writer.uint32(26).string(message.stream);
+    }
+    if (message.text !== "") {
+      writer.uint32(34).string(message.text);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OutputLine {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOutputLine();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.at = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pid = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.stream = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLogRequest(): LogRequest {
+  return { last: 0, follow: false, level: "" };
+}
+
+export const LogRequest: MessageFns<LogRequest> = {
+  encode(message: LogRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.last !== 0) {
+      writer.uint32(8).uint32(message.last);
+    }
+    if (message.follow !== false) {
+      writer.uint32(16).bool(message.follow);
+    }
+    if (message.level !== "") {
+      writer.uint32(26).string(message.level);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.last = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.follow = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.level = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLogBatch(): LogBatch {
+  return { lines: [], missed: 0n, level: "" };
+}
+
+export const LogBatch: MessageFns<LogBatch> = {
+  encode(message: LogBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.lines) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.missed !== 0n) {
+      if (BigInt.asUintN(64, message.missed) !== message.missed) {
+        throw new globalThis.Error("value provided for field message.missed of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.missed);
+    }
+    if (message.level !== "") {
+      writer.uint32(26).string(message.level);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogBatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.lines.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.missed = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.level = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseConfigRequest(): ConfigRequest {
+  return {};
+}
+
+export const ConfigRequest: MessageFns<ConfigRequest> = {
+  encode(_: ConfigRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfigRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfigRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRunningConfig(): RunningConfig {
+  return { settings: [], file: "" };
+}
+
+export const RunningConfig: MessageFns<RunningConfig> = {
+  encode(message: RunningConfig, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.settings) {
+      Setting.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.file !== "") {
+      writer.uint32(18).string(message.file);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RunningConfig {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRunningConfig();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.settings.push(Setting.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.file = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSetting(): Setting {
+  return { name: "", value: "", origin: "", source: "", line: 0, needsRestart: false };
+}
+
+export const Setting: MessageFns<Setting> = {
+  encode(message: Setting, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    if (message.origin !== "") {
+      writer.uint32(26).string(message.origin);
+    }
+    if (message.source !== "") {
+      writer.uint32(34).string(message.source);
+    }
+    if (message.line !== 0) {
+      writer.uint32(40).uint32(message.line);
+    }
+    if (message.needsRestart !== false) {
+      writer.uint32(48).bool(message.needsRestart);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Setting {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetting();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.origin = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.line = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.needsRestart = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReloadRequest(): ReloadRequest {
+  return {};
+}
+
+export const ReloadRequest: MessageFns<ReloadRequest> = {
+  encode(_: ReloadRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReloadRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReloadRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReloaded(): Reloaded {
+  return {
+    problems: [],
+    warnings: [],
+    changed: [],
+    needsRestart: [],
+    workers: [],
+    workerProblems: [],
+    credentials: "",
+    credentialsProblem: "",
+  };
+}
+
+export const Reloaded: MessageFns<Reloaded> = {
+  encode(message: Reloaded, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.problems) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.warnings) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.changed) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.needsRestart) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.workers) {
+      writer.uint32(42).string(v!);
+    }
+    for (const v of message.workerProblems) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.credentials !== "") {
+      writer.uint32(58).string(message.credentials);
+    }
+    if (message.credentialsProblem !== "") {
+      writer.uint32(66).string(message.credentialsProblem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Reloaded {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReloaded();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.problems.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.changed.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.needsRestart.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.workers.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.workerProblems.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.credentials = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.credentialsProblem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseFactsRequest(): FactsRequest {
+  return {};
+}
+
+export const FactsRequest: MessageFns<FactsRequest> = {
+  encode(_: FactsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FactsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFactsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseFacts(): Facts {
+  return { canonicalFacts: "", tags: {}, dispatchers: [] };
+}
+
+export const Facts: MessageFns<Facts> = {
+  encode(message: Facts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.canonicalFacts !== "") {
+      writer.uint32(10).string(message.canonicalFacts);
+    }
+    globalThis.Object.entries(message.tags).forEach(([key, value]: [string, string]) => {
+      Facts_TagsEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    for (const v of message.dispatchers) {
+      Dispatcher.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Facts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFacts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.canonicalFacts = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = Facts_TagsEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              globalThis.Object.defineProperty(message.tags, entry2.key, { value: entry2.value, configurable: true, enumerable: true, writable: true });
+            }
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.dispatchers.push(Dispatcher.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseFacts_TagsEntry(): Facts_TagsEntry {
+  return { key: "", value: "" };
+}
+
+export const Facts_TagsEntry: MessageFns<Facts_TagsEntry> = {
+  encode(message: Facts_TagsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Facts_TagsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFacts_TagsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDispatcher(): Dispatcher {
+  return { directive: "", worker: "", features: {} };
+}
+
+export const Dispatcher: MessageFns<Dispatcher> = {
+  encode(message: Dispatcher, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.directive !== "") {
+      writer.uint32(10).string(message.directive);
+    }
+    if (message.worker !== "") {
+      writer.uint32(18).string(message.worker);
+    }
+    globalThis.Object.entries(message.features).forEach(([key, value]: [string, string]) => {
+      Dispatcher_FeaturesEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Dispatcher {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDispatcher();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.directive = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = Dispatcher_FeaturesEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              globalThis.Object.defineProperty(message.features, entry3.key, { value: entry3.value, configurable: true, enumerable: true, writable: true });
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDispatcher_FeaturesEntry(): Dispatcher_FeaturesEntry {
+  return { key: "", value: "" };
+}
+
+export const Dispatcher_FeaturesEntry: MessageFns<Dispatcher_FeaturesEntry> = {
+  encode(message: Dispatcher_FeaturesEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Dispatcher_FeaturesEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDispatcher_FeaturesEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 export type AdminService = typeof AdminService;
 export const AdminService = {
   getStatus: {
@@ -1404,6 +2792,92 @@ export const AdminService = {
     responseSerialize: (value: Done): Buffer => Buffer.from(Done.encode(value).finish()),
     responseDeserialize: (value: Buffer): Done => Done.decode(value),
   },
+  /**
+   * Ends a worker and keeps it from being started until StartWorker says so, also over a restart of the agent. Answers
+   * when nothing of it runs any more. NOT_FOUND: there is no such worker.
+   */
+  stopWorker: {
+    path: "/yggdrasil.admin.Admin/StopWorker" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: WorkerRequest): Buffer => Buffer.from(WorkerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WorkerRequest => WorkerRequest.decode(value),
+    responseSerialize: (value: WorkerStopped): Buffer => Buffer.from(WorkerStopped.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WorkerStopped => WorkerStopped.decode(value),
+  },
+  /** Starts a worker that was stopped, or that waits for another try. FAILED_PRECONDITION says why it cannot be started. */
+  startWorker: {
+    path: "/yggdrasil.admin.Admin/StartWorker" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: WorkerRequest): Buffer => Buffer.from(WorkerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WorkerRequest => WorkerRequest.decode(value),
+    responseSerialize: (value: WorkerStarted): Buffer => Buffer.from(WorkerStarted.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WorkerStarted => WorkerStarted.decode(value),
+  },
+  /**
+   * Takes a handler from the worker that has it registered or owns it, so that another one may register it. What that
+   * worker has in hand comes to its end.
+   */
+  releaseHandler: {
+    path: "/yggdrasil.admin.Admin/ReleaseHandler" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: HandlerRequest): Buffer => Buffer.from(HandlerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): HandlerRequest => HandlerRequest.decode(value),
+    responseSerialize: (value: HandlerReleased): Buffer => Buffer.from(HandlerReleased.encode(value).finish()),
+    responseDeserialize: (value: Buffer): HandlerReleased => HandlerReleased.decode(value),
+  },
+  /** What a worker wrote to standard output and standard error, as far as it is kept; then what it writes, if that is wanted. */
+  readOutput: {
+    path: "/yggdrasil.admin.Admin/ReadOutput" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: OutputRequest): Buffer => Buffer.from(OutputRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): OutputRequest => OutputRequest.decode(value),
+    responseSerialize: (value: OutputBatch): Buffer => Buffer.from(OutputBatch.encode(value).finish()),
+    responseDeserialize: (value: Buffer): OutputBatch => OutputBatch.decode(value),
+  },
+  /** The same of the agent's own log. */
+  readLog: {
+    path: "/yggdrasil.admin.Admin/ReadLog" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: LogRequest): Buffer => Buffer.from(LogRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): LogRequest => LogRequest.decode(value),
+    responseSerialize: (value: LogBatch): Buffer => Buffer.from(LogBatch.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LogBatch => LogBatch.decode(value),
+  },
+  /** The settings the agent runs with, and where each comes from. */
+  getConfig: {
+    path: "/yggdrasil.admin.Admin/GetConfig" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ConfigRequest): Buffer => Buffer.from(ConfigRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ConfigRequest => ConfigRequest.decode(value),
+    responseSerialize: (value: RunningConfig): Buffer => Buffer.from(RunningConfig.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RunningConfig => RunningConfig.decode(value),
+  },
+  /** Does what SIGHUP does, and tells what came of it. */
+  reload: {
+    path: "/yggdrasil.admin.Admin/Reload" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReloadRequest): Buffer => Buffer.from(ReloadRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReloadRequest => ReloadRequest.decode(value),
+    responseSerialize: (value: Reloaded): Buffer => Buffer.from(Reloaded.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Reloaded => Reloaded.decode(value),
+  },
+  /** What the agent reports of this machine. */
+  getFacts: {
+    path: "/yggdrasil.admin.Admin/GetFacts" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FactsRequest): Buffer => Buffer.from(FactsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FactsRequest => FactsRequest.decode(value),
+    responseSerialize: (value: Facts): Buffer => Buffer.from(Facts.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Facts => Facts.decode(value),
+  },
 } as const;
 
 export interface AdminServer extends UntypedServiceImplementation {
@@ -1420,6 +2894,28 @@ export interface AdminServer extends UntypedServiceImplementation {
   cancelMessage: handleUnaryCall<MessageRequest, Cancelled>;
   /** Brings the connection to the broker up again after it was told to stay down, or takes it down. */
   setLink: handleUnaryCall<LinkRequest, Done>;
+  /**
+   * Ends a worker and keeps it from being started until StartWorker says so, also over a restart of the agent. Answers
+   * when nothing of it runs any more. NOT_FOUND: there is no such worker.
+   */
+  stopWorker: handleUnaryCall<WorkerRequest, WorkerStopped>;
+  /** Starts a worker that was stopped, or that waits for another try. FAILED_PRECONDITION says why it cannot be started. */
+  startWorker: handleUnaryCall<WorkerRequest, WorkerStarted>;
+  /**
+   * Takes a handler from the worker that has it registered or owns it, so that another one may register it. What that
+   * worker has in hand comes to its end.
+   */
+  releaseHandler: handleUnaryCall<HandlerRequest, HandlerReleased>;
+  /** What a worker wrote to standard output and standard error, as far as it is kept; then what it writes, if that is wanted. */
+  readOutput: handleServerStreamingCall<OutputRequest, OutputBatch>;
+  /** The same of the agent's own log. */
+  readLog: handleServerStreamingCall<LogRequest, LogBatch>;
+  /** The settings the agent runs with, and where each comes from. */
+  getConfig: handleUnaryCall<ConfigRequest, RunningConfig>;
+  /** Does what SIGHUP does, and tells what came of it. */
+  reload: handleUnaryCall<ReloadRequest, Reloaded>;
+  /** What the agent reports of this machine. */
+  getFacts: handleUnaryCall<FactsRequest, Facts>;
 }
 
 export interface AdminClient extends Client {
@@ -1521,6 +3017,112 @@ export interface AdminClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Done) => void,
+  ): ClientUnaryCall;
+  /**
+   * Ends a worker and keeps it from being started until StartWorker says so, also over a restart of the agent. Answers
+   * when nothing of it runs any more. NOT_FOUND: there is no such worker.
+   */
+  stopWorker(
+    request: WorkerRequest,
+    callback: (error: ServiceError | null, response: WorkerStopped) => void,
+  ): ClientUnaryCall;
+  stopWorker(
+    request: WorkerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: WorkerStopped) => void,
+  ): ClientUnaryCall;
+  stopWorker(
+    request: WorkerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: WorkerStopped) => void,
+  ): ClientUnaryCall;
+  /** Starts a worker that was stopped, or that waits for another try. FAILED_PRECONDITION says why it cannot be started. */
+  startWorker(
+    request: WorkerRequest,
+    callback: (error: ServiceError | null, response: WorkerStarted) => void,
+  ): ClientUnaryCall;
+  startWorker(
+    request: WorkerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: WorkerStarted) => void,
+  ): ClientUnaryCall;
+  startWorker(
+    request: WorkerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: WorkerStarted) => void,
+  ): ClientUnaryCall;
+  /**
+   * Takes a handler from the worker that has it registered or owns it, so that another one may register it. What that
+   * worker has in hand comes to its end.
+   */
+  releaseHandler(
+    request: HandlerRequest,
+    callback: (error: ServiceError | null, response: HandlerReleased) => void,
+  ): ClientUnaryCall;
+  releaseHandler(
+    request: HandlerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: HandlerReleased) => void,
+  ): ClientUnaryCall;
+  releaseHandler(
+    request: HandlerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: HandlerReleased) => void,
+  ): ClientUnaryCall;
+  /** What a worker wrote to standard output and standard error, as far as it is kept; then what it writes, if that is wanted. */
+  readOutput(request: OutputRequest, options?: Partial<CallOptions>): ClientReadableStream<OutputBatch>;
+  readOutput(
+    request: OutputRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<OutputBatch>;
+  /** The same of the agent's own log. */
+  readLog(request: LogRequest, options?: Partial<CallOptions>): ClientReadableStream<LogBatch>;
+  readLog(request: LogRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<LogBatch>;
+  /** The settings the agent runs with, and where each comes from. */
+  getConfig(
+    request: ConfigRequest,
+    callback: (error: ServiceError | null, response: RunningConfig) => void,
+  ): ClientUnaryCall;
+  getConfig(
+    request: ConfigRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RunningConfig) => void,
+  ): ClientUnaryCall;
+  getConfig(
+    request: ConfigRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RunningConfig) => void,
+  ): ClientUnaryCall;
+  /** Does what SIGHUP does, and tells what came of it. */
+  reload(request: ReloadRequest, callback: (error: ServiceError | null, response: Reloaded) => void): ClientUnaryCall;
+  reload(
+    request: ReloadRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Reloaded) => void,
+  ): ClientUnaryCall;
+  reload(
+    request: ReloadRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Reloaded) => void,
+  ): ClientUnaryCall;
+  /** What the agent reports of this machine. */
+  getFacts(request: FactsRequest, callback: (error: ServiceError | null, response: Facts) => void): ClientUnaryCall;
+  getFacts(
+    request: FactsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Facts) => void,
+  ): ClientUnaryCall;
+  getFacts(
+    request: FactsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Facts) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,16 +1,35 @@
 /** The operator's end of admin.proto: one connection to the agent of this machine. */
 import { connect } from 'node:net';
-import { type CallOptions, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import {
+  type CallOptions,
+  type ClientReadableStream,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+} from '@grpc/grpc-js';
 import {
   AdminClient as Stub,
   type AgentStatus,
+  type Facts,
+  type HandlerReleased,
+  type LogBatch,
+  type LogRequest,
   type Message,
   type MessageFilter,
+  type OutputBatch,
+  type OutputRequest,
+  type Reloaded,
   type Replayed,
+  type RunningConfig,
+  type WorkerStarted,
+  type WorkerStopped,
 } from '../../protocol/generated/admin.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 
 const ANSWER_WITHIN_MS = 30_000;
+/** A worker may take its time to stop: its `stop-timeout`. */
+const STOP_WITHIN_MS = 600_000;
 const MAX_ANSWER = 64 * 1024 * 1024;
 
 type Unary<A> = (
@@ -41,16 +60,44 @@ export class AdminClient implements Disposable {
     await call((...rest) => this.stub.restartWorker({ name }, ...rest));
   }
 
+  /** Resolves when nothing of the worker runs any more. */
+  stopWorker(name: string): Promise<WorkerStopped> {
+    return call((...rest) => this.stub.stopWorker({ name }, ...rest), STOP_WITHIN_MS);
+  }
+
+  startWorker(name: string): Promise<WorkerStarted> {
+    return call((...rest) => this.stub.startWorker({ name }, ...rest));
+  }
+
+  releaseHandler(handler: string): Promise<HandlerReleased> {
+    return call((...rest) => this.stub.releaseHandler({ handler }, ...rest));
+  }
+
+  /** What a worker wrote, and what it writes if that is wanted. */
+  output(request: OutputRequest): AsyncGenerator<OutputBatch> {
+    return streamed<OutputBatch>(this.stub.readOutput(request));
+  }
+
+  /** The lines of the agent's log; the first batch comes at once, also without a line. */
+  log(request: LogRequest): AsyncGenerator<LogBatch> {
+    return streamed<LogBatch>(this.stub.readLog(request));
+  }
+
+  config(): Promise<RunningConfig> {
+    return call((...rest) => this.stub.getConfig({}, ...rest));
+  }
+
+  reload(): Promise<Reloaded> {
+    return call((...rest) => this.stub.reload({}, ...rest));
+  }
+
+  facts(): Promise<Facts> {
+    return call((...rest) => this.stub.getFacts({}, ...rest));
+  }
+
   /** All that the filter lets through, as it comes. */
-  async *messages(filter: MessageFilter): AsyncGenerator<Message> {
-    const stream = this.stub.listMessages(filter);
-    try {
-      for await (const message of stream) yield message as Message;
-    } catch (error) {
-      throw refusal(error);
-    } finally {
-      stream.cancel();
-    }
+  messages(filter: MessageFilter): AsyncGenerator<Message> {
+    return streamed<Message>(this.stub.listMessages(filter));
   }
 
   message(key: bigint): Promise<Message> {
@@ -72,9 +119,19 @@ export class AdminClient implements Disposable {
   }
 }
 
-function call<A>(begin: Unary<A>): Promise<A> {
+async function* streamed<A>(stream: ClientReadableStream<A>): AsyncGenerator<A> {
+  try {
+    for await (const each of stream) yield each as A;
+  } catch (error) {
+    throw refusal(error);
+  } finally {
+    stream.cancel();
+  }
+}
+
+function call<A>(begin: Unary<A>, within = ANSWER_WITHIN_MS): Promise<A> {
   return new Promise((resolve, reject) => {
-    begin(new Metadata(), { deadline: Date.now() + ANSWER_WITHIN_MS }, (error, answer) =>
+    begin(new Metadata(), { deadline: Date.now() + within }, (error, answer) =>
       error === null ? resolve(answer) : reject(refusal(error)),
     );
   });
@@ -83,7 +140,8 @@ function call<A>(begin: Unary<A>): Promise<A> {
 function refusal(error: unknown): AgentError {
   const isStatus = error instanceof Error && 'code' in error && 'details' in error;
   const text = isStatus ? String(error.details) : errorText(error);
-  if (isStatus && error.code === status.UNAVAILABLE)
+  // An agent that stops breaks off what is asked: nobody else cancels.
+  if (isStatus && (error.code === status.UNAVAILABLE || error.code === status.CANCELLED))
     return new AgentError('admin.not_running', 'the agent went away while it was asked', {}, { cause: error });
   return new AgentError('admin.refused', text, {}, { cause: error });
 }

@@ -1,4 +1,5 @@
 export { AdminClient } from './client.js';
+export { LOG_LEVELS } from './log-calls.js';
 export { MESSAGE_STATES } from './message-view.js';
-export type { AdminDesk, AnyMessage, Answer, MessagePage } from './ports.js';
+export type { AdminDesk, AnyMessage, Answer, ConfigDesk, LogDesk, MessagePage, WorkerDesk } from './ports.js';
 export { adminSocket, AdminPost, type AdminOptions } from './server.js';

@@ -2,23 +2,19 @@
  * The operator's service: gRPC on `admin/admin.sock` in the runtime directory. The directory lets in the agent's own
  * user and group (and root) and nobody else, so whoever reaches the socket may do all that stands in admin.proto.
  */
-import { once } from 'node:events';
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  Server,
-  ServerCredentials,
-  status,
-  type handleUnaryCall,
-  type ServerWritableStream,
-  type StatusObject,
-} from '@grpc/grpc-js';
+import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { AdminService, type AdminServer, type Message, type MessageFilter } from '../../protocol/generated/admin.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { messageKey, quoted, type MessageKey } from '../message/index.js';
+import { answering, Refusal, streaming, valueOf, type Outlet } from './answering.js';
+import { configCalls } from './config-calls.js';
+import { logCalls } from './log-calls.js';
 import { MESSAGE_STATES, messageView, passes } from './message-view.js';
-import type { AdminDesk, AnyMessage, Answer } from './ports.js';
+import type { AdminDesk, AnyMessage } from './ports.js';
+import { workerCalls } from './worker-calls.js';
 
 /** What an operator sends is small; what comes back may be a message with its content. */
 const MAX_REQUEST = 64 * 1024;
@@ -97,86 +93,46 @@ export class AdminPost {
   }
 
   #services(): AdminServer {
-    const { desk } = this.options;
+    const { desk, log } = this.options;
     return {
-      getStatus: this.#answering(() => desk.status()),
-      restartWorker: this.#answering(({ name }) => {
-        if (!desk.restart(name)) throw new Refusal(status.NOT_FOUND, `there is no worker ${quoted(name)}`);
-        return {};
-      }),
-      listMessages: (call) => void this.#list(call),
-      getMessage: this.#answering(async ({ key }) => {
+      ...workerCalls(desk.workers, log),
+      ...logCalls(desk.log, log),
+      ...configCalls(desk.config, desk, log),
+      getStatus: answering(log, () => desk.status()),
+      listMessages: streaming<MessageFilter, Message>(log, (filter, outlet) => this.#list(filter, outlet)),
+      getMessage: answering(log, async ({ key }) => {
         const message = desk.find(keyFrom(key));
         if (message === undefined) throw unknown(key);
         return messageView(message, await desk.content(message));
       }),
-      replayMessage: this.#answering(async ({ key }) => {
+      replayMessage: answering(log, async ({ key }) => {
         return { key: BigInt(valueOf(await desk.replay(keyFrom(key)))) };
       }),
-      cancelMessage: this.#answering(async ({ key }) => valueOf(await desk.cancel(keyFrom(key)))),
-      setLink: this.#answering(async ({ isUp }) => {
+      cancelMessage: answering(log, async ({ key }) => valueOf(await desk.cancel(keyFrom(key)))),
+      setLink: answering(log, async ({ isUp }) => {
         await desk.setLink(isUp);
         return {};
       }),
     };
   }
 
-  async #list(call: ServerWritableStream<MessageFilter, Message>): Promise<void> {
-    const gone = new AbortController();
-    call.once('cancelled', () => gone.abort());
-    try {
-      const { state, limit } = call.request;
-      if (state !== '' && !(MESSAGE_STATES as readonly string[]).includes(state)) {
-        throw new Refusal(status.INVALID_ARGUMENT, `no message is in state ${quoted(state)}`);
-      }
-      let left = limit === 0 ? Infinity : limit;
-      for (const page of pages(this.options.desk)) {
-        for (const record of page) {
-          if (!passes(record, call.request)) continue;
-          // Whoever reads slowly holds up its own list and fills no memory.
-          if (!call.write(messageView(record))) await once(call, 'drain', { signal: gone.signal });
-          left -= 1;
-          if (left === 0) break;
-        }
-        if (left === 0) break;
-        // Between two pages the agent does its own work.
-        await new Promise((resolve) => setImmediate(resolve));
-        if (gone.signal.aborted) return;
-      }
-      call.end();
-    } catch (error) {
-      if (!gone.signal.aborted) call.destroy(Object.assign(new Error(), this.#statusOf(error)));
+  async #list(filter: MessageFilter, { gone, write }: Outlet<Message>): Promise<void> {
+    const { state, limit } = filter;
+    if (state !== '' && !(MESSAGE_STATES as readonly string[]).includes(state)) {
+      throw new Refusal(status.INVALID_ARGUMENT, `no message is in state ${quoted(state)}`);
     }
-  }
-
-  #answering<Q, A>(work: (request: Q) => A | Promise<A>): handleUnaryCall<Q, A> {
-    return (call, callback) => {
-      const answer = async (): Promise<void> => {
-        try {
-          const answered = await work(call.request);
-          callback(null, answered);
-        } catch (error) {
-          callback(this.#statusOf(error));
-        }
-      };
-      void answer();
-    };
-  }
-
-  #statusOf(error: unknown): Partial<StatusObject> {
-    if (error instanceof Refusal) return { code: error.code, details: error.message };
-    this.options.log.error('admin.failed', 'what an operator asked for failed', { error });
-    return { code: status.INTERNAL, details: errorText(error) };
-  }
-}
-
-/** A call that ends with this status and text. */
-class Refusal extends Error {
-  constructor(
-    readonly code: status,
-    message: string,
-  ) {
-    super(message);
+    let left = limit === 0 ? Infinity : limit;
+    for (const page of pages(this.options.desk)) {
+      for (const record of page) {
+        if (!passes(record, filter)) continue;
+        await write(messageView(record));
+        left -= 1;
+        if (left === 0) return;
+      }
+      // Between two pages the agent does its own work.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (gone.aborted) return;
+    }
   }
 }
 
@@ -196,15 +152,4 @@ function keyFrom(key: bigint): MessageKey {
 
 function unknown(key: bigint): Refusal {
   return new Refusal(status.NOT_FOUND, `there is no message ${key}: it has ended, or never was`);
-}
-
-function valueOf<T>(answer: Answer<T>): T {
-  switch (answer.kind) {
-    case 'done':
-      return answer.value;
-    case 'unknown':
-      throw new Refusal(status.NOT_FOUND, answer.reason);
-    case 'refused':
-      throw new Refusal(status.FAILED_PRECONDITION, answer.reason);
-  }
 }

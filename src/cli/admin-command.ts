@@ -3,7 +3,7 @@ import { lstat } from 'node:fs/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 import { AdminClient, adminSocket } from '../admin/index.js';
 import { loadSettings, parseDuration } from '../config/index.js';
-import { errnoOf } from '../errors.js';
+import { AgentError, errnoOf } from '../errors.js';
 import { endWithReader, Output } from './output.js';
 
 /** Where the agent of a machine listens, whoever asks. */
@@ -15,12 +15,33 @@ export interface AdminFlags {
   readonly json?: boolean;
 }
 
-/** Gives a command the flags that all of them take. */
-export function asksAgent(command: Command): Command {
+/** Gives a command the flags that all of them take; `json` says what `--json` prints. */
+export function asksAgent(command: Command, json = 'print one JSON document'): Command {
   return command
     .option('--runtime-dir <path>', 'of the agent to ask (default: as its settings say, else /run/yggdrasil)')
     .option('--config <path>', 'the configuration file of the agent to ask')
-    .option('--json', 'print one JSON document');
+    .option('--json', json);
+}
+
+/** The work with an agent, or with undefined and the reason where none can be asked. Throws whatever else is wrong. */
+export async function withAgentIfThere(
+  flags: AdminFlags,
+  work: (client: AdminClient | undefined, output: Output, problem: string) => Promise<void>,
+): Promise<void> {
+  endWithReader();
+  let client: AdminClient | undefined;
+  let problem = '';
+  try {
+    client = await AdminClient.connect(await socketOf(flags));
+  } catch (error) {
+    if (!(error instanceof AgentError) || !['admin.not_running', 'admin.forbidden'].includes(error.code)) throw error;
+    problem = error.message;
+  }
+  try {
+    await work(client, new Output(), problem);
+  } finally {
+    client?.[Symbol.dispose]();
+  }
 }
 
 /** Connects, does the work, and closes. Throws AgentError `admin.*`. */

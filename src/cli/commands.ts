@@ -4,14 +4,19 @@
  */
 import { Command } from 'commander';
 import { VERSION } from '../version.js';
+import { addConfigCommand } from './config-command.js';
 import { addConnectCommand } from './connect-command.js';
 import { addDisconnectCommand } from './disconnect-command.js';
+import { addFactsCommand } from './facts-command.js';
 import { addLinkCommand } from './link-command.js';
 import { addListenCommand } from './listen-command.js';
+import { addLogsCommand } from './logs-command.js';
 import { addMessagesCommand } from './messages-command.js';
 import { addPingCommand } from './ping-command.js';
+import { addReloadCommand } from './reload-command.js';
 import { addSendCommand } from './send-command.js';
 import { addStatusCommand } from './status-command.js';
+import { addVersionCommand } from './version-command.js';
 import { addWorkerCommand } from './worker-run.js';
 import { addWorkersCommand } from './workers-command.js';
 
@@ -27,11 +32,16 @@ export function yggCommand(): Command {
   addWorkersCommand(program);
   addMessagesCommand(program);
   addLinkCommand(program);
+  addLogsCommand(program);
+  addConfigCommand(program);
+  addReloadCommand(program);
+  addFactsCommand(program);
   addPingCommand(program);
   addSendCommand(program);
   addListenCommand(program);
   addWorkerCommand(program);
   addConnectCommand(program);
   addDisconnectCommand(program);
+  addVersionCommand(program);
   return program;
 }

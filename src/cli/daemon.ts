@@ -3,12 +3,9 @@
  * process, and word to the service manager. Runs until SIGTERM or SIGINT; a second one ends it at once.
  */
 import { Agent } from '../agent.js';
+import type { AgentHost } from '../agent-admin.js';
 import {
-  checkCredentials,
   CredentialWatch,
-  describeProblem,
-  diffSettings,
-  loadSettings,
   resolveClientId,
   Secret,
   type Credentials,
@@ -16,8 +13,9 @@ import {
   type Surroundings,
 } from '../config/index.js';
 import { makePrivateDirectory } from '../datastore/index.js';
-import { createLog, type Log, type ProgramLog } from '../log/index.js';
+import { createLog, recentLines, type ProgramLog } from '../log/index.js';
 import { createWayCheck, openCgroups, openMarks, Users } from '../process/index.js';
+import type { RingReader } from '../signal/index.js';
 import { systemClock, type Millis } from '../time.js';
 import { VERSION } from '../version.js';
 import { releaseStartPages } from './idle-pages.js';
@@ -25,9 +23,9 @@ import { MemoryRelief, openTrim } from './memory-relief.js';
 import { createNotifier, type Notifier } from './notify.js';
 import type { BrokerAddress, EmbeddedBroker } from '../broker/index.js';
 import { exampleCommands } from './examples.js';
+import { RunningConfig, type LoadedConfig } from './running-config.js';
 
-export interface DaemonOptions {
-  readonly settings: Settings;
+export interface DaemonOptions extends LoadedConfig {
   readonly surroundings: Surroundings;
   readonly credentials: Credentials;
 }
@@ -49,8 +47,10 @@ const STARTED_AFTER: Millis = 5_000;
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   const { settings, surroundings } = options;
   const { journalStream, isColourless } = surroundings;
-  const log = createLog({ level: settings.logLevel, format: settings.logFormat, journalStream, isColourless });
-  const daemon = new Daemon(options, log);
+  const recent = recentLines();
+  const { logLevel: level, logFormat: format } = settings;
+  const log = createLog({ level, format, journalStream, isColourless, recent });
+  const daemon = new Daemon(options, log, recent);
   try {
     return await daemon.run();
   } finally {
@@ -63,14 +63,15 @@ class Daemon {
   /** Keeps the event loop alive: all other timers let it end. */
   readonly #alive = setInterval(() => undefined, 2 ** 30);
   #broker: EmbeddedBroker | undefined;
-  #settings: Settings;
-  #reloading: Promise<void> = Promise.resolve();
+  readonly #config: RunningConfig;
+  #reloading: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly options: DaemonOptions,
     private readonly log: ProgramLog,
+    private readonly recent: RingReader<string>,
   ) {
-    this.#settings = options.settings;
+    this.#config = new RunningConfig(options, log);
   }
 
   async run(): Promise<number> {
@@ -79,15 +80,18 @@ class Daemon {
     // From here on a signal is an orderly end, also in the middle of the start.
     const ended = this.#untilSignal();
     try {
-      const { agent, watch } = await this.#start(notifier);
-      const onHangUp = (): void => this.#reload(agent, notifier);
+      const starting = this.#start(notifier);
+      // An operator may ask for a reload as soon as the agent listens.
+      this.#reloading = starting;
+      const { agent, watch } = await starting;
+      const onHangUp = (): void => void this.#reload(agent, notifier).catch(() => undefined); // it stands in the log
       process.on('SIGHUP', onHangUp);
       await ended;
       process.off('SIGHUP', onHangUp);
       notifier.stopping();
       watch.stop();
       log.info('agent.stopping', 'told to stop: work in hand is brought to its end');
-      await agent.stop(this.#settings.drainTimeout);
+      await agent.stop(this.#config.settings.drainTimeout);
       log.info('agent.stopped', 'stopped');
       return 0;
     } finally {
@@ -105,13 +109,12 @@ class Daemon {
     // Before anything is read from it or written to it: the broker's password and the client id come before the journal.
     await makePrivateDirectory(this.options.settings.stateDir, createWayCheck(agentUser.uid, new Users()));
     const { settings, credentials, address } = await this.#withBroker(this.options);
-    this.#settings = settings;
     const clientId = await resolveClientId({
       configured: settings.clientId,
       commonName: credentials.commonName,
       stateDir: settings.stateDir,
     });
-    const agent = new Agent({
+    const agent: Agent = new Agent({
       settings,
       credentials,
       clientId,
@@ -121,6 +124,10 @@ class Daemon {
       cgroups: await openCgroups({ log }),
       marks: await openMarks(log),
       log,
+      host: {
+        log: recentLog(this.recent, log),
+        config: { running: () => this.#config.view(), reload: () => this.#reload(agent, notifier) },
+      },
     });
     log.info('agent.starting', `yggd ${VERSION} starts`, { clientId, stateDir: settings.stateDir });
     this.#tellStatus(agent, notifier);
@@ -149,8 +156,10 @@ class Daemon {
     const { EmbeddedBroker } = await import('../broker/index.js');
     this.#broker = new EmbeddedBroker({ stateDir: settings.stateDir, port: settings.embeddedBroker, log: this.log });
     const address = await this.#broker.start(this.#scope.signal);
+    const placed = { ...settings, broker: [address.url], username: address.username };
+    this.#config.useEmbeddedBroker(placed);
     return {
-      settings: { ...settings, broker: [address.url], username: address.username },
+      settings: placed,
       credentials: { ...credentials, password: new Secret(address.password) },
       address,
     };
@@ -199,49 +208,31 @@ class Daemon {
     });
   }
 
-  /** SIGHUP: one reload after the other. */
-  #reload(agent: Agent, notifier: Notifier): void {
-    this.#reloading = this.#reloading.then(async () => {
+  /** SIGHUP, and what an operator asks for: one reload after the other. Rejects when it failed, which stands in the log. */
+  #reload(agent: Agent, notifier: Notifier): ReturnType<RunningConfig['readAgain']> {
+    const before = this.#reloading.catch(() => undefined);
+    const reloading = before.then(async () => {
       notifier.reloading();
       try {
-        await this.#readAgain(agent, this.log);
+        return await this.#config.readAgain(agent);
       } catch (error) {
         this.log.error('config.reload_failed', 'the reload failed; what was running goes on as it was', { error });
+        throw error;
+      } finally {
+        notifier.ready();
       }
-      notifier.ready();
     });
-  }
-
-  async #readAgain(agent: Agent, log: Log): Promise<void> {
-    const loaded = await loadSettings();
-    if (loaded.kind === 'invalid') {
-      log.error('config.invalid', 'the new settings are wrong: nothing was reloaded', {
-        problems: loaded.problems.map(describeProblem),
-      });
-      return;
-    }
-    if (loaded.kind !== 'ok') return;
-    const settings = this.#broker === undefined ? loaded.settings : withBrokerOf(this.#settings, loaded.settings);
-    // From the files that are in use: other names of them need a restart, what stands in them does not.
-    const checked = await checkCredentials(this.#settings);
-    if (checked.kind === 'invalid') {
-      log.error('config.credentials', 'the new credentials are wrong: nothing was reloaded', {
-        problems: checked.problems.map(describeProblem),
-      });
-      return;
-    }
-    const { reloadable, needRestart } = diffSettings(this.#settings, settings);
-    this.log.setLevel(settings.logLevel);
-    const credentials = this.#broker === undefined ? checked.credentials : undefined;
-    await agent.reload({ settings, credentials });
-    this.#settings = { ...this.#settings, logLevel: settings.logLevel, drainTimeout: settings.drainTimeout };
-    log.info('config.reloaded', 'reloaded', { changed: reloadable });
-    if (needRestart.length > 0)
-      log.warn('config.needs_restart', 'these settings need a restart', { settings: needRestart });
+    this.#reloading = reloading;
+    return reloading;
   }
 }
 
-/** The embedded broker's address is not in the file: it stays what it is. */
-function withBrokerOf(running: Settings, loaded: Settings): Settings {
-  return { ...loaded, broker: running.broker, username: running.username };
+/** The log as the operator's service reads it. */
+function recentLog(lines: RingReader<string>, log: ProgramLog): AgentHost['log'] {
+  return {
+    lines,
+    get level() {
+      return log.level;
+    },
+  };
 }

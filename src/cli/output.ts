@@ -28,15 +28,16 @@ export class Output {
     this.sink.write(bytes);
   }
 
-  /** Columns of text with two blanks between them on a terminal; else tabs, and no head. */
+  /** Columns of text with two blanks between them on a terminal; else tabs, and no head. An empty head is none. */
   table(head: readonly string[], rows: readonly (readonly Cell[])[], indent = ''): void {
     const texts = rows.map((row) => row.map((cell) => printable(String(cell))));
     if (!this.isTerminal) {
       for (const row of texts) this.line(row.join('\t'));
       return;
     }
-    const all = [head, ...texts];
-    const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+    const all = head.length === 0 ? texts : [head, ...texts];
+    const columns = all[0] ?? [];
+    const widths = columns.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
     for (const row of all)
       this.line(`${indent}${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd());
   }
@@ -52,6 +53,11 @@ export class Output {
 
   json(value: unknown): void {
     this.line(jsonText(value, 2));
+  }
+
+  /** One of many documents, on a line of its own. */
+  jsonLine(value: unknown): void {
+    this.line(jsonText(value));
   }
 
   /** A list that may be long: each element on a line of its own, as one JSON document. */
@@ -73,9 +79,16 @@ export function endWithReader(): void {
   });
 }
 
-/** Keys and times are far below 2^53. */
+/** Keys and times are far below 2^53. What JSON lets stand and a terminal obeys is escaped. */
 function jsonText(value: unknown, space?: number): string {
-  return JSON.stringify(value, (_, each: unknown) => (typeof each === 'bigint' ? Number(each) : each), space);
+  const json = JSON.stringify(value, (_, each: unknown) => (typeof each === 'bigint' ? Number(each) : each), space);
+  // Line by line: the line ends of a document are its own.
+  return space === undefined
+    ? printable(json)
+    : json
+        .split('\n')
+        .map((line) => printable(line))
+        .join('\n');
 }
 
 /** A wall time as RFC 3339 in UTC; nothing for 0. */

@@ -1,12 +1,14 @@
-/** `ygg workers`: what runs, and a restart of one of it. */
+/** `ygg workers`: what runs, and what can be done about one of it. */
 import type { Command } from 'commander';
 import type { AdminClient } from '../admin/index.js';
+import { printable } from '../message/index.js';
 import { asksAgent, withAgent, type AdminFlags } from './admin-command.js';
 import { instant, span, type Cell } from './output.js';
+import { addWorkerLogsCommand } from './worker-logs-command.js';
 
 type Worker = Awaited<ReturnType<AdminClient['status']>>['workers'][number];
 
-export const WORKER_HEAD = ['WORKER', 'STATE', 'PID', 'UP', 'RESTARTS', 'DIRECTIVES', 'DETAIL'];
+export const WORKER_HEAD = ['WORKER', 'STATE', 'PID', 'UP', 'RESTARTS', 'PER MIN', 'DIRECTIVES', 'DETAIL'];
 
 export function addWorkersCommand(program: Command): void {
   const workers = program.command('workers').description('the workers of this machine (default: list)');
@@ -29,15 +31,58 @@ export function addWorkersCommand(program: Command): void {
         else output.line(`${name} is being restarted`);
       });
     });
+  asksAgent(workers.command('stop'))
+    .description(
+      'end a worker and keep it stopped until `ygg workers start`, also over reloads and restarts of the agent',
+    )
+    .argument('<name>', 'the name of its executable')
+    .action(async (name: string, flags: AdminFlags) => {
+      await withAgent(flags, async (client, output) => {
+        const { wasStopped, problem } = await client.stopWorker(name);
+        tellProblem(problem, 'it is stopped, but only until the agent ends');
+        if (flags.json === true)
+          output.json({ worker: name, stopped: true, was_stopped: wasStopped, problem: problem || null });
+        else output.line(wasStopped ? `${name} was stopped already` : `${name} stopped`);
+      });
+    });
+  asksAgent(workers.command('start'))
+    .description('start a worker that was stopped, or that waits for its next try')
+    .argument('<name>', 'the name of its executable')
+    .action(async (name: string, flags: AdminFlags) => {
+      await withAgent(flags, async (client, output) => {
+        const { wasRunning, problem } = await client.startWorker(name);
+        tellProblem(problem, 'it is started, but stopped again when the agent restarts');
+        if (flags.json === true)
+          output.json({ worker: name, started: true, was_running: wasRunning, problem: problem || null });
+        else output.line(wasRunning ? `${name} runs already` : `${name} is being started`);
+      });
+    });
+  asksAgent(workers.command('release'))
+    .description('take a handler from the worker that has it, so that another one may register it')
+    .argument('<handler>', 'the directive')
+    .action(async (handler: string, flags: AdminFlags) => {
+      await withAgent(flags, async (client, output) => {
+        const { worker, wasRegistered } = await client.releaseHandler(handler);
+        if (flags.json === true) output.json({ handler, worker, was_registered: wasRegistered });
+        else output.line(`${handler} is free: whichever worker registers it next gets it (${worker} had it)`);
+      });
+    });
+  addWorkerLogsCommand(workers);
+}
+
+/** What was done holds, but not for ever. */
+function tellProblem(problem: string, consequence: string): void {
+  if (problem !== '') process.stderr.write(`ygg: ${consequence}: ${printable(problem)}\n`);
 }
 
 export function workerRows(workers: readonly Worker[], now: number): readonly (readonly Cell[])[] {
-  return workers.map(({ name, state, pid, startedAt, restarts, directives, detail }) => [
+  return workers.map(({ name, state, pid, startedAt, restarts, perMinute, directives, detail }) => [
     name,
     state,
     pid === 0 ? '-' : pid,
     startedAt === 0n ? '-' : span(now - Number(startedAt)),
     restarts,
+    perMinute,
     directives.join(',') || '-',
     detail,
   ]);
@@ -52,6 +97,8 @@ export function workerView({
   detail,
   directives,
   isRegistered,
+  delivered,
+  perMinute,
 }: Worker): unknown {
   return {
     name,
@@ -62,5 +109,7 @@ export function workerView({
     detail,
     directives,
     registered: isRegistered,
+    delivered,
+    per_minute: perMinute,
   };
 }

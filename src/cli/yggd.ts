@@ -3,12 +3,12 @@
  * alone sets the exit code.
  */
 import { errorText, AgentError } from '../errors.js';
-import { checkCredentials, describeProblem, loadSettings, type Problem } from '../config/index.js';
+import { loadSettings } from '../config/index.js';
 import { VERSION } from '../version.js';
+import { checkConfig, EX_CONFIG, findingLines, soundLine } from './check-config.js';
 import { runDaemon } from './daemon.js';
 
 const EX_SOFTWARE = 70;
-const EX_CONFIG = 78;
 
 void start();
 
@@ -26,22 +26,14 @@ async function main(): Promise<number> {
       process.stdout.write(`yggd ${VERSION}\n`);
       return 0;
     case 'invalid':
-      tell('warning', loaded.warnings);
-      tell('error', loaded.problems);
-      return EX_CONFIG;
     case 'ok': {
-      tell('warning', loaded.warnings);
-      const checked = await checkCredentials(loaded.settings);
-      if (checked.kind === 'invalid') {
-        tell('error', checked.problems);
-        return EX_CONFIG;
-      }
-      tell('warning', checked.warnings);
-      if (loaded.isCheckOnly) {
-        process.stdout.write(`${loaded.file ?? 'the settings (no file was found)'}: no problems found\n`);
-        return 0;
-      }
-      return run({ ...loaded, credentials: checked.credentials });
+      const check = await checkConfig(loaded);
+      for (const line of findingLines(check)) process.stderr.write(`${line}\n`);
+      const { sound } = check;
+      if (sound === undefined) return EX_CONFIG;
+      if (!sound.isCheckOnly) return run(sound);
+      process.stdout.write(`${soundLine(sound)}\n`);
+      return 0;
     }
   }
 }
@@ -56,8 +48,4 @@ async function run(loaded: Parameters<typeof runDaemon>[0]): Promise<number> {
     if (error instanceof Error && error.stack !== undefined) process.stderr.write(`${error.stack}\n`);
     return EX_SOFTWARE;
   }
-}
-
-function tell(kind: 'warning' | 'error', problems: readonly Problem[]): void {
-  for (const problem of problems) process.stderr.write(`yggd: ${kind}: ${describeProblem(problem)}\n`);
 }

@@ -40,7 +40,7 @@ test('status and workers: for a person, for a pipe and as JSON; a worker is rest
   assert.deepEqual([worker?.name, worker?.directives], ['echo-worker', ['echo']]);
 
   const piped = await ygg(home, ['workers']);
-  assert.match(piped.stdout, /^echo-worker\trunning\t\d+\t\d+ s\t0\techo\t\n$/);
+  assert.match(piped.stdout, /^echo-worker\trunning\t\d+\t\d+ s\t0\t0\techo\t\n$/);
   const shown = await yggOnTerminal(home, ['status']);
   assert.equal(shown.code, 0, shown.stdout);
   assert.match(shown.stdout, /agent +yggd .*client id host-1, pid \d+/);
