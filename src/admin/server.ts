@@ -4,13 +4,14 @@
  */
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { Server, status } from '@grpc/grpc-js';
 import { AdminService, type AdminServer, type Message, type MessageFilter } from '../../protocol/generated/admin.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { messageKey, quoted, type MessageKey } from '../message/index.js';
 import { answering, Refusal, streaming, valueOf, type Outlet } from './answering.js';
 import { configCalls } from './config-calls.js';
+import { Listener } from './listener.js';
 import { logCalls } from './log-calls.js';
 import { MESSAGE_STATES, messageView, passes } from './message-view.js';
 import type { AdminDesk, AnyMessage } from './ports.js';
@@ -37,7 +38,7 @@ export function adminSocket(runtimeDir: string): string {
 }
 
 export class AdminPost {
-  #server: Server | undefined;
+  #listener: Listener | undefined;
 
   constructor(private readonly options: AdminOptions) {}
 
@@ -59,12 +60,10 @@ export class AdminPost {
 
   /** Breaks off what is asked just now. Idempotent. */
   async stop(): Promise<void> {
-    const server = this.#server;
-    if (server === undefined) return;
-    this.#server = undefined;
-    const shut = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-    server.forceShutdown();
-    await shut;
+    const listener = this.#listener;
+    if (listener === undefined) return;
+    this.#listener = undefined;
+    await listener.close();
     await rm(adminSocket(this.options.runtimeDir), { force: true }).catch(() => undefined);
   }
 
@@ -83,12 +82,7 @@ export class AdminPost {
       'grpc.enable_channelz': 0,
     });
     server.addService(AdminService, this.#services());
-    await new Promise<void>((resolve, reject) =>
-      server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) =>
-        error === null ? resolve() : reject(error),
-      ),
-    );
-    this.#server = server;
+    this.#listener = await Listener.open(path, server, this.options.log);
     await chmod(path, 0o660);
   }
 

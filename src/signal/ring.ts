@@ -24,7 +24,7 @@ export interface Excerpt<T> {
 export type RingReader<T> = Pick<Ring<T>, 'end' | 'excerpts' | 'last' | 'read'>;
 
 /** How many a reader gets at once. */
-const BATCH = 256;
+const BATCH = 64;
 
 export class Ring<T> {
   /** What is kept begins at `#from`; what was pushed out before it is cut off now and then. */

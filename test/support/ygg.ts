@@ -15,10 +15,17 @@ const PATIENCE_MS = 60_000;
 
 const PROGRAM = join(ROOT, 'dist/ygg.js');
 
+/** Nothing of the tester's own. */
+export const ENVIRONMENT: NodeJS.ProcessEnv = { PATH: process.env['PATH'], HOME: '/nonexistent', NODE_V8_COVERAGE: '' };
+
 /** Runs `ygg` with these words, its output in a pipe; about the agent of `home` where one is given. */
 export async function ygg(home: Home | undefined, words: readonly string[], uid?: number): Promise<YggRun> {
-  const about = home === undefined ? [] : [`--runtime-dir=${home.path('run')}`];
-  return run(process.execPath, [PROGRAM, ...words, ...about], uid);
+  return run(process.execPath, home === undefined ? [PROGRAM, ...words] : yggWords(home, words), uid);
+}
+
+/** What follows Node's own name on the command line. */
+export function yggWords(home: Home, words: readonly string[]): readonly string[] {
+  return [PROGRAM, ...words, `--runtime-dir=${home.path('run')}`];
 }
 
 /** What `ygg` prints with `--json`. Throws what it wrote to standard error when it fails. */
@@ -38,8 +45,9 @@ export async function yggOnTerminal(home: Home, words: readonly string[]): Promi
   return run('script', ['--quiet', '--return', '--command', commandLine(home, words), '/dev/null']);
 }
 
-function commandLine(home: Home, words: readonly string[]): string {
-  const line = [process.execPath, PROGRAM, ...words, `--runtime-dir=${home.path('run')}`];
+/** For a shell. */
+export function commandLine(home: Home, words: readonly string[]): string {
+  const line = [process.execPath, ...yggWords(home, words)];
   return line.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
 }
 
@@ -48,7 +56,7 @@ async function run(program: string, words: readonly string[], uid?: number): Pro
     stdio: ['ignore', 'pipe', 'pipe'],
     // One that never ends fails its test, and no more than that.
     timeout: PATIENCE_MS,
-    env: { PATH: process.env['PATH'], HOME: '/nonexistent', NODE_V8_COVERAGE: '' },
+    env: ENVIRONMENT,
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
   const ended = new Promise<number | null>((resolve, reject) => {
