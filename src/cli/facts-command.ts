@@ -9,7 +9,7 @@ import type { AdminClient } from '../admin/index.js';
 import { loadSettings, parseTags } from '../config/index.js';
 import { errnoOf } from '../errors.js';
 import { readCanonicalFacts, systemSources } from '../facts/index.js';
-import { silentLog } from '../log/index.js';
+import { silentLog } from '../log/log.js';
 import { printable } from '../message/index.js';
 import { systemClock } from '../time.js';
 import { asksAgent, withAgentIfThere, type AdminFlags } from './admin-command.js';

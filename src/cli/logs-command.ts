@@ -1,7 +1,7 @@
 /** `ygg logs`: the agent's own log, from its memory, and what it logs from now on. */
 import { Option, type Command } from 'commander';
 import { LOG_LEVELS } from '../admin/index.js';
-import { textLine, type Line } from '../log/index.js';
+import { textLine, type Line } from '../log/format.js';
 import { asksAgent, countArgument, withAgent, type AdminFlags } from './admin-command.js';
 import { followed, LAST_WHEN_FOLLOWING, tellMissed, type FollowFlags } from './follow.js';
 import type { Output } from './output.js';

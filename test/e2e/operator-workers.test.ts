@@ -9,6 +9,11 @@ import { ygg, yggInto, yggJson, yggOnTerminal } from '../support/ygg.js';
 
 const skip = mosquittoMissing;
 
+/** C0, DEL and C1. */
+function hasControl(text: string): boolean {
+  return Array.from(text, (char) => char.charCodeAt(0)).some((code) => code < 0x20 || (code > 0x7e && code < 0xa0));
+}
+
 interface WorkerView {
   readonly name: string;
   readonly state: string;
@@ -62,7 +67,7 @@ test(
     await before.stop();
     const after = await bench.start();
     assert.equal((await workerOf(bench, 'echo-worker')).detail, held.detail);
-    const started = (await yggJson(home, ['workers', 'start', 'echo-worker'])) as unknown;
+    const started = await yggJson(home, ['workers', 'start', 'echo-worker']);
     assert.deepEqual(started, { worker: 'echo-worker', started: true, was_running: false, problem: null });
     await after.line('dispatcher.registered');
     assert.equal((await operator.answerTo(id)).content, 'patience');
@@ -107,7 +112,8 @@ test(
       for (const verb of ['start', 'stop', 'logs']) {
         const { code, stdout, stderr } = await ygg(home, ['workers', verb, name]);
         assert.deepEqual([code, stdout], [1, ''], `${verb} ${name}`);
-        assert.match(stderr, /^ygg: there is no worker "[^\u001b]*"\n$/);
+        assert.ok(!hasControl(stderr.trimEnd()));
+        assert.match(stderr, /^ygg: there is no worker ".*"\n$/);
       }
     }
     // Held, and then taken away.
@@ -136,7 +142,7 @@ test('what a worker wrote is shown in text, as JSON and on a terminal, and canno
   assert.match(piped.stdout, new RegExp(`^${TIME}\tstdout\tone\n${TIME}\tstdout\t\\\\u001b\\[2Jtwo\n`));
   assert.match(piped.stdout, new RegExp(`^${TIME}\tstderr\tthree$`, 'm'));
   const lines = (await ygg(home, ['workers', 'logs', 'loud-worker', '--json'])).stdout.trimEnd().split('\n');
-  assert.ok(lines.every((line) => !/[\u0000-\u001f\u007f-\u009f]/.test(line)));
+  assert.ok(!lines.some(hasControl));
   const entries = lines.map(
     (line) => JSON.parse(line) as { text: string; stream: string; pid: number; worker: string },
   );
@@ -145,7 +151,7 @@ test('what a worker wrote is shown in text, as JSON and on a terminal, and canno
   assert.ok(entries.every((entry) => entry.pid === pid && entry.worker === 'loud-worker'));
   const shown = await yggOnTerminal(home, ['workers', 'logs', 'loud-worker']);
   assert.match(shown.stdout, new RegExp(`${TIME}  stdout  \\\\u001b\\[2Jtwo\r\n`));
-  assert.ok(!/[\u001b\u009b]/.test(shown.stdout));
+  assert.ok(!shown.stdout.split('\r\n').some(hasControl));
   assert.equal(shown.stdout.split('\r\n').filter((line) => line === '').length, 1);
   const last = await ygg(home, ['workers', 'logs', 'loud-worker', '-n', '1']);
   assert.equal(last.stdout.split('\n').length, 2);
@@ -234,7 +240,7 @@ test('a handler is released, another worker gets it, and what was in hand is ans
     (await ygg(home, ['messages', 'list', '--state', 'dispatching'])).stdout;
   while ((await messages()) === '');
 
-  const released = (await yggJson(home, ['workers', 'release', 'shared'])) as unknown;
+  const released = await yggJson(home, ['workers', 'release', 'shared']);
   assert.deepEqual(released, { handler: 'shared', worker: 'first-worker', was_registered: true });
   const free = await ygg(home, ['workers', 'release', 'shared']);
   assert.deepEqual([free.code, free.stderr], [1, 'ygg: no worker has registered the handler "shared": it is free\n']);
