@@ -11,10 +11,11 @@ export function addConnectCommand(program: Command): void {
   program
     .command('connect')
     .description('enrol this machine, by registration or with a certificate, and start its agent')
+    .optionsGroup('By registration:')
     .option('--organization <id>', 'register with this organization (com.redhat.RHSM1)')
     .option(
       '--activation-key <key>',
-      'by this activation key; may be repeated. Others can read arguments: better',
+      'by this activation key; may be repeated. Every user can read arguments: a file is better',
       several,
     )
     .option('--activation-key-file <path>', 'by the activation keys in this file, one a line')
@@ -24,6 +25,7 @@ export function addConnectCommand(program: Command): void {
     .option('--environment <name>', 'register to this environment; may be repeated', several)
     .option('--content-template <name>', 'register with this content template; may be repeated', several)
     .option('--enable-content', 'enable the content that the registration brings')
+    .optionsGroup('By certificate:')
     .option('--cert <path>', 'enrol with this certificate; it is checked and copied')
     .option('--key <path>', 'its key (default: the one that --csr made)')
     .option('--ca <path>', 'the authority of the broker’s certificate (default: the system’s authorities)')
@@ -32,6 +34,7 @@ export function addConnectCommand(program: Command): void {
       'make a key, and a request to have its certificate signed, into this file or to standard output',
     )
     .option('--client-id <id>', 'the name to ask for in the request (default: as before, else a new UUID)')
+    .optionsGroup('Options:')
     .option('--broker <url>', 'the broker to set; may be repeated', several)
     .option(
       '--config <path>',

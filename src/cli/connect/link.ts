@@ -5,7 +5,7 @@ import { AgentError } from '../../errors.js';
 import type { Millis } from '../../time.js';
 import type { Steps } from './steps.js';
 
-const UP_WITHIN: Millis = 10_000;
+const UP_WITHIN: Millis = 20_000;
 const LOOK_EVERY: Millis = 200;
 
 /** A broker that is not there is a warning: the agent goes on trying. */

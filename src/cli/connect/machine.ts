@@ -42,7 +42,7 @@ export class Machine implements AsyncDisposable {
 
   constructor(
     private readonly scope: AbortSignal,
-    /** Instead of the usual patience, for whatever is waited for. */
+    /** Instead of the usual patience with a registration, or with a job of systemd. */
     private readonly patience: Millis | undefined,
   ) {}
 
@@ -60,13 +60,16 @@ export class Machine implements AsyncDisposable {
   async registration(): Promise<Registration> {
     const { LC_ALL, LC_MESSAGES, LANG } = process.env;
     const locale = (LC_ALL || LC_MESSAGES || LANG || '').replace(/^(C|POSIX)(\..*)?$/, '');
-    const answerWithin = this.patience ?? REGISTER_WITHIN;
-    return new Registration({ bus: await this.#reach(), answerWithin, scope: this.scope, locale });
+    const registerWithin = this.patience ?? REGISTER_WITHIN;
+    return new Registration({ bus: await this.#reach(), registerWithin, scope: this.scope, locale });
   }
 
   async #reach(): Promise<Bus> {
-    const answerWithin = this.patience ?? ANSWER_WITHIN;
-    this.#bus ??= await Bus.connect({ address: systemBusAddress(process.env), answerWithin, scope: this.scope });
+    this.#bus ??= await Bus.connect({
+      address: systemBusAddress(process.env),
+      answerWithin: ANSWER_WITHIN,
+      scope: this.scope,
+    });
     return this.#bus;
   }
 }

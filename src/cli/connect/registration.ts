@@ -17,6 +17,8 @@ const NO_SERVICE = [
   'org.freedesktop.DBus.Error.NameHasNoOwner',
   'org.freedesktop.DBus.Error.Spawn.ServiceNotFound',
 ];
+/** What is shown of an error, in characters: a server may answer with a page. */
+const LONGEST_TEXT = 2_000;
 const STOP_WITHIN: Millis = 5_000;
 /** Where consumer certificates are when the service does not say (rhsm.conf(5)). */
 const CONSUMER_DIR = '/etc/pki/consumer';
@@ -38,8 +40,8 @@ export interface Enrolment {
 
 export interface RegistrationOptions {
   readonly bus: Bus;
-  /** How long the service may take to register: it asks a server far away. */
-  readonly answerWithin: Millis;
+  /** How long the service may take to register, or to take that back: it asks a server far away. */
+  readonly registerWithin: Millis;
   readonly scope: AbortSignal;
   /** Language and country of messages, as in LANG. */
   readonly locale: string;
@@ -70,7 +72,8 @@ export class Registration {
 
   /** Takes the registration back. */
   async unregister(): Promise<void> {
-    await this.#call('Unregister', 'Unregister', 'a{sv}s', [[], this.options.locale]);
+    const { locale, registerWithin } = this.options;
+    await this.#call('Unregister', 'Unregister', 'a{sv}s', [[], locale], registerWithin);
   }
 
   /** Where the certificate and key of the consumer are kept. */
@@ -87,7 +90,7 @@ export class Registration {
   }
 
   async #registerAt(address: string, enrolment: Enrolment): Promise<void> {
-    const { answerWithin, scope, locale } = this.options;
+    const { registerWithin: answerWithin, scope, locale } = this.options;
     await using peer = await Bus.connect({ address, isPeer: true, answerWithin, scope });
     const { organization, proof } = enrolment;
     const [options, connection] = [optionsOf(enrolment), connectionOf(enrolment.server)];
@@ -107,7 +110,7 @@ export class Registration {
       const names = await organizationsOf(peer, proof, connection, locale);
       throw new AgentError(
         'connect.refused',
-        `${printable(refusal.message)}: name one with --organization${names.length === 0 ? '' : ` (${printable(names.join(', '))})`}`,
+        `${refusal.message}: name one with --organization${names.length === 0 ? '' : ` (${printable(names.join(', '), LONGEST_TEXT)})`}`,
         refusal.details,
         { cause: error },
       );
@@ -126,10 +129,10 @@ export class Registration {
     member: string,
     signature: string,
     body: readonly unknown[],
+    answerWithin?: Millis,
   ): Promise<readonly unknown[]> {
-    const { bus, answerWithin } = this.options;
     try {
-      return await bus.call(methodOf(object, member, signature, body), answerWithin);
+      return await this.options.bus.call(methodOf(object, member, signature, body), answerWithin);
     } catch (error) {
       throw refusalOf(error);
     }
@@ -214,7 +217,7 @@ export function refusalOf(error: unknown): AgentError {
     );
   }
   const { exception, message } = documentOf(errorText(error));
-  return new AgentError('connect.refused', printable(message), { name, exception }, { cause: error });
+  return new AgentError('connect.refused', printable(message, LONGEST_TEXT), { name, exception }, { cause: error });
 }
 
 function documentOf(text: string): { readonly exception: string; readonly message: string } {

@@ -58,4 +58,4 @@ export class Steps {
 }
 
 /** Of the longest name of a step. */
-const WIDTH = 'certificate'.length;
+const WIDTH = 'registration'.length;
