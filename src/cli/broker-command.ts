@@ -103,11 +103,16 @@ export async function withBroker(
   }
 }
 
-async function settingsFrom(flags: BrokerFlags): Promise<Settings> {
-  const argv = SETTINGS.flatMap(([flag, name]) => {
+/** The same flags as `yggd` takes them. */
+export function brokerArguments(flags: BrokerFlags): readonly string[] {
+  return SETTINGS.flatMap(([flag, name]) => {
     const value = flags[name];
     return value === undefined ? [] : [value].flat().map((each) => `--${flag}=${each}`);
   });
+}
+
+async function settingsFrom(flags: BrokerFlags): Promise<Settings> {
+  const argv = brokerArguments(flags);
   const loaded = await loadSettings({ argv });
   if (loaded.kind === 'invalid') throw problemsError(loaded.problems);
   if (loaded.kind !== 'ok') throw new Error(`these are no settings: ${argv.join(' ')}`);

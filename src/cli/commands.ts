@@ -8,6 +8,7 @@ import { addConfigCommand } from './config-command.js';
 import { addConnectCommand } from './connect-command.js';
 import { addDisconnectCommand } from './disconnect-command.js';
 import { addFactsCommand } from './facts-command.js';
+import { addDoctorCommand } from './doctor-command.js';
 import { addLinkCommand } from './link-command.js';
 import { addListenCommand } from './listen-command.js';
 import { addLogsCommand } from './logs-command.js';
@@ -39,6 +40,7 @@ export function yggCommand(): Command {
   addPingCommand(program);
   addSendCommand(program);
   addListenCommand(program);
+  addDoctorCommand(program);
   addWorkerCommand(program);
   addConnectCommand(program);
   addDisconnectCommand(program);

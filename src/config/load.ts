@@ -52,7 +52,13 @@ export type LoadResult =
       /** `--check-config`: tell, and do not start. */
       readonly isCheckOnly: boolean;
     }
-  | { readonly kind: 'invalid'; readonly problems: readonly Problem[]; readonly warnings: readonly Problem[] }
+  | {
+      readonly kind: 'invalid';
+      readonly problems: readonly Problem[];
+      readonly warnings: readonly Problem[];
+      /** With the default in place of what is wrong: to look at, not to run with. */
+      readonly draft?: Settings;
+    }
   | { readonly kind: 'help'; readonly text: string }
   | { readonly kind: 'version' };
 
@@ -120,7 +126,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<LoadResul
     findings,
   );
   if (findings.problems.length === 0) findings.problems.push(...contradictions(settings));
-  if (findings.problems.length > 0) return { kind: 'invalid', ...findings };
+  if (findings.problems.length > 0) return { kind: 'invalid', ...findings, draft: settings };
   return {
     kind: 'ok',
     settings,

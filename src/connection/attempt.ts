@@ -132,7 +132,8 @@ async function open(broker: BrokerAddress, settings: AttemptSettings, scope: Abo
   }
 }
 
-function openFailure(error: unknown, broker: BrokerAddress): Failure {
+/** The failure that an error of `openTransport` means. */
+export function openFailure(error: unknown, broker: BrokerAddress): Failure {
   if (error instanceof ProxyError)
     return failure('proxy', broker, `cannot reach ${broker.text}: ${error.message}`, error);
   if (error instanceof HandshakeError) {

@@ -186,3 +186,9 @@ export function closedFailure(error: Error | undefined, broker: BrokerAddress, h
     'closed-early',
   );
 }
+
+/** It took longer than whoever asked was ready to wait. */
+export function lateFailure(broker: BrokerAddress, cause?: unknown): Failure {
+  const text = `${broker.text} did not answer in time. Check the address, the network, any firewall and the broker’s load.`;
+  return failure('timeout', broker, text, cause);
+}

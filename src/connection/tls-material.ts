@@ -60,7 +60,8 @@ export class TlsKeeper {
   }
 }
 
-function contextOf(material: TlsMaterial): SecureContext {
+/** The context of this material. Throws what OpenSSL says of material that cannot be used. */
+export function contextOf(material: TlsMaterial): SecureContext {
   const { cert, key, ca } = material;
   return createSecureContext({
     minVersion: 'TLSv1.2',

@@ -45,10 +45,18 @@ export async function openTransport(options: TransportOptions, scope: AbortSigna
   const { broker, proxy } = options;
   // Few brokers need it. Before there is a socket, whose errors would have no one to hear them meanwhile.
   const ws = broker.isWebSocket ? await import('ws') : undefined;
-  const socket =
-    proxy === undefined ? await openTcp(broker.host, broker.port, scope) : await openThroughProxy(broker, proxy, scope);
+  const socket = await openSocket(broker, proxy, scope);
   const stream = broker.isTls ? await openTls(socket, broker.host, options.secureContext, scope) : socket;
   return ws === undefined ? stream : await openWebSocket(ws, stream, broker, scope);
+}
+
+/** The socket below it all: to the broker, or to the proxy that has connected it to the broker. */
+export async function openSocket(
+  broker: BrokerAddress,
+  proxy: string | undefined,
+  scope: AbortSignal,
+): Promise<Socket> {
+  return proxy === undefined ? openTcp(broker.host, broker.port, scope) : openThroughProxy(broker, proxy, scope);
 }
 
 async function openTcp(host: string, port: number, scope: AbortSignal): Promise<Socket> {
@@ -75,7 +83,7 @@ async function openTls(
 }
 
 /** Resolves with the stream's event; destroys it when it fails, closes or the scope ends before. */
-function ready(stream: Socket, event: string, scope: AbortSignal): Promise<void> {
+export function ready(stream: Socket, event: string, scope: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (outcome: () => void): void => {
       scope.removeEventListener('abort', onAbort);

@@ -14,5 +14,7 @@ export type {
   ReadSettings,
   SettingsOutcome,
 } from './ports.js';
+export { resolveRunAs } from './run-as.js';
+export { scanWorkers, type Scan } from './scan.js';
 export { createWayCheck } from './trust.js';
-export { Users } from './users.js';
+export { Users, type UserEntry } from './users.js';

@@ -1,0 +1,64 @@
+/** Users of this machine, and what the mode of a file lets each of them do. */
+import type { Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { errnoOf } from '../../errors.js';
+
+export interface Account {
+  readonly uid: number;
+  readonly gid: number;
+  /** With the primary one. */
+  readonly groups: readonly number[];
+  /** As it is told: the name where there is one. */
+  readonly name: string;
+}
+
+type Owned = Pick<Stats, 'uid' | 'gid' | 'mode'>;
+
+export const READ = 4;
+export const WRITE = 2;
+/** Of a directory: pass through. */
+export const ENTER = 1;
+
+/** Whether the mode lets this user do that. Lists of access rights beside the mode are not looked at. */
+export function may(account: Account, what: number, { uid, gid, mode }: Owned): boolean {
+  if (account.uid === 0) return what !== ENTER || (mode & 0o111) !== 0 || (mode & 0o170000) === 0o040000;
+  const shift = uid === account.uid ? 6 : account.groups.includes(gid) ? 3 : 0;
+  return ((mode >> shift) & what) !== 0;
+}
+
+/** How a file stands, for the one who looks and for another. */
+export type FileLook =
+  | { readonly kind: 'there'; readonly stat: Stats; readonly mayRead: boolean; readonly mayWrite: boolean }
+  | { readonly kind: 'missing' }
+  /** The one who looks may not even see it. */
+  | { readonly kind: 'hidden'; readonly reason: string };
+
+/** Looks at a file and the way to it; `mayRead` and `mayWrite` are of `account`. */
+export async function lookAtFile(path: string, account: Account): Promise<FileLook> {
+  try {
+    const found = await stat(path);
+    const isReachable = await canReach(dirname(path), account);
+    return {
+      kind: 'there',
+      stat: found,
+      mayRead: isReachable && may(account, READ, found),
+      mayWrite: isReachable && may(account, WRITE, found),
+    };
+  } catch (error) {
+    const code = errnoOf(error) ?? String(error);
+    return code === 'ENOENT' || code === 'ENOTDIR' ? { kind: 'missing' } : { kind: 'hidden', reason: code };
+  }
+}
+
+async function canReach(directory: string, account: Account): Promise<boolean> {
+  for (let at = directory; ; at = dirname(at)) {
+    if (!may(account, ENTER, await stat(at))) return false;
+    if (at === dirname(at)) return true;
+  }
+}
+
+/** `0640 root:yggdrasil`, with numbers where the names are not known. */
+export function modeText({ mode, uid, gid }: Owned): string {
+  return `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}, user ${uid}, group ${gid}`;
+}
