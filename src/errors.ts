@@ -108,6 +108,12 @@ export const ERRORS = {
     'Be root, or join the group that owns `admin` in the runtime directory (`yggdrasil`, as installed), and log in anew.',
   ),
   'admin.refused': entry(1, false, 'The agent refused what an operator asked for.', 'The message says why.'),
+  'bundle.unwritable': entry(
+    73,
+    false,
+    'The support bundle could not be written.',
+    'Name a file that is not there, in a directory you may write, with --output.',
+  ),
   'runtime.unusable': entry(
     73,
     false,

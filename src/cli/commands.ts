@@ -18,6 +18,7 @@ import { addReloadCommand } from './reload-command.js';
 import { addSendCommand } from './send-command.js';
 import { addStatusCommand } from './status-command.js';
 import { addVersionCommand } from './version-command.js';
+import { addSupportBundleCommand } from './support-bundle-command.js';
 import { addWorkerCommand } from './worker-run.js';
 import { addWorkersCommand } from './workers-command.js';
 
@@ -41,6 +42,7 @@ export function yggCommand(): Command {
   addSendCommand(program);
   addListenCommand(program);
   addDoctorCommand(program);
+  addSupportBundleCommand(program);
   addWorkerCommand(program);
   addConnectCommand(program);
   addDisconnectCommand(program);

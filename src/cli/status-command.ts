@@ -68,7 +68,8 @@ function linkText(link: AgentStatus['link']): string {
   return [state, [broker, protocol].filter(Boolean).join(', '), reason].filter(Boolean).join(': ');
 }
 
-function statusView({ startedAt, link, queues, workers, ...rest }: AgentStatus): object {
+/** A status as `--json` shows it. */
+export function statusView({ startedAt, link, queues, workers, ...rest }: AgentStatus): object {
   const { version, clientId, pid } = rest;
   return {
     version,

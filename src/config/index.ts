@@ -16,7 +16,7 @@ export type { Environment, Surroundings } from './place.js';
 export { describeProblem, problemsError, type Problem } from './problem.js';
 export { Secret } from './secret.js';
 export { shownValue } from './shown.js';
-export { SETTING_NAMES, settingOf, variableOf, type SettingName } from './settings.js';
+export { propertyOf, SETTING_NAMES, settingOf, variableOf, type SettingName } from './settings.js';
 export { parseTags, type TagsResult } from './tags.js';
 export { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
 export {

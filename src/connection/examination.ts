@@ -52,16 +52,16 @@ export interface MqttSeen {
   readonly took: Millis;
   readonly limits: BrokerLimits;
   readonly subscriptions: readonly { readonly topic: string; readonly code: number }[];
-  /** The answer to an empty message on `outTopic`; undefined with 3.1.1, which has no way to refuse. */
-  readonly outCode: number | undefined;
+  /** The answer to an empty message on `outTopic`: the broker's code (with 3.1.1 always 0), or that it hung up. */
+  readonly out: { readonly kind: 'answered'; readonly code: number } | { readonly kind: 'cut' };
   /** What is retained as the agent's status; undefined: nothing, or nothing we may read. */
   readonly status: Buffer | undefined;
   /** Of one question and its answer, in milliseconds. */
   readonly pings: readonly Millis[];
-  /** Until the broker had acknowledged both of two messages that were sent together, in milliseconds. */
-  readonly acknowledged: readonly Millis[];
-  /** Whether a message to `ownTopic` came back, and else why it did not. */
-  readonly echo: { readonly kind: 'back' } | { readonly kind: 'refused' | 'silent' };
+  /** Until the broker had answered both of two packets that were sent together, in milliseconds. */
+  readonly pairs: { readonly of: 'messages' | 'pings'; readonly took: readonly Millis[] };
+  /** What became of a message to `ownTopic`: it came back, was refused, came nowhere, or the broker hung up for it. */
+  readonly echo: 'back' | 'refused' | 'silent' | 'cut';
   /** How much the broker sends to one that acknowledges nothing, and how many of all it kept. Where messages come back. */
   readonly backlog: { readonly sent: number; readonly inFlight: number; readonly kept: number } | undefined;
 }
@@ -93,20 +93,54 @@ async function examineWith(
   options: ExaminationOptions,
   scope: AbortSignal,
 ): Promise<MqttLook> {
-  const { broker, proxy, material, clientId, username, password } = options;
-  let open: Awaited<ReturnType<typeof Examiner.open>> | undefined;
   try {
-    const secureContext = broker.isTls ? contextOf(material) : undefined;
-    const stream = await openTransport({ broker, proxy, secureContext }, scope);
-    const began = performance.now();
-    open = await Examiner.open({ stream, broker, version, clientId, username, password }, scope);
-    const took = performance.now() - began;
-    const seen = await ask(open.examiner, options, version, limitsOf(open.connack), scope);
-    return { kind: 'seen', seen: { ...seen, version, took } };
+    const seen = await visit(version, options, scope, async (examiner, connack, took) => ({
+      ...{ version, took },
+      ...(await ask(examiner, options, limitsOf(connack), scope)),
+    }));
+    // On a connection of its own: there are brokers that hang up instead of refusing (mosquitto 2.0.11).
+    const out = await visit(version, options, scope, async (examiner) => {
+      const answers = await kept(publishAndPing(examiner, options.outTopic, Buffer.alloc(0)));
+      return answers === undefined ? ({ kind: 'cut' } as const) : ({ kind: 'answered', code: answers } as const);
+    });
+    return { kind: 'seen', seen: { ...seen, out } };
   } catch (error) {
-    return { kind: 'failed', failure: failureOf(error, broker, scope), version };
+    return { kind: 'failed', failure: failureOf(error, options.broker, scope), version };
+  }
+}
+
+/** One connection from CONNECT to DISCONNECT. */
+async function visit<T>(
+  version: ProtocolVersion,
+  { broker, proxy, material, clientId, username, password }: ExaminationOptions,
+  scope: AbortSignal,
+  work: (examiner: Examiner, connack: IConnackPacket, took: Millis) => Promise<T>,
+): Promise<T> {
+  const secureContext = broker.isTls ? contextOf(material) : undefined;
+  const stream = await openTransport({ broker, proxy, secureContext }, scope);
+  const began = performance.now();
+  const { examiner, connack } = await Examiner.open({ stream, broker, version, clientId, username, password }, scope);
+  try {
+    return await work(examiner, connack, performance.now() - began);
   } finally {
-    open?.examiner.close();
+    examiner.close();
+  }
+}
+
+/** The broker's code; rejects when it hangs up, be it after its acknowledgement. */
+async function publishAndPing(examiner: Examiner, topic: string, payload: Buffer): Promise<number> {
+  const [answer] = await examiner.publish(topic, [payload]);
+  await examiner.ping();
+  return answer?.code ?? 0;
+}
+
+/** What a promise resolves with, or undefined when the broker hung up on it. */
+async function kept<T>(promise: Promise<T>): Promise<T | undefined> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof ExaminationError && error.failure.code !== 'timeout') return undefined;
+    throw error;
   }
 }
 
@@ -127,38 +161,45 @@ function limitsOf({ properties }: IConnackPacket): BrokerLimits {
   };
 }
 
-type Asked = Omit<MqttSeen, 'version' | 'took'>;
+type Asked = Omit<MqttSeen, 'version' | 'took' | 'out'>;
 
 async function ask(
   examiner: Examiner,
   options: ExaminationOptions,
-  version: ProtocolVersion,
   limits: BrokerLimits,
   scope: AbortSignal,
 ): Promise<Asked> {
-  const { inTopics, outTopic, statusTopic, ownTopic } = options;
+  const { inTopics, statusTopic, ownTopic } = options;
   const inbox = new Inbox(examiner, ownTopic, statusTopic);
   const subscriptions: { topic: string; code: number }[] = [];
   for (const topic of inTopics) subscriptions.push({ topic, code: await examiner.subscribe(topic, false) });
   await examiner.subscribe(statusTopic, true);
   const isOwnGranted = (await examiner.subscribe(ownTopic, false)) < REFUSED;
-  const pings = await timed(ROUNDS, () => examiner.ping());
-  const echo = isOwnGranted ? await inbox.echo(scope) : ({ kind: 'refused' } as const);
+  const pings = await timed(() => examiner.ping());
+  const pingPairs = { of: 'pings', took: await timed(() => examiner.ping(2)) } as const;
+  const told = (more: Pick<Asked, 'echo' | 'pairs' | 'backlog'>): Asked => ({
+    ...{ limits, subscriptions, pings, status: inbox.status },
+    ...more,
+  });
+  const echo = isOwnGranted ? await inbox.echo(scope) : 'refused';
+  if (echo === 'cut' || echo === 'refused') return told({ echo, pairs: pingPairs, backlog: undefined });
+  const backlog = echo === 'back' ? await inbox.backlog(options.backlog, limits, scope) : undefined;
   // Where nobody listens: our acknowledgement of what came back would take that of the kernel along, and hide its wait.
   const nowhere = `${ownTopic}/nobody`;
-  const acknowledged = await timed(ROUNDS, async () => {
-    const answers = await examiner.publish(nowhere, [Buffer.from('1'), Buffer.from('2')]);
-    return Math.max(...answers.map(({ at }) => at));
-  });
-  const backlog = echo.kind === 'back' ? await inbox.backlog(options.backlog, limits, scope) : undefined;
-  const [out] = version === '5' ? await examiner.publish(outTopic, [Buffer.alloc(0)]) : [];
-  return { limits, subscriptions, outCode: out?.code, status: inbox.status, pings, acknowledged, echo, backlog };
+  const messagePairs = await kept(
+    timed(async () => {
+      const answers = await examiner.publish(nowhere, [Buffer.from('1'), Buffer.from('2')]);
+      return Math.max(...answers.map(({ at }) => at));
+    }),
+  );
+  const pairs = messagePairs === undefined ? pingPairs : ({ of: 'messages', took: messagePairs } as const);
+  return told({ echo, pairs, backlog });
 }
 
-/** How long each of so many rounds took, one after the other. */
-async function timed(rounds: number, round: () => Promise<number>): Promise<readonly Millis[]> {
+/** How long each of some rounds took, one after the other. */
+async function timed(round: () => Promise<number>): Promise<readonly Millis[]> {
   const times: Millis[] = [];
-  for (let n = 0; n < rounds; n++) {
+  for (let n = 0; n < ROUNDS; n++) {
     const began = performance.now();
     times.push((await round()) - began);
   }
@@ -188,11 +229,11 @@ class Inbox {
 
   async echo(scope: AbortSignal): Promise<MqttSeen['echo']> {
     this.#count = 0;
-    await this.examiner.publish(this.ownTopic, [Buffer.from('0')]);
+    const code = await kept(publishAndPing(this.examiner, this.ownTopic, Buffer.from('0')));
+    if (code === undefined) return 'cut';
+    if (code >= REFUSED) return 'refused';
     await this.quiet(1, scope);
-    const hasCome = this.#count > 0;
-    this.#count = 0;
-    return { kind: hasCome ? 'back' : 'silent' };
+    return this.#count > 0 ? 'back' : 'silent';
   }
 
   /** Until so many have come since the last time, or nothing more has come for a while. */

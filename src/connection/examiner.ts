@@ -48,6 +48,8 @@ export class Examiner {
   #isEnded = false;
   #received = 0;
   #lastId = 0;
+  /** Pings without an answer. */
+  #pings = 0;
 
   private constructor(options: ExaminerOptions, scope: AbortSignal) {
     this.#options = options;
@@ -127,10 +129,11 @@ export class Examiner {
     this.#writeAll(messageIds.map((messageId) => ({ cmd: 'puback', messageId })));
   }
 
-  /** A ping; resolves with the time of its answer. */
-  async ping(): Promise<number> {
+  /** So many pings in one write; resolves with the time of the last answer. */
+  async ping(count = 1): Promise<number> {
     const answer = this.#answer('pingresp');
-    this.#write({ cmd: 'pingreq' });
+    this.#pings = count;
+    this.#writeAll(Array.from({ length: count }, () => ({ cmd: 'pingreq' })));
     await answer;
     return performance.now();
   }
@@ -189,6 +192,7 @@ export class Examiner {
     else if (packet.cmd === 'publish') this.onMessage(packet, at);
     else if (packet.cmd === 'disconnect') this.#end(serverEnd(packet.reasonCode ?? 0, this.#options.broker));
     else if (packet.cmd === 'connack') this.#onConnack(packet);
+    else if (packet.cmd === 'pingresp' && --this.#pings > 0) return;
     else {
       const key = packet.messageId === undefined ? packet.cmd : `${packet.cmd}:${packet.messageId}`;
       this.#waiting.get(key)?.(packet);

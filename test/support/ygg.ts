@@ -13,14 +13,19 @@ export interface YggRun {
 
 const PATIENCE_MS = 60_000;
 
-const PROGRAM = join(ROOT, 'dist/ygg.js');
+export const PROGRAM = join(ROOT, 'dist/ygg.js');
 
 /** Nothing of the tester's own. */
 export const ENVIRONMENT: NodeJS.ProcessEnv = { PATH: process.env['PATH'], HOME: '/nonexistent', NODE_V8_COVERAGE: '' };
 
 /** Runs `ygg` with these words, its output in a pipe; about the agent of `home` where one is given. */
-export async function ygg(home: Home | undefined, words: readonly string[], uid?: number): Promise<YggRun> {
-  return run(process.execPath, home === undefined ? [PROGRAM, ...words] : yggWords(home, words), uid);
+export async function ygg(
+  home: Home | undefined,
+  words: readonly string[],
+  uid?: number,
+  env?: Readonly<Record<string, string>>,
+): Promise<YggRun> {
+  return run(process.execPath, home === undefined ? [PROGRAM, ...words] : yggWords(home, words), uid, env);
 }
 
 /** What follows Node's own name on the command line. */
@@ -41,8 +46,12 @@ export async function yggInto(reader: string, home: Home, words: readonly string
 }
 
 /** As `ygg`, with a pseudo-terminal as its output (script(1)). */
-export async function yggOnTerminal(home: Home, words: readonly string[]): Promise<YggRun> {
-  return run('script', ['--quiet', '--return', '--command', commandLine(home, words), '/dev/null']);
+export async function yggOnTerminal(
+  home: Home,
+  words: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<YggRun> {
+  return run('script', ['--quiet', '--return', '--command', commandLine(home, words), '/dev/null'], undefined, env);
 }
 
 /** For a shell. */
@@ -51,12 +60,17 @@ export function commandLine(home: Home, words: readonly string[]): string {
   return line.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
 }
 
-async function run(program: string, words: readonly string[], uid?: number): Promise<YggRun> {
+async function run(
+  program: string,
+  words: readonly string[],
+  uid?: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<YggRun> {
   const child = spawn(program, words, {
     stdio: ['ignore', 'pipe', 'pipe'],
     // One that never ends fails its test, and no more than that.
     timeout: PATIENCE_MS,
-    env: ENVIRONMENT,
+    env: { ...ENVIRONMENT, ...env },
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
   const ended = new Promise<number | null>((resolve, reject) => {

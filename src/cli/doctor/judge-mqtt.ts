@@ -70,9 +70,14 @@ function judgeRules(about: string, seen: MqttSeen, { clientId, isAgentUp }: Mqtt
         : check.failed(what, `allow it in the broker’s rules, or check \`client-id\` and \`topic-prefix\``),
     );
   }
-  const code = seen.outCode;
-  if (code !== undefined && code !== 0 && code !== NO_SUBSCRIBERS) {
-    const why = code === NOT_AUTHORISED ? 'not authorised' : `code 0x${code.toString(16)}`;
+  const { out } = seen;
+  if (out.kind === 'cut' || (out.code !== 0 && out.code !== NO_SUBSCRIBERS)) {
+    const why =
+      out.kind === 'cut'
+        ? 'it ends the connection'
+        : out.code === NOT_AUTHORISED
+          ? 'not authorised'
+          : `code 0x${out.code.toString(16)}`;
     findings.push(
       check.failed(
         `the broker takes nothing from this user for ${clientId}’s data/out (${why}): no answer would arrive`,
@@ -81,12 +86,11 @@ function judgeRules(about: string, seen: MqttSeen, { clientId, isAgentUp }: Mqtt
     );
   }
   if (findings.length > 0) return findings;
-  const subscribed = 'subscriptions to control/in and data/in are granted';
   const wrote =
-    code === undefined ? '; over MQTT 3.1.1 a refused publication is not told' : ', data/out may be written';
+    seen.version === '5' ? ', data/out may be written' : '; over MQTT 3.1.1 a refused publication may not be told';
   return [
     check.ok(
-      `${subscribed}${wrote}. mosquitto’s acl_file grants every subscription and drops what its rules forbid: \`ygg ping ${clientId}\` from an operator’s account shows it`,
+      `subscriptions to control/in and data/in are granted${wrote}. mosquitto’s acl_file grants every subscription and drops what its rules forbid: \`ygg ping ${clientId}\` from an operator’s account shows it`,
     ),
   ];
 }
@@ -95,13 +99,14 @@ function judgeRules(about: string, seen: MqttSeen, { clientId, isAgentUp }: Mqtt
 const DELAYED_MS = 25;
 const SLOW_MS = 1_000;
 
-function judgeRoundTrip(about: string, { pings, acknowledged, echo }: MqttSeen): Finding {
+function judgeRoundTrip(about: string, { pings, pairs, echo }: MqttSeen): Finding {
   const check = checkOf('broker.round-trip', about);
   // The first packets of a connection are acknowledged at once by the kernel; it waits from then on.
-  const settled = acknowledged.slice(-8);
+  const settled = pairs.took.slice(-8);
   const ping = median(pings);
   const both = median(settled);
-  const numbers = `${within(both)} at QoS 1 (median of ${settled.length}, ${within(Math.min(...settled))} to ${within(Math.max(...settled))}), ${within(ping)} for a ping`;
+  const what = pairs.of === 'messages' ? 'for two messages at QoS 1' : 'for two pings';
+  const numbers = `${within(both)} ${what} (median of ${settled.length}, ${within(Math.min(...settled))} to ${within(Math.max(...settled))}), ${within(ping)} for one ping`;
   if (both - ping >= DELAYED_MS && Math.min(...settled) - ping >= DELAYED_MS)
     return check.warning(
       `${numbers}: the broker waits for the kernel before it sends a second small packet`,
@@ -109,10 +114,15 @@ function judgeRoundTrip(about: string, { pings, acknowledged, echo }: MqttSeen):
     );
   if (both >= SLOW_MS)
     return check.warning(`${numbers}: slow`, 'check the load of the broker, and the network with `ping` and `mtr`');
-  const silence =
-    echo.kind === 'back' ? '' : '; a message to a topic of our own did not come back, which the agent does not need';
-  return check.ok(`${numbers}${silence}`);
+  return check.ok(`${numbers}${ECHOES[echo]}`);
 }
+
+const ECHOES: Readonly<Record<MqttSeen['echo'], string>> = {
+  back: '; a message to a topic of our own came back',
+  silent: '; a message to a topic of our own did not come back, which the agent does not need',
+  refused: '; a topic of our own is refused, which the agent does not need',
+  cut: '; a topic of our own is refused, which the agent does not need',
+};
 
 /** What an agent asks for and some brokers do not give. */
 function judgeLimits(about: string, { version, limits }: MqttSeen, { settings }: MqttContext): readonly Finding[] {

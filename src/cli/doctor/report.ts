@@ -10,13 +10,13 @@ const FEWEST_COLUMNS = 40;
 
 export interface Look {
   readonly isColoured: boolean;
-  /** Of the terminal. */
+  /** Of the terminal, where it has any. */
   readonly columns: number | undefined;
 }
 
 /** For a person. */
-export function reportText(findings: readonly Finding[], { isColoured, columns = DEFAULT_COLUMNS }: Look): string {
-  const room = Math.max(FEWEST_COLUMNS, columns) - WIDTH;
+export function reportText(findings: readonly Finding[], { isColoured, columns }: Look): string {
+  const room = Math.max(FEWEST_COLUMNS, columns || DEFAULT_COLUMNS) - WIDTH;
   const indent = ' '.repeat(WIDTH);
   const lines = findings.flatMap(({ check, about, outcome, seen, todo }) => {
     const head = [check, about].filter(Boolean).join(' ');
