@@ -89,6 +89,12 @@ export const WALLS: Readonly<Record<string, string>> = {
   KeyringMode: 'private',
 };
 
+/** Of these each line adds to those before it; of all others the last counts. */
+const LISTS = new Set([
+  ...['CapabilityBoundingSet', 'AmbientCapabilities', 'RestrictAddressFamilies'],
+  ...['SystemCallFilter', 'SystemCallArchitectures'],
+]);
+
 export interface Difference {
   readonly key: string;
   readonly shipped: string;
@@ -99,7 +105,8 @@ export interface Difference {
 /** Where the unit says something else than what ships. */
 export function differences(settings: UnitSettings, shipped: Readonly<Record<string, string>>): readonly Difference[] {
   return Object.entries(shipped).flatMap(([key, value]) => {
-    const found = (settings.get(`Service.${key}`) ?? []).join(' ');
+    const values = settings.get(`Service.${key}`) ?? [];
+    const found = LISTS.has(key) ? values.join(' ') : (values.at(-1) ?? '');
     const isSet = settings.has(`Service.${key}`);
     return isSet && sameValue(found, value) ? [] : [{ key, shipped: value, found }];
   });
