@@ -18,8 +18,12 @@ const TIMEOUT_MS = 10_000;
 /** Enough to see mosquitto's 20 in flight. */
 const BACKLOG = 64;
 const LARGEST_BACKLOG = 20_000;
-/** Whatever hangs: nobody waits longer. */
+/** Whatever is silent by then is given up, and what was seen is told. */
 const LONGEST_MS = 120_000;
+/** What cannot be given up, such as a file on a host that is gone, holds up nobody longer than this. */
+const HUNG_MS = LONGEST_MS + 10_000;
+/** 128 + SIGINT. */
+export const INTERRUPTED = 130;
 const CLEAR_LINE = '\r\u001b[K';
 
 /** Gives a command the flags that say which agent is looked at, and how. */
@@ -42,6 +46,10 @@ export function addDoctorCommand(program: Command): void {
     )
     .action(async (flags: DoctorFlags) => {
       endWithReader();
+      process.once('SIGINT', () => {
+        if (process.stderr.isTTY) process.stderr.write(CLEAR_LINE);
+        process.exit(INTERRUPTED);
+      });
       const output = new Output();
       const { findings } = await examined(flags);
       const { reportJson, reportLines, reportText } = await import('./doctor/report.js');
@@ -59,15 +67,23 @@ export async function examined(flags: DoctorFlags, scope?: AbortSignal): Promise
   const limit = new AbortController();
   const onAbort = (): void => limit.abort(scope?.reason);
   scope?.addEventListener('abort', onAbort, { once: true });
-  const timer = setTimeout(() => limit.abort(new Error('the machine did not answer in time')), LONGEST_MS);
+  const timer = setTimeout(() => limit.abort(new Error('it took too long')), LONGEST_MS);
+  let hung: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    hung = setTimeout(() => reject(new Error('a file or program of this machine does not answer')), HUNG_MS);
+  });
   const isShown = process.stderr.isTTY && process.stdout.isTTY;
   if (isShown) process.stderr.write('looking …');
   try {
     const { runtimeDir, timeout, backlog } = flags;
-    return await diagnose({ argv: argumentsOf(flags), runtimeDir, timeout, backlog }, limit.signal);
+    const options = { argv: argumentsOf(flags), runtimeDir, timeout, backlog };
+    const diagnosis = await Promise.race([diagnose(options, limit.signal), late]);
+    scope?.throwIfAborted();
+    return diagnosis;
   } finally {
     if (isShown) process.stderr.write(CLEAR_LINE);
     clearTimeout(timer);
+    clearTimeout(hung);
     scope?.removeEventListener('abort', onAbort);
   }
 }

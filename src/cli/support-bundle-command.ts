@@ -1,10 +1,8 @@
 /** `ygg support-bundle`: what somebody else needs to find out what is wrong here, in one file and without secrets. */
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
-import { asksDoctor, examined, type DoctorFlags } from './doctor-command.js';
+import { asksDoctor, examined, INTERRUPTED, type DoctorFlags } from './doctor-command.js';
 import { endWithReader, Output, size } from './output.js';
-
-const INTERRUPTED = 130;
 
 export function addSupportBundleCommand(program: Command): void {
   asksDoctor(program.command('support-bundle'))

@@ -121,6 +121,21 @@ test('MQTT 3.1.1: no limits are told, the rest is measured', { skip }, async () 
   assert.equal(found.one('broker.round-trip').outcome, 'warning');
 });
 
+test('the embedded broker, which speaks MQTT 3.1.1 only, and a broker behind websockets', { skip }, async () => {
+  await using home = await Home.make();
+  await using yggd = await Yggd.start({ home, args: ['--embedded-broker=0'] });
+  await yggd.line('connection.up');
+  const embedded = await doctor(home);
+  assert.match(embedded.one('broker.mqtt').seen, /^MQTT 3\.1\.1/);
+  assert.equal(embedded.one('broker.queue').outcome, 'ok', embedded.one('broker.queue').seen);
+  await using broker = await startMosquitto({ websockets: true });
+  const url = `ws://127.0.0.1:${broker.wsPort}`;
+  await using other = await Home.make();
+  const found = await doctor(other, [...directoriesOf(other), `--broker=${url}/mqtt`]);
+  assert.match(found.one('broker.mqtt').seen, /^MQTT 5/);
+  assert.equal(found.one('broker.rules').outcome, 'skipped');
+});
+
 test('TLS: a wrong authority, an expired certificate, another name, and what is right', { skip }, async () => {
   await using dir = await tempDir();
   const { authority, server, client } = await makeCertificates(dir.path);

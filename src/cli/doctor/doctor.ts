@@ -43,7 +43,7 @@ export interface Diagnosis {
   readonly clientId: string | undefined;
 }
 
-/** Rejects only when the scope ends. */
+/** With the end of the scope all that still waits is given up, and what was seen until then is judged. */
 export async function diagnose(options: DoctorOptions, scope: AbortSignal): Promise<Diagnosis> {
   const unit = await lookAtUnit(scope);
   const target = await findTarget({ argv: options.argv, runtimeDir: options.runtimeDir, unit });
@@ -76,7 +76,6 @@ export async function diagnose(options: DoctorOptions, scope: AbortSignal): Prom
     ...(agent.kind === 'not-running' ? [] : judgeProcess(process_)),
     ...judgeSelf(target),
   ];
-  scope.throwIfAborted();
   return { findings, target, unit, clientId: more?.clientId };
 
   function judgeSelf({ self: me, user: other }: Target): readonly Finding[] {

@@ -107,7 +107,8 @@ function judgeRoundTrip(about: string, { pings, pairs, echo }: MqttSeen): Findin
   const both = median(settled);
   const what = pairs.of === 'messages' ? 'for two messages at QoS 1' : 'for two pings';
   const numbers = `${within(both)} ${what} (median of ${settled.length}, ${within(Math.min(...settled))} to ${within(Math.max(...settled))}), ${within(ping)} for one ping`;
-  if (both - ping >= DELAYED_MS && Math.min(...settled) - ping >= DELAYED_MS)
+  // The fastest of each: a machine under load is slow now and then, the kernel's wait is there each time.
+  if (Math.min(...settled) - Math.min(...pings) >= DELAYED_MS)
     return check.warning(
       `${numbers}: the broker waits for the kernel before it sends a second small packet`,
       'turn that off at the broker: `set_tcp_nodelay true` in mosquitto.conf, or what your broker calls no-delay',
