@@ -1,7 +1,7 @@
 /** `ygg doctor` against real agents and real brokers, each broken in one way: what is wrong is named, with what to do. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { appendFile, chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -384,6 +384,47 @@ test(
     );
     assert.equal(found.code, 0);
     assert.ok(yggd.pid > 0);
+  },
+);
+
+test(
+  'root gives no secret of its own to the broker of an agent that could not read it',
+  { skip: notRoot },
+  async () => {
+    await using home = await Home.make();
+    const sent: Buffer[] = [];
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.on('data', (chunk) => sent.push(chunk));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    for (const name of ['', 'state', 'run']) {
+      await mkdir(home.path(name), { recursive: true });
+      await chown(home.path(name), NOBODY, NOBODY);
+    }
+    await using dir = await tempDir();
+    const secret = join(dir.path, 'of-root');
+    await writeFile(secret, 'only-root-knows-this\n', { mode: 0o600 });
+    await using yggd = await Yggd.start({ home, args: [`--broker=mqtt://127.0.0.1:${port}`], uid: NOBODY });
+    const config = 'username = "me"\nclient-id = "host-1"\n';
+    await writeFile(home.path('config/mine'), 'mine\n');
+    for (const [file, isTold] of [
+      [home.path('config/mine'), true],
+      [secret, false],
+    ] as const) {
+      await writeFile(home.path('config/config.toml'), `${config}password-file = "${file}"\n`);
+      sent.length = 0;
+      const found = await doctor(home, ['--timeout=500ms']);
+      assert.match(found.one('config').seen, new RegExp(`running agent \\(pid ${yggd.pid}\\)`));
+      const text = Buffer.concat(sent).toString('latin1');
+      assert.equal(text.includes('ygg-doctor-'), isTold, text);
+      assert.ok(!text.includes('only-root-knows-this'));
+      const judged = found.of('credentials.file', file).map(({ outcome }) => outcome);
+      assert.equal(judged.includes('failed'), !isTold, JSON.stringify(found.of('credentials.file', file)));
+    }
+    server.close();
   },
 );
 

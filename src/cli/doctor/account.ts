@@ -1,6 +1,7 @@
 /** Users of this machine, and what the mode of a file lets each of them do. */
 import type { Stats } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readlink, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../../errors.js';
 
@@ -49,6 +50,34 @@ export async function lookAtFile(path: string, account: Account): Promise<FileLo
     const code = errnoOf(error) ?? String(error);
     return code === 'ENOENT' || code === 'ENOTDIR' ? { kind: 'missing' } : { kind: 'hidden', reason: code };
   }
+}
+
+export type ReadFile = (path: string) => Promise<Buffer>;
+
+/** More than any certificate, key or password file has. */
+const LARGEST_FILE = 4 * 1024 * 1024;
+
+/**
+ * Reads files for an agent: root reads nothing for it that its own user could not read. Else whoever controls that user
+ * could have root send a file of root's to a broker. Judged by the open file, so that no link is swapped meanwhile.
+ */
+export function readerFor(account: Account, self: Account): ReadFile {
+  return async (path) => {
+    // A pipe would keep us waiting for ever.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const found = await file.stat();
+    if (!found.isFile() || found.size > LARGEST_FILE) throw refusal('EINVAL', `${path} is no file of a sensible size`);
+    if (self.uid === 0 && account.uid !== 0) {
+      const real = await readlink(`/proc/self/fd/${file.fd}`);
+      if (!may(account, READ, found) || !(await canReach(dirname(real), account)))
+        throw refusal('EACCES', `${account.name} may not read ${path}`);
+    }
+    return await file.readFile();
+  };
+}
+
+function refusal(code: string, text: string): Error {
+  return Object.assign(new Error(text), { code });
 }
 
 async function canReach(directory: string, account: Account): Promise<boolean> {

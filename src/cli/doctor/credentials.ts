@@ -1,10 +1,9 @@
 /** The files that prove who the agent is: whether it can read them, who else can, and how long they hold. */
 import { X509Certificate } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { checkCredentials, type CredentialsResult, type Settings } from '../../config/index.js';
 import { certificateLook, type CertificateLook } from '../../connection/index.js';
-import { lookAtFile, modeText, type Account, type FileLook } from './account.js';
+import { lookAtFile, modeText, readerFor, type Account, type FileLook, type ReadFile } from './account.js';
 import { checkOf, type Finding } from './finding.js';
 import { certificateText, isSoon } from './judge-broker.js';
 import { day } from './words.js';
@@ -32,8 +31,10 @@ type WayCheck = (directory: string) => Promise<string | undefined>;
 export async function lookAtCredentials(
   settings: Settings,
   user: Account,
+  self: Account,
   wayProblem: WayCheck,
 ): Promise<CredentialsLook> {
+  const readFile = readerFor(user, self);
   const named: readonly (readonly [string, string | undefined, boolean])[] = [
     ['cert-file', settings.certFile, false],
     ['key-file', settings.keyFile, true],
@@ -43,19 +44,22 @@ export async function lookAtCredentials(
   ];
   const files = await Promise.all(
     named.flatMap(([setting, path, isSecret]) =>
-      path === undefined ? [] : [lookAtOne(setting, path, isSecret, user, wayProblem)],
+      path === undefined ? [] : [lookAtOne(setting, path, isSecret, { user, wayProblem, readFile })],
     ),
   );
   const isHidden = files.some(({ look, isReadable }) => !isReadable && look.kind !== 'missing');
-  return { files, checked: isHidden ? undefined : await checkCredentials(settings) };
+  return { files, checked: isHidden ? undefined : await checkCredentials(settings, { readFile }) };
 }
 
 async function lookAtOne(
   setting: string,
   path: string,
   isSecret: boolean,
-  user: Account,
-  wayProblem: WayCheck,
+  {
+    user,
+    wayProblem,
+    readFile,
+  }: { readonly user: Account; readonly wayProblem: WayCheck; readonly readFile: ReadFile },
 ): Promise<CredentialFile> {
   const look = await lookAtFile(path, user);
   const bytes = await readFile(path).catch(() => undefined);

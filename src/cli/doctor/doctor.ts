@@ -2,13 +2,13 @@
  * The examination as a whole: looks at everything, at once where that is possible, and lets each judge say what it
  * means. It changes nothing, takes nobody's place at the broker, and ends whatever is silent.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Credentials, Settings } from '../../config/index.js';
 import { parseClientId } from '../../message/index.js';
 import { createWayCheck } from '../../process/index.js';
 import type { Millis } from '../../time.js';
 import { VERSION } from '../../version.js';
+import { readerFor, type ReadFile } from './account.js';
 import { lookAtBroker, type BrokerLook } from './broker-look.js';
 import { judgeClock, lookAtClock } from './clock.js';
 import { judgeCredentials, lookAtCredentials, type CredentialsLook } from './credentials.js';
@@ -98,7 +98,7 @@ async function withSettings(
   const { users, user, self, agent } = target;
   const wayProblem = createWayCheck(user.uid, users);
   const [credentials, places, workers, disk] = await Promise.all([
-    lookAtCredentials(settings, user, wayProblem),
+    lookAtCredentials(settings, user, self, wayProblem),
     lookAtPlaces(settings, user, wayProblem),
     lookAtWorkers(target, settings),
     lookAtDisk(settings),
@@ -124,28 +124,29 @@ async function withSettings(
 
 /** As the daemon finds it, but none is made. */
 async function clientIdOf(
-  { agent }: Target,
+  { agent, user, self }: Target,
   settings: Settings,
   { checked }: CredentialsLook,
 ): Promise<string | undefined> {
   if (agent.kind === 'running') return agent.status.clientId;
   const named = settings.clientId ?? (checked?.kind === 'ok' ? checked.credentials.commonName : undefined);
-  const kept = named ?? (await readFile(join(settings.stateDir, 'client-id'), 'utf8').catch(() => '')).trim();
+  const kept = named ?? (await textOf(readerFor(user, self), join(settings.stateDir, 'client-id'))).trim();
   return parseClientId(kept);
 }
 
 async function lookAtBrokers(
   { timeout, backlog }: DoctorOptions,
-  { agent }: Target,
+  { agent, user, self }: Target,
   settings: Settings,
   { files, checked }: CredentialsLook,
   clientId: string | undefined,
   scope: AbortSignal,
 ): Promise<readonly BrokerLook[]> {
-  const embedded = settings.broker.length > 0 ? undefined : await embeddedBroker(agent, settings);
+  const read = readerFor(user, self);
+  const embedded = settings.broker.length > 0 ? undefined : await embeddedBroker(agent, settings, read);
   const urls = embedded === undefined ? settings.broker : [embedded.url];
   const hasAll = checked?.kind === 'ok';
-  const credentials = hasAll ? checked.credentials : await readableAuthorities(files);
+  const credentials = hasAll ? checked.credentials : await readableAuthorities(files, read);
   return Promise.all(
     urls.map((url) =>
       lookAtBroker(
@@ -158,7 +159,7 @@ async function lookAtBrokers(
 }
 
 /** Enough to judge the broker's certificate where our own files cannot be read, or are wrong. */
-async function readableAuthorities(files: CredentialsLook['files']): Promise<Credentials> {
+async function readableAuthorities(files: CredentialsLook['files'], readFile: ReadFile): Promise<Credentials> {
   const authorities = files.filter(({ setting, certificates }) => setting === 'ca-root' && certificates.length > 0);
   const ca = await Promise.all(authorities.map(({ path }) => readFile(path).catch(() => undefined)));
   return {
@@ -171,13 +172,19 @@ async function readableAuthorities(files: CredentialsLook['files']): Promise<Cre
 async function embeddedBroker(
   agent: Target['agent'],
   settings: Settings,
+  readFile: ReadFile,
 ): Promise<{ readonly url: string; readonly username: string; readonly password: string } | undefined> {
   const url = agent.kind === 'running' ? agent.status.link?.broker : undefined;
   if (settings.embeddedBroker === undefined || url === undefined || url === '') return undefined;
-  const text = await readFile(join(settings.stateDir, 'embedded-broker.json'), 'utf8').catch(() => '{}');
+  const text = await textOf(readFile, join(settings.stateDir, 'embedded-broker.json'));
   const kept = parsed(text);
   const [username, password] = [kept['username'], kept['password']];
   return typeof username === 'string' && typeof password === 'string' ? { url, username, password } : undefined;
+}
+
+/** Empty where there is none, or none to be read. */
+function textOf(readFile: ReadFile, path: string): Promise<string> {
+  return readFile(path).then(String, () => '');
 }
 
 function parsed(text: string): Readonly<Record<string, unknown>> {

@@ -4,7 +4,7 @@
  */
 import { readFile, readlink, stat } from 'node:fs/promises';
 import { homedir, userInfo } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { AdminClient, adminSocket } from '../../admin/index.js';
 import { loadSettings, type Environment, type LoadResult, type Settings } from '../../config/index.js';
 import { AgentError, errorText } from '../../errors.js';
@@ -61,8 +61,10 @@ export async function findTarget({ argv, runtimeDir, unit }: TargetOptions): Pro
       : [settingsOf(first)?.runtimeDir, ...(isNamed ? [] : [flagOf(fromUnit, '--runtime-dir'), SYSTEM_RUNTIME_DIR])],
   );
   const unitPid = unit.kind === 'found' ? unit.mainPid : undefined;
-  const pid =
+  const claimed =
     agent.kind === 'running' ? agent.status.pid : agent.kind === 'forbidden' && !isNamed ? unitPid : undefined;
+  const owner = agent.kind === 'running' || agent.kind === 'forbidden' ? await ownerOf(agent.socket) : undefined;
+  const pid = claimed !== undefined && (await isOwnedBy(claimed, owner)) ? claimed : undefined;
   const started = pid === undefined ? undefined : await startedWith(pid);
   const base = started?.flags ?? (fromUnit === undefined ? undefined : unitFlags(fromUnit));
   const loaded =
@@ -79,7 +81,7 @@ export async function findTarget({ argv, runtimeDir, unit }: TargetOptions): Pro
   return {
     ...{ loaded, settings, agent, pid, self, users },
     origin: originOf(started?.flags, fromUnit !== undefined, pid),
-    user: await agentAccount(users, { pid, unitUser, stateDir: settings?.stateDir, self }),
+    user: await agentAccount(users, { pid, owner, unitUser, stateDir: settings?.stateDir, self }),
   };
 }
 
@@ -188,24 +190,53 @@ async function nameOf(users: Users, uid: number): Promise<string> {
   return (await users.user(String(uid)))?.name ?? String(uid);
 }
 
+/**
+ * Whose the socket is: the first who is not root among the owners of it and of the directories that only the agent
+ * makes. What listens there is that user's, whatever it says of itself. Undefined where it cannot be seen.
+ */
+async function ownerOf(socket: string): Promise<number | undefined> {
+  const places = [dirname(dirname(socket)), dirname(socket), socket];
+  const owners = await Promise.all(
+    places.map((path) =>
+      stat(path).then(
+        ({ uid }) => uid,
+        () => undefined,
+      ),
+    ),
+  );
+  return owners.find((uid) => uid !== undefined && uid !== 0) ?? owners[0];
+}
+
+/** Else an agent could name a process of somebody who may more, and have us take that one's flags for its own. */
+async function isOwnedBy(pid: number, owner: number | undefined): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const [real, effective] = numbersOf(status, 'Uid');
+  return real !== undefined && real === owner && effective === owner;
+}
+
+function numbersOf(status: string, name: string): readonly number[] {
+  return (new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '').split(/\s+/).filter(Boolean).map(Number);
+}
+
 interface Clues {
   readonly pid: number | undefined;
+  /** Whose socket answered, or would. */
+  readonly owner: number | undefined;
   readonly unitUser: string | undefined;
   readonly stateDir: string | undefined;
   readonly self: Account;
 }
 
-async function agentAccount(users: Users, { pid, unitUser, stateDir, self }: Clues): Promise<Account> {
-  const status = pid === undefined ? undefined : await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined);
-  if (status !== undefined) {
-    const numbers = (name: string): number[] =>
-      (new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '').split(/\s+/).filter(Boolean).map(Number);
-    const [, uid = 0] = numbers('Uid');
-    const [, gid = 0] = numbers('Gid');
-    return { uid, gid, groups: [...new Set([gid, ...numbers('Groups')])], name: await nameOf(users, uid) };
+async function agentAccount(users: Users, { pid, owner, unitUser, stateDir, self }: Clues): Promise<Account> {
+  const status = pid === undefined ? '' : await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const [, uid] = numbersOf(status, 'Uid');
+  const [, gid] = numbersOf(status, 'Gid');
+  if (uid !== undefined && gid !== undefined) {
+    const groups = [...new Set([gid, ...numbersOf(status, 'Groups')])];
+    return { uid, gid, groups, name: await nameOf(users, uid) };
   }
-  const owner = stateDir === undefined ? undefined : await stat(stateDir).catch(() => undefined);
-  const name = unitUser ?? (owner === undefined ? undefined : String(owner.uid));
+  const keeper = stateDir === undefined ? undefined : await stat(stateDir).catch(() => undefined);
+  const name = owner !== undefined ? String(owner) : (unitUser ?? (keeper && String(keeper.uid)));
   const entry = name === undefined ? undefined : await users.user(name);
   if (entry === undefined || entry.uid === self.uid) return self;
   return { uid: entry.uid, gid: entry.gid, groups: await groupsOf(entry.name, entry.gid), name: entry.name };
