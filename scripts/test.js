@@ -46,6 +46,9 @@ const needs = [
   { name: 'pkg-config', probe: ['pkg-config', '--version'], from: 'apt-get install pkgconf' },
   { name: 'a C compiler', probe: ['cc', '--version'], from: 'apt-get install gcc libc6-dev' },
   { name: 'ip', probe: ['ip', '-V'], from: 'apt-get install iproute2' },
+  { name: 'zsh', probe: ['zsh', '--version'], from: 'apt-get install zsh' },
+  { name: 'fish', probe: ['fish', '--version'], from: 'apt-get install fish' },
+  { name: 'man', probe: ['man', '--version'], from: 'apt-get install man-db groff' },
   { name: 'iptables', probe: ['iptables', '--version'], from: 'apt-get install iptables' },
 ];
 

@@ -55,7 +55,7 @@ export async function withAgent(
 }
 
 /** The socket of the first agent that is there: the one that is named, this user's, the machine's. */
-async function socketOf({ runtimeDir, config }: AdminFlags): Promise<string> {
+export async function socketOf({ runtimeDir, config }: AdminFlags): Promise<string> {
   if (runtimeDir !== undefined) return adminSocket(runtimeDir);
   // What is wrong with the settings keeps nobody from asking the agent that runs.
   const loaded = await loadSettings({ argv: config === undefined ? [] : ['--config', config] });

@@ -5,6 +5,7 @@
 import { Command } from 'commander';
 import { VERSION } from '../version.js';
 import { addConfigCommand } from './config-command.js';
+import { addCompletionCommand } from './completion-command.js';
 import { addConnectCommand } from './connect-command.js';
 import { addDisconnectCommand } from './disconnect-command.js';
 import { addFactsCommand } from './facts-command.js';
@@ -19,6 +20,7 @@ import { addSendCommand } from './send-command.js';
 import { addStatusCommand } from './status-command.js';
 import { addVersionCommand } from './version-command.js';
 import { addSupportBundleCommand } from './support-bundle-command.js';
+import { suggestCommands } from './usage.js';
 import { addWorkerCommand } from './worker-run.js';
 import { addWorkersCommand } from './workers-command.js';
 
@@ -29,6 +31,7 @@ export function yggCommand(): Command {
     .version(VERSION, '-V, --version')
     .showSuggestionAfterError()
     .showHelpAfterError('(ygg --help tells the commands)')
+    .exitOverride()
     .enablePositionalOptions();
   addStatusCommand(program);
   addWorkersCommand(program);
@@ -47,5 +50,7 @@ export function yggCommand(): Command {
   addConnectCommand(program);
   addDisconnectCommand(program);
   addVersionCommand(program);
+  addCompletionCommand(program);
+  suggestCommands(program);
   return program;
 }

@@ -47,7 +47,12 @@ export function parseFlags(argv: readonly string[]): FlagsResult {
 
 /** The text of `--help`: grouped, every setting in it. */
 export function helpText(): string {
-  return buildCommand(() => undefined).helpInformation();
+  return daemonCommand().helpInformation();
+}
+
+/** The command itself, which takes nothing: its help, man page and completions are read off it. */
+export function daemonCommand(): Command {
+  return buildCommand(() => undefined);
 }
 
 function buildCommand(take: (name: string, value: string) => void): Command {
@@ -95,7 +100,10 @@ function buildCommand(take: (name: string, value: string) => void): Command {
     for (const name of SETTING_NAMES.filter((each) => SETTINGS[each].group === group)) {
       const { kind, doc } = settingOf(name);
       const argument = kind.alone === undefined ? `<${kind.argument}>` : `[${kind.argument}]`;
-      add(new Option(`--${name} ${argument}`, helpLine(name, doc)).helpGroup(`${group}:`), name, kind.alone);
+      const option = new Option(`--${name} ${argument}`, helpLine(name, doc)).helpGroup(`${group}:`);
+      if (kind.words !== undefined) option.choices(kind.words);
+      // What is not one of them is told later, with all other problems: the parser set here takes anything.
+      add(option, name, kind.alone);
     }
   }
   for (const [name, original] of Object.entries(ORIGINAL_SETTINGS)) {

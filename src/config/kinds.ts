@@ -17,6 +17,8 @@ export interface Kind<T> {
   readonly argument: string;
   /** The flag may stand alone, and then means this text. */
   readonly alone?: string;
+  /** All that it may be, where that is few words: for completion. */
+  readonly words?: readonly string[];
   readonly isList?: boolean;
   /** Relative values are relative to the file they stand in, or to the working directory. */
   readonly isPath?: boolean;
@@ -90,6 +92,7 @@ export function choice<const T extends string>(values: readonly T[], argument: s
     },
     expects: `one of ${values.join(', ')}`,
     argument,
+    words: values,
     fromText: itself,
     toToml: quoted,
   };
@@ -102,6 +105,7 @@ export function toggle(): Kind<boolean> {
     expects: 'true or false',
     argument: 'BOOL',
     alone: 'true',
+    words: ['true', 'false'],
     fromText: (value) => ({ ...words, off: false, 0: false })[value.trim().toLowerCase()] ?? value,
     toToml: String,
   };
