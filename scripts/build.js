@@ -1,5 +1,6 @@
 /**
- * Builds dist/: the programs (yggd, ygg, first-use), the library (index, worker), its types and the shipped workers.
+ * Builds dist/: the programs (yggd, ygg, first-use), the library (index, worker), its types, the shipped workers, and
+ * what makes shells complete the programs.
  *
  * Programs have everything inside but native packages, and are split so that what is seldom needed is read only then
  * (programs.js). The library leaves its packages outside. The worker SDK has them in one file, since workers are started
@@ -9,16 +10,18 @@
  * Flags: --no-types skips tsc; --partial makes a missing entry a note instead of a failure; --fault builds nothing but
  * build/fault/yggd.js, the daemon with the crash points of src/crash-point.ts in it, which nothing that ships has.
  */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { chmod, copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { URL, fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { makeCodeCache } from './code-cache.js';
 import { buildPrograms } from './programs.js';
 import { native, withoutUnused } from './unused.js';
 
+const execute = promisify(execFile);
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(root, 'dist');
 const withTypes = !process.argv.includes('--no-types');
@@ -80,6 +83,20 @@ async function buildAll() {
   ]);
   // For the Node that builds. Without it all works as well, and starts more slowly.
   await makeCodeCache(dist).catch((error) => say(`note: ${error.message}`));
+  if (!missing.includes(programs.ygg)) await writeCompletions();
+}
+
+/** dist/completions, under the names that each shell looks for. */
+async function writeCompletions() {
+  const files = { bash: 'ygg', zsh: '_ygg', fish: 'ygg.fish' };
+  await mkdir(join(dist, 'completions'), { recursive: true });
+  await Promise.all(
+    Object.entries(files).map(async ([shell, name]) => {
+      const { stdout } = await execute(process.execPath, [join(dist, 'ygg.js'), 'completion', shell]);
+      await mkdir(join(dist, 'completions', shell));
+      await writeFile(join(dist, 'completions', shell, name), stdout);
+    }),
+  );
 }
 
 async function buildFaultDaemon() {

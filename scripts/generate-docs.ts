@@ -1,6 +1,6 @@
 /**
- * Writes what is made from the code: config.example.toml, protocol/original-settings.md and docs/errors.md. With
- * --check nothing is written, and a file that is not up to date is an error.
+ * Writes what is made from the code: config.example.toml, protocol/original-settings.md, docs/errors.md, docs/reference
+ * and the man pages. With --check nothing is written, and a file that is not up to date is an error.
  * Run: node --import tsx scripts/generate-docs.ts [--check]
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -9,6 +9,8 @@ import { format } from 'prettier';
 import { renderExample } from '../src/config/example.js';
 import { renderOriginalSettings } from '../src/config/original.js';
 import { ERRORS } from '../src/errors.js';
+import { referenceDocuments } from './reference/documents.js';
+import { manPages } from './reference/man-pages.js';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -30,10 +32,16 @@ ${rows.join('\n')}
 /** Path from the root → text. */
 export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
   const markdown = (text: string): Promise<string> => format(text, { parser: 'markdown', printWidth: 120 });
+  const reference = (await referenceDocuments(ROOT)).map(async ([path, text]): Promise<[string, string]> => [
+    path,
+    await markdown(text),
+  ]);
   return new Map([
     ['config.example.toml', renderExample()],
     ['protocol/original-settings.md', await markdown(renderOriginalSettings())],
     ['docs/errors.md', await markdown(renderErrors())],
+    ...(await Promise.all(reference)),
+    ...manPages(),
   ]);
 }
 

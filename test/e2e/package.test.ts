@@ -63,6 +63,9 @@ suite('the package', () => {
       ...['echo', 'command', 'python-echo', 'python-stream-echo'].map((name) => `dist/workers/${name}-worker`),
       'protocol/stream.proto',
       ...['protocol/yggdrasil.proto', 'protocol/data.schema.json', 'config.example.toml', 'README.md', 'CHANGELOG.md'],
+      ...['bash/ygg', 'zsh/_ygg', 'fish/ygg.fish'].map((name) => `dist/completions/${name}`),
+      ...['ygg.1', 'yggd.8', 'yggdrasil-config.toml.5'].map((name) => `docs/man/${name}`),
+      ...['ygg', 'yggd', 'config', 'admin'].map((name) => `docs/reference/${name}.md`),
       ...['systemd/yggd.service', 'systemd/yggdrasil.pc', 'scripts/install-system.js', 'scripts/uninstall-system.js'],
     ]) {
       assert.ok(files.includes(wanted), `${wanted} is in the package`);
