@@ -84,7 +84,7 @@ function operatorPage(): string {
   const groups = tree.commands.filter(({ path }) => path.at(-1) !== 'help');
   return page('ygg', 1, tree.doc, [
     heading('SYNOPSIS'),
-    `${typed('ygg <command> [flags] [arguments]')}`,
+    typed('ygg <command> [flags] [arguments]'),
     heading('DESCRIPTION'),
     roff(
       'ygg asks the agent of this machine, or others through the broker. On a terminal it prints tables, in a pipe the same fields with tabs between them and without a head, and with --json one JSON document. Control characters in what others wrote are spelled out.',
