@@ -7,11 +7,15 @@ export interface InstallOptions {
 export interface Layout {
   readonly home: string;
   readonly bin: string;
+  /** Of the daemon. */
+  readonly sbin: string;
   readonly workers: string;
   readonly units: string;
   readonly sysusers: string;
   readonly tmpfiles: string;
   readonly pkgconfig: string;
+  readonly man: string;
+  readonly completions: Readonly<Record<'bash' | 'zsh' | 'fish', string>>;
   readonly config: string;
   readonly workerConfigs: string;
   readonly manifest: string;

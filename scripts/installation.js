@@ -37,11 +37,18 @@ export function layoutOf(prefix) {
   return {
     home: join(prefix, 'lib/yggdrasil'),
     bin: join(prefix, 'bin'),
+    sbin: join(prefix, 'bin'),
     workers: join(prefix, 'libexec/yggdrasil'),
     units: vendor('systemd/system'),
     sysusers: vendor('sysusers.d'),
     tmpfiles: vendor('tmpfiles.d'),
     pkgconfig: join(prefix, 'share/pkgconfig'),
+    man: join(prefix, 'share/man'),
+    completions: {
+      bash: join(prefix, 'share/bash-completion/completions'),
+      zsh: join(prefix, 'share/zsh/site-functions'),
+      fish: join(prefix, 'share/fish/vendor_completions.d'),
+    },
     config: '/etc/yggdrasil/config.toml',
     workerConfigs: '/etc/yggdrasil/workers',
     manifest: join(prefix, 'lib/yggdrasil', MANIFEST),

@@ -24,7 +24,7 @@ function run(command: string, ...args: string[]): Said {
 async function unitIn(dir: string): Promise<string> {
   await mkdir(join(dir, 'bin'), { recursive: true });
   await symlink('/bin/true', join(dir, 'bin/yggd'));
-  return fill(await readFile(join(SYSTEMD, 'yggd.service'), 'utf8'), { PREFIX: dir });
+  return fill(await readFile(join(SYSTEMD, 'yggd.service'), 'utf8'), { PREFIX: dir, SBIN: join(dir, 'bin') });
 }
 
 async function put(path: string, text: string): Promise<string> {
