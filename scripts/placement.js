@@ -64,7 +64,7 @@ export function minimalPackage({ name, version, license }) {
 
 /** The two programs and the code they share; not the library, not first-use. Their first line names this node. */
 export async function placeBundles(root, place, layout, node) {
-  const chunks = (await readdir(join(root, 'dist/chunks')).catch(() => [])).filter((file) => file.endsWith('.cjs'));
+  const chunks = (await readdir(join(root, 'dist/chunks')).catch(() => [])).filter(isShippedChunk);
   const programs = ['yggd.js', 'ygg.js'];
   for (const name of [...programs, ...chunks.map((file) => `chunks/${file}`)]) {
     const content = await readFile(join(root, 'dist', name));
@@ -76,6 +76,10 @@ export async function placeBundles(root, place, layout, node) {
   ]) {
     await place.link(join(directory, name), relative(directory, join(layout.home, 'dist', `${name}.js`)));
   }
+}
+
+function isShippedChunk(file) {
+  return file.endsWith('.cjs') && file !== 'first-use.cjs';
 }
 
 /** Name → folder of each package the bundles leave outside, with what those need, as npm resolved it. */
