@@ -2,10 +2,11 @@
  * Runs the suite with node:test and tsx, two files at a time, and measures coverage. Says first what the machine lacks,
  * then what was skipped for it, and ends with the runner's closing lines. On CI (CI=true) nothing may be skipped.
  *
- * node scripts/test.js [--no-coverage] [--quick] [--fault [--rows=FILE] [--record]] [PATH...]   A path is a folder of tests or a test
+ * node scripts/test.js [--no-coverage] [--quick] [--fault [--rows=FILE] [--record]] [--deb] [PATH...]   A path is a folder of tests or a test
  * file; with paths, or with --no-coverage, coverage is not measured. --quick leaves out the files named *-slow.test.ts.
  * --fault runs the long form of test/fuzz and test/fault, one file at a time, and prints its table; --record puts that into docs.
- * It takes hours: with --rows it can be run in parts, each of which adds its rows to that file, and shows all of them.
+ * --deb runs test/deb: the package for Debian, installed, upgraded and purged in a clean root (as root, a few minutes).
+ * --fault takes hours: with --rows it can be run in parts, each of which adds its rows to that file, and shows all of them.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
@@ -19,12 +20,17 @@ import { readRows, recordTable, tableOf } from './fault-table.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const isFault = process.argv.includes('--fault');
+const isDeb = process.argv.includes('--deb');
 const faults = ['test/fuzz', 'test/fault'];
-const kinds = isFault ? faults : ['test/unit', 'test/property', 'test/integration', 'test/e2e', ...faults];
+const kinds = isFault
+  ? faults
+  : isDeb
+    ? ['test/deb']
+    : ['test/unit', 'test/property', 'test/integration', 'test/e2e', ...faults];
 const paths = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 const isCI = process.env.CI === 'true';
 const isQuick = process.argv.includes('--quick');
-const withCoverage = !isFault && paths.length === 0 && !process.argv.includes('--no-coverage');
+const withCoverage = !isFault && !isDeb && paths.length === 0 && !process.argv.includes('--no-coverage');
 
 /** What real tests need beside npm's packages: a command that shows it is there, and where it comes from. */
 const needs = [
@@ -49,6 +55,12 @@ const needs = [
   { name: 'zsh', probe: ['zsh', '--version'], from: 'apt-get install zsh' },
   { name: 'fish', probe: ['fish', '--version'], from: 'apt-get install fish' },
   { name: 'man', probe: ['man', '--version'], from: 'apt-get install man-db groff' },
+  ...(isDeb
+    ? [
+        { name: 'debootstrap', probe: ['debootstrap', '--version'], from: 'apt-get install debootstrap' },
+        { name: 'lintian', probe: ['lintian', '--version'], from: 'apt-get install lintian' },
+      ]
+    : []),
   { name: 'iptables', probe: ['iptables', '--version'], from: 'apt-get install iptables' },
 ];
 
@@ -114,7 +126,7 @@ async function runTests(files) {
   const skippedFile = join(work, 'skipped');
   // The limit is far above what any file needs: one that never ends is named, and does not hold up the machine for ever.
   const limit = isFault ? 4 * 3_600_000 : 600_000;
-  const atOnce = isFault ? 1 : 2;
+  const atOnce = isFault || isDeb ? 1 : 2;
   const args = ['--import', 'tsx', '--test', `--test-concurrency=${atOnce}`, `--test-timeout=${limit}`];
   args.push('--test-reporter=spec', '--test-reporter-destination=stdout');
   args.push('--test-reporter=./scripts/skipped-reporter.js', `--test-reporter-destination=${skippedFile}`);
