@@ -85,6 +85,18 @@ suite('the package', () => {
     }
   });
 
+  test('puts itself in place as a service from where npm has put it', async () => {
+    const env = { ...process.env, DESTDIR: join(dir, 'machine') };
+    await run(process.execPath, [packaged('scripts/install-system.js')], { env });
+    for (const name of [
+      'bin/yggd',
+      'lib/systemd/system/yggd.service',
+      'share/man/man1/ygg.1',
+      'share/fish/vendor_completions.d/ygg.fish',
+    ])
+      await stat(join(dir, 'machine/usr/local', name));
+  });
+
   test('is imported by its two names', async () => {
     const code = `
       import { Agent, MessageRouter, DataProcessor, Dispatcher, ProcessManager, VERSION } from 'yggdrasil-agent';
