@@ -23,12 +23,9 @@ const BY_NAME: Readonly<Record<string, Values>> = {
   'exclude-worker': { kind: 'live', what: 'workers' },
   directive: { kind: 'live', what: 'directives' },
   handler: { kind: 'live', what: 'directives' },
-  key: { kind: 'live', what: 'keys' },
-  keys: { kind: 'live', what: 'keys' },
   file: { kind: 'files' },
   path: { kind: 'files' },
   config: { kind: 'files' },
-  csr: { kind: 'files' },
   'ca-root': { kind: 'files' },
   dir: { kind: 'directories' },
   directory: { kind: 'directories' },
@@ -63,6 +60,8 @@ export function argumentValues(name: string, choices: readonly string[] | undefi
   const group = path.at(-2) ?? '';
   // Keys of settings are no keys of messages.
   if (/^(key|setting)s?$/.test(name) && path.includes('config')) return { kind: 'words', words: SETTING_NAMES };
+  // A flag's key is one of a certificate, or of somebody who may register.
+  if (/^keys?$/.test(name)) return { kind: 'live', what: 'keys' };
   return byName(name === 'name' ? group : name) ?? ANYTHING;
 }
 
