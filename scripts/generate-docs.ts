@@ -1,6 +1,6 @@
 /**
- * Writes what is made from the code: config.example.toml, protocol/original-settings.md, docs/errors.md, docs/reference
- * and the man pages. With --check nothing is written, and a file that is not up to date is an error.
+ * Writes what is made from the code: config.example.toml, protocol/original-settings.md, docs/errors.md, docs/metrics.md,
+ * docs/reference and the man pages. With --check nothing is written, and a file that is not up to date is an error.
  * Run: node --import tsx scripts/generate-docs.ts [--check]
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import { renderOriginalSettings } from '../src/config/original.js';
 import { ERRORS } from '../src/errors.js';
 import { referenceDocuments } from './reference/documents.js';
 import { manPages } from './reference/man-pages.js';
+import { renderMetrics } from '../src/metrics/document.js';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -42,6 +43,7 @@ export async function generatedFiles(): Promise<ReadonlyMap<string, string>> {
     ['docs/errors.md', await markdown(renderErrors())],
     ...(await Promise.all(reference)),
     ...manPages(),
+    ['docs/metrics.md', await markdown(renderMetrics())],
   ]);
 }
 

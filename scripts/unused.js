@@ -3,8 +3,8 @@
  * come to use. A start reads, and memory holds, what is in a bundle, used or not.
  */
 
-/** Native, or wanted only by a package that does without. */
-export const native = ['lmdb', 'koffi', 'bufferutil', 'utf-8-validate'];
+/** Native, wanted only by a package that does without, or there only where the program that embeds the agent has it. */
+export const native = ['lmdb', 'koffi', 'bufferutil', 'utf-8-validate', '@opentelemetry/api'];
 
 /** Package → who names it, and why that code is never reached. Each becomes a module without anything. */
 const UNUSED = {

@@ -6,6 +6,7 @@ import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { AdminPost } from './admin/index.js';
 import { adminDesk, type AgentHost } from './agent-admin.js';
+import { progressOf, startObservers, type Observers } from './agent-observers.js';
 import {
   configForWorkers,
   connectionSettings,
@@ -26,10 +27,11 @@ import {
   type WorkerSettings,
 } from './config/index.js';
 import { Connection } from './connection/index.js';
-import { Datastore, LmdbJournal, type Journal } from './datastore/index.js';
+import { Datastore, LmdbJournal, type Journal, type Watch } from './datastore/index.js';
 import { Dispatcher } from './dispatcher/index.js';
 import { readCanonicalFacts, systemSources, TagsFile } from './facts/index.js';
 import type { Log } from './log/log.js';
+import type { Verdict } from './metrics/index.js';
 import type { ClientId } from './message/index.js';
 import {
   createWayCheck,
@@ -95,6 +97,12 @@ export class Agent {
   readonly #scope = new AbortController();
   /** Ends when the agent begins to stop: that its workers go one by one is no news for the fleet. */
   readonly #serving = new AbortController();
+  /** Where those come who count or trace messages. */
+  readonly #watch: Watch = {};
+  readonly #wayProblem: (directory: string) => Promise<string | undefined>;
+  /** What must be open before the agent is ready. */
+  readonly #missing = new Set<'journal' | 'sockets' | 'workers'>(['journal', 'sockets', 'workers']);
+  #observers: Observers | undefined;
   #settings: Settings;
   #credentials: Credentials;
   #starting: Promise<void> | undefined;
@@ -106,6 +114,8 @@ export class Agent {
     const shared = { clock, random };
     const users = new Users();
     const wayProblem = createWayCheck(options.agentUser.uid, users);
+    const watch = this.#watch;
+    this.#wayProblem = wayProblem;
     this.#log = log;
     this.#settings = settings;
     this.#credentials = options.credentials;
@@ -114,7 +124,9 @@ export class Agent {
     this.store = new Datastore({
       ...storeSettings(settings),
       wayProblem,
-      journal: options.journal ?? new LmdbJournal(join(settings.stateDir, 'journal'), log.child({ part: 'datastore' })),
+      watch,
+      journal:
+        options.journal ?? new LmdbJournal(join(settings.stateDir, 'journal'), log.child({ part: 'datastore' }), watch),
       clock,
       log: log.child({ part: 'datastore' }),
     });
@@ -248,13 +260,17 @@ export class Agent {
   /** Ends between two steps when `stop` is called meanwhile. */
   async #start(scope: AbortSignal): Promise<void> {
     scope.throwIfAborted();
+    this.#observers = await this.#observe();
     await this.store.open();
+    this.#missing.delete('journal');
     await this.tags.start();
     await this.dispatcher.start(scope);
     await this.processor.start();
     await this.admin.start();
+    this.#missing.delete('sockets');
     this.store.resume();
     await this.processes.start(scope);
+    this.#missing.delete('workers');
     scope.throwIfAborted();
     await this.router.start();
   }
@@ -281,6 +297,21 @@ export class Agent {
     await this.tags.stop();
     this.#scope.abort();
     await this.store.close();
+    await this.#observers?.stop();
+  }
+
+  /** First of all, so that whoever asks is told what is not open yet. */
+  #observe(): Promise<Observers> {
+    const { settings, version, log, clock = systemClock } = this.options;
+    const { store, connection, router, processor } = this;
+    const progress = (): Verdict => progressOf(this.#missing, this.#serving.signal.aborted);
+    return startObservers(
+      {
+        ...{ settings, version, clock, log: log.child({ part: 'metrics' }), wayProblem: this.#wayProblem },
+        ...{ store, connection, router, processor, progress },
+      },
+      this.#watch,
+    );
   }
 
   /**

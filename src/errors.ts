@@ -230,6 +230,12 @@ export const ERRORS = {
     'The embedded broker cannot listen.',
     'Choose another port with --embedded-broker PORT.',
   ),
+  'metrics.listen_failed': entry(
+    69,
+    true,
+    'Metrics and health cannot be served.',
+    'Choose another port or path in `metrics-listen`; let only root and the daemon’s user write the directory of a socket.',
+  ),
   'system.install_failed': entry(
     73,
     false,

@@ -5,6 +5,7 @@
  */
 import { isName, NAME_RULE, urlFrom } from '../message/index.js';
 import { choice, duration, integer, list, listenPort, optional, path, size, text, toggle, type Kind } from './kinds.js';
+import { listenAddress } from './listen-address.js';
 import { configDir, proxyVariable, runtimeDir, stateDir, workerDir, type Place } from './place.js';
 
 export const GROUPS = [
@@ -16,6 +17,7 @@ export const GROUPS = [
   'Limits',
   'Proxy',
   'Places',
+  'Metrics and health',
   'Log and stopping',
 ] as const;
 
@@ -78,6 +80,11 @@ const host = text({
   expects: 'a host name or address, with :port where needed',
   test: (value) => isAuthority(value),
 });
+const hostName = text({
+  argument: 'HOST',
+  expects: 'a host name without a port',
+  test: (value) => /^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/.test(value),
+});
 const origin = text({
   argument: 'HOST',
   expects: 'a host, host:port, or an origin such as "http://host:8080"',
@@ -116,6 +123,7 @@ const content = declare('Detached content');
 const limits = declare('Limits');
 const proxy = declare('Proxy');
 const places = declare('Places');
+const metrics = declare('Metrics and health');
 const log = declare('Log and stopping');
 
 export const SETTINGS = {
@@ -239,6 +247,17 @@ export const SETTINGS = {
   'config-dir': places(path('DIR'), configDir, 'Directory of config.toml, tags.toml and workers/.'),
   'state-dir': places(path('DIR'), stateDir, 'Directory of the journal, content and client id.'),
   'runtime-dir': places(path('DIR'), runtimeDir, 'Directory of the sockets; keep it short.'),
+
+  'metrics-listen': metrics(
+    optional(listenAddress()),
+    undefined,
+    'Serve /metrics, /healthz and /readyz: a port (of 127.0.0.1), ADDRESS:PORT or unix:/PATH.',
+  ),
+  'metrics-hosts': metrics(
+    list(hostName),
+    [],
+    'Host names that metrics may be asked for by, besides addresses and localhost.',
+  ),
 
   'log-level': log(
     choice(['error', 'warn', 'info', 'debug', 'trace'], 'LEVEL'),

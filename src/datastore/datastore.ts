@@ -74,7 +74,7 @@ export class Datastore {
     const { stateDir, journal, clock, log } = options;
     this.#lock = new StateLock(stateDir);
     this.#files = new ContentFiles(join(stateDir, 'content'));
-    this.#ledger = new Ledger(journal, this.#files, clock, log, options.spool);
+    this.#ledger = new Ledger(journal, this.#files, clock, log, options.spool, options.watch);
     this.#facts = new SmallFacts(this.#ledger);
     this.#dead = new DeadLetters(this.#ledger, options.dead, log);
     this.#alarms = new Alarms(this.#ledger, {

@@ -186,6 +186,7 @@ export class InboundArrivals {
     const { key, changes } = ledger.nextKey();
     const failure: Failure = { code: 'cancelled', text: 'the message was cancelled before it arrived' };
     const answer = outbound.answerTo(message, failure);
+    ledger.watch.witness?.inbound(newRecord(message, directiveKey(message.directive), key), 'cancelled', failure);
     const path = recordKey(inboundPrefix(directiveKey(message.directive), message.priority), key);
     const all = [...changes, cancel, ...ids.ended(idKey, 'cancelled', key, message.replyTopic), ...answer.changes];
     return {
@@ -198,9 +199,10 @@ export class InboundArrivals {
   }
 
   #add(record: InboundRecord, changes: readonly Change[]): Promise<void> {
-    const { alarms, lanes, expect } = this.parts;
+    const { alarms, lanes, expect, ledger } = this.parts;
     const prefix = prefixOf(record);
     const { key, expiresAt } = record;
+    ledger.watch.witness?.inbound(record, 'arriving');
     const added = lanes.add(prefix, record, (stored) => {
       const alarm = expiresAt === undefined ? [] : [alarms.set(expiresAt, key, recordKey(prefix, key))];
       return { changes: [...changes, put(stored), ...alarm], growth: spoolSize(stored) };
@@ -208,6 +210,7 @@ export class InboundArrivals {
     return added.then(() => {
       if (expiresAt !== undefined) alarms.arm(expiresAt);
       expect(record);
+      ledger.watch.witness?.inbound(record, 'accepted');
     });
   }
 }

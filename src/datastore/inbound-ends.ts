@@ -42,6 +42,7 @@ export class InboundEnds {
   delivered(record: InboundRecord): Promise<void> {
     const { ledger } = this.parts;
     const changes = this.#changes(record, 'delivered');
+    ledger.watch.witness?.inbound(record, 'delivered');
     return this.#leave(record, 'end', () =>
       ledger.commitSoon(changes, -spoolSize(record)).then(() => ledger.release(record.content)),
     );
@@ -55,6 +56,7 @@ export class InboundEnds {
     const { ledger, outbound } = this.parts;
     const own = results.flatMap(({ idKey, isOfRequest }) => (isOfRequest && idKey !== undefined ? [idKey] : []));
     const changes = this.#changes(record, 'delivered', own);
+    ledger.watch.witness?.inbound(record, 'delivered');
     let taken: readonly MessageKey[] = [];
     const left = this.#leave(record, 'end', () =>
       outbound.arrivals.arriveWith(results, changes, -spoolSize(record)).then((keys) => {
@@ -68,6 +70,7 @@ export class InboundEnds {
   /** Gives the key of the error answer. */
   async givenUp(record: InboundRecord, end: Exclude<InboundEnd, 'delivered'>, failure: Failure): Promise<MessageKey> {
     const { ledger, outbound, dead } = this.parts;
+    ledger.watch.witness?.inbound(record, end, failure);
     const kept = end === 'dead' ? dead.keepRecord(record, failure) : undefined;
     const changes = [...this.#changes(record, end), ...(kept?.changes ?? [])];
     // Each try makes an answer of its own: the key of the first is behind others by then.
@@ -110,6 +113,7 @@ export class InboundEnds {
   /** Records a message as dead that has just come and may not wait; `changes` go along. */
   turnedAway(record: InboundRecord, failure: Failure, changes: readonly Change[]): Promise<MessageKey | undefined> {
     const { key, directiveKey, messageId, replyTopic, content } = record;
+    this.parts.ledger.watch.witness?.inbound(record, 'dead', failure);
     const bytes = content.kind === 'inline' ? content.bytes : Buffer.alloc(0);
     return this.#bury(bytes, failure, record, (stored) => {
       const kept = this.parts.dead.keepRecord({ ...record, content: stored }, failure);

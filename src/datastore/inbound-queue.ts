@@ -171,12 +171,14 @@ export class InboundQueue {
   async fetchFailed(key: MessageKey, dueAt: number): Promise<void> {
     const record = this.get(key);
     if (record === undefined) return;
+    this.parts.ledger.watch.witness?.inbound(record, 'retry');
     await this.#ends.setAside({ ...record, state: 'accepted', fetches: record.fetches + 1, dueAt });
   }
 
   async failedAttempt(key: MessageKey, dueAt: number): Promise<void> {
     const record = this.get(key);
     if (record === undefined) return;
+    this.parts.ledger.watch.witness?.inbound(record, 'retry');
     await this.#ends.setAside({ ...record, state: 'accepted', attempts: record.attempts + 1, dueAt });
   }
 
@@ -200,6 +202,7 @@ export class InboundQueue {
   markDispatching(key: MessageKey): void {
     const record = this.get(key);
     if (record?.state !== 'ready') return;
+    this.parts.ledger.watch.witness?.inbound(record, 'dispatching');
     this.parts.live.put({ ...record, state: 'dispatching' });
     this.#lanes.take(prefixOf(record), key);
   }

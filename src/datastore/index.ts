@@ -18,3 +18,4 @@ export { MQTT_LANE, type NewOutbound, type ReceivedBody, type ResultAcceptance }
 export type { Replay } from './replay-outcome.js';
 export type { TornRecord } from './torn-records.js';
 export type { Handler, ProcessEntry, Refused, WorkerEntry } from './entries.js';
+export type { InboundStep, OutboundStep, Watch, Witness } from './witness.js';

@@ -13,6 +13,7 @@ import { TABLES, type Change, type Journal, type Table } from './journal.js';
 import { deferred, type Deferred } from './promises.js';
 import { decodeRecord, type AnyRecord } from './record-codec.js';
 import { TornRecords } from './torn-records.js';
+import type { Watch } from './witness.js';
 
 export interface SpoolLimits {
   /** Bytes that records and content files may take together. */
@@ -71,6 +72,7 @@ export class Ledger {
     readonly clock: Clock,
     readonly log: Log,
     private readonly spool: SpoolLimits,
+    readonly watch: Watch = {},
   ) {
     this.#inventory = new Inventory(journal, files.directory);
     this.torn = new TornRecords(journal, (changes) => this.commit(changes), clock, log);

@@ -36,6 +36,11 @@ export class Listing {
     return this.ledger.journal.count('records');
   }
 
+  /** Those in memory: of each lane the first ones, and all that somebody has in hand. */
+  inMemory(): readonly LiveRecord[] {
+    return this.live.all();
+  }
+
   /** How many were given up and are kept. */
   get dead(): number {
     return this.ledger.journal.count('dead');

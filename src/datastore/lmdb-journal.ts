@@ -15,6 +15,7 @@ import { END, type Change, type Journal, type RangeOptions, type Table } from '.
 import { openLmdb, type Tables } from './lmdb-store.js';
 import { deferred, type Deferred } from './promises.js';
 import { salvage, writeMark } from './salvage.js';
+import type { Watch } from './witness.js';
 
 /** Commits that go together: one promise is that of them all. */
 interface Group extends Deferred {
@@ -37,6 +38,7 @@ export class LmdbJournal implements Journal {
   constructor(
     private readonly path: string,
     private readonly log: Log = silentLog,
+    private readonly watch: Watch = {},
   ) {}
 
   async open(): Promise<void> {
@@ -97,7 +99,7 @@ export class LmdbJournal implements Journal {
     await nextTurn();
     for (let group = this.#takeNext(); group !== undefined; group = this.#takeNext()) {
       try {
-        await this.#write(group.changes);
+        await this.#writeWatched(group.changes);
         group.resolve();
       } catch (error) {
         this.#hasFailed = true;
@@ -120,6 +122,19 @@ export class LmdbJournal implements Journal {
     const group = this.#next;
     this.#next = undefined;
     return group;
+  }
+
+  #writeWatched(changes: readonly Change[]): Promise<void> {
+    const { witness } = this.watch;
+    if (witness === undefined) return this.#write(changes);
+    const begun = performance.now();
+    return this.#write(changes).then(
+      () => witness.committed(changes.length, performance.now() - begun, true),
+      (error: unknown) => {
+        witness.committed(changes.length, performance.now() - begun, false);
+        throw error;
+      },
+    );
   }
 
   async #write(changes: readonly Change[]): Promise<void> {

@@ -10,6 +10,7 @@ import type { SpoolLimits } from './ledger.js';
 import type { WayCheck } from './lmdb-journal.js';
 import type { DedupeWindow } from './recent-ids.js';
 import type { WindowLimits } from './window.js';
+import type { Watch } from './witness.js';
 
 export interface DatastoreOptions {
   /** Holds content/ and lock; the journal's own directory is the journal's affair. */
@@ -28,4 +29,6 @@ export interface DatastoreOptions {
   };
   /** How much of each lane is in memory. Default: WINDOW_LIMITS. */
   readonly window?: WindowLimits;
+  /** Where a witness may come. */
+  readonly watch?: Watch;
 }

@@ -141,6 +141,8 @@ export class OutboundArrivals {
     return durable.then(
       () => {
         settled();
+        const { witness } = this.ledger.watch;
+        if (witness !== undefined) for (const { record } of arrivals) witness.outbound(record, 'queued');
         for (const copy of copies) this.#drop(copy);
         return arrivals.map(({ record }) => record.key);
       },
@@ -220,6 +222,13 @@ export class OutboundArrivals {
 
   #arrives(record: OutboundRecord, changes: readonly Change[]): Promise<void> {
     const durable = this.lanes.add(prefixOf(record), record, (stored) => this.#prepared(stored, changes));
+    const { witness } = this.ledger.watch;
+    if (witness !== undefined) {
+      durable.then(
+        () => witness.outbound(record, 'queued'),
+        () => undefined,
+      );
+    }
     const { idKey } = record;
     if (idKey !== undefined) {
       const settled = (): boolean => this.#pending.delete(idKey);

@@ -6,6 +6,8 @@ import {
   newMessageId,
   errorMetadata,
   spoolSize,
+  traceContextOf,
+  withTraceContext,
   type Content,
   type DeadRecord,
   type Failure,
@@ -85,7 +87,7 @@ export class OutboundQueue {
 
   /** The error answer to a message that is given up, as changes for the commit that ends it. */
   answerTo(
-    request: Pick<InboundRecord, 'messageId' | 'directive' | 'replyTopic'>,
+    request: Pick<InboundRecord, 'messageId' | 'directive' | 'replyTopic'> & Partial<Pick<InboundRecord, 'metadata'>>,
     failure: Failure,
   ): { readonly record: OutboundRecord; readonly changes: readonly Change[]; readonly growth: number } {
     const { key, changes } = this.ledger.nextKey();
@@ -97,7 +99,7 @@ export class OutboundQueue {
       messageId: newMessageId(),
       responseTo: request.messageId,
       directive: request.directive,
-      metadata: errorMetadata(failure),
+      metadata: withTraceContext(errorMetadata(failure), request.metadata && traceContextOf(request.metadata)),
       content: EMPTY,
       destination: request.replyTopic ? { kind: 'topic', ...request.replyTopic } : { kind: 'data-out' },
       idKey: undefined,
@@ -111,7 +113,9 @@ export class OutboundQueue {
 
   /** Adds the answer made by `answerTo`, with the commit that also holds the other changes of the end. */
   addAnswer(record: OutboundRecord, changes: readonly Change[], growth: number): Promise<void> {
-    return this.#lanes.add(prefixOf(record), record, () => ({ changes, growth }));
+    const added = this.#lanes.add(prefixOf(record), record, () => ({ changes, growth }));
+    const { witness } = this.ledger.watch;
+    return witness === undefined ? added : added.then(() => witness.outbound(record, 'queued'));
   }
 
   get(key: MessageKey): OutboundRecord | undefined {
@@ -159,6 +163,7 @@ export class OutboundQueue {
   markSending(key: MessageKey): void {
     const record = this.get(key);
     if (record?.state !== 'queued') return;
+    this.ledger.watch.witness?.outbound(record, 'sending');
     this.live.put({ ...record, state: 'sending' });
     this.#lanes.take(prefixOf(record), key);
   }
@@ -174,6 +179,7 @@ export class OutboundQueue {
   async retry(key: MessageKey, dueAt: number): Promise<void> {
     const record = this.get(key);
     if (record === undefined) return;
+    this.ledger.watch.witness?.outbound(record, 'retry');
     const later: OutboundRecord = { ...record, state: 'queued', attempts: record.attempts + 1, dueAt };
     if (this.#lanes.insert(prefixOf(record), key)) this.live.put(later);
     else this.live.remove(key);
@@ -185,6 +191,7 @@ export class OutboundQueue {
     const record = this.get(key);
     if (record === undefined) return false;
     const prefix = prefixOf(record);
+    this.ledger.watch.witness?.outbound(record, end, failure);
     const changes: Change[] = [{ table: 'records', key: recordKey(prefix, key), value: undefined }];
     if (record.idKey !== undefined) changes.push(...this.ids.ended(record.idKey, 'result', key, undefined));
     const kept =

@@ -259,7 +259,7 @@ export class Dispatcher {
       clock,
       log: own,
       limits: this.#limits,
-      books: this.#booksOf(name, () => seat.handlers),
+      books: this.#booksOf(name, () => seat),
       store,
       config: agentConfig,
       helloWithin: HELLO_WITHIN,
@@ -328,14 +328,20 @@ export class Dispatcher {
     FAULT: crashPoint('result.received');
     const received = resultFromData(data, this.#limits);
     if (received.kind === 'refused') throw new Refusal(status.INVALID_ARGUMENT, received.reason);
-    const booking = this.#booksOf(name, () => seat.handlers).accept(received);
+    const booking = this.#booksOf(name, () => seat).accept(received);
     if (booking.kind === 'full') throw new Refusal(status.RESOURCE_EXHAUSTED, booking.reason);
     await booking.durable;
   }
 
   /** How the results of one worker come into the store. */
-  #booksOf(name: WorkerName, handlers: () => readonly DirectiveKey[]): Books {
-    return resultBooks({ ...this.options, worker: name, handlers, onReturn: (key) => this.dataReturn.emit(key) });
+  #booksOf(name: WorkerName, seatOf: () => Seat): Books {
+    return resultBooks({
+      ...this.options,
+      worker: name,
+      handlers: () => seatOf().handlers,
+      passOn: (metadata, responseTo) => seatOf().traces.passOn(metadata, responseTo),
+      onReturn: (key) => this.dataReturn.emit(key),
+    });
   }
 
   #holderOf(directive: DirectiveKey): Seat | undefined {

@@ -17,6 +17,8 @@ export interface QueueOptions {
   readonly log: Log;
   readonly maxAttempts: number;
   readonly deadline: () => Millis | undefined;
+  /** A message goes to the worker. */
+  readonly onDispatch: (record: InboundRecord) => void;
   readonly onOutcome: (key: MessageKey, outcome: Outcome) => void;
   /** A call passed its deadline: the worker must be stopped before the message may run again. */
   readonly onOverdue: (messageId: string) => void;

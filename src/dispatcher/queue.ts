@@ -169,6 +169,7 @@ export class WorkerQueue {
       cancel: () => undefined,
     };
     this.#flights.set(record.key, flight);
+    this.options.onDispatch(record);
     lane.inFlight += 1;
     this.options.log.debug('dispatcher.dispatching', 'a message goes to its worker', {
       key: record.key,

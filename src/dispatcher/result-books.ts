@@ -3,6 +3,7 @@
  * is told to whoever sends it on.
  */
 import { crashPoint } from '../crash-point.js';
+import type { Metadata } from '../message/envelope.js';
 import type { DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
 import type { Clock } from '../time.js';
 import type { DispatchStore, NewResult } from './ports.js';
@@ -14,19 +15,21 @@ export interface ResultBooksOptions {
   readonly worker: WorkerName;
   /** What the worker has registered. */
   readonly handlers: () => readonly DirectiveKey[];
+  /** The metadata of a result, with what is passed on of the message it answers. */
+  readonly passOn: (metadata: Metadata, responseTo: string) => Metadata;
   /** A new result is on stable storage. */
   readonly onReturn: (key: MessageKey) => void;
 }
 
 /** The books of one worker. */
-export function resultBooks({ store, clock, worker, handlers, onReturn }: ResultBooksOptions): Books {
+export function resultBooks({ store, clock, worker, handlers, passOn, onReturn }: ResultBooksOptions): Books {
   const newResult = ({ messageId, responseTo, directive, metadata, content }: HandedResult): NewResult => ({
     worker,
     handlers: handlers(),
     messageId,
     responseTo,
     directive,
-    metadata,
+    metadata: passOn(metadata, responseTo),
     content,
     arrivedAt: clock.now(),
   });

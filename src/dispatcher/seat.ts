@@ -20,6 +20,7 @@ import { Registrations, type Registration } from './registrations.js';
 import type { WorkerServer } from './service.js';
 import { bindDispatcher, removeDirectory, removeStaleSocket, renewDispatcher } from './socket.js';
 import type { Bound, Endpoint, Owner, WorkerSockets } from './socket.js';
+import { TraceNotes } from './trace-notes.js';
 
 export interface SeatOptions {
   readonly name: WorkerName;
@@ -54,6 +55,8 @@ export class Seat {
   readonly queue: WorkerQueue;
   /** The messages it has handled. */
   readonly meter = new Meter();
+  /** Which traces it was given messages of. */
+  readonly traces = new TraceNotes();
   readonly #scope = new AbortController();
   readonly #registrations: Registrations;
   #settings: DispatchSettings;
@@ -80,6 +83,7 @@ export class Seat {
       log,
       maxAttempts: limits.maxAttempts,
       deadline: () => this.#settings.deadline,
+      onDispatch: (record) => this.traces.note(record),
       onOutcome: options.onOutcome,
       onOverdue: (messageId) =>
         this.#condemn('overdue', `it did not answer for message ${messageId} before its deadline`),

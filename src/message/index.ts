@@ -5,4 +5,5 @@ export * from './ids.js';
 export * from './json.js';
 export * from './quoted.js';
 export * from './record.js';
+export * from './trace-context.js';
 export * from './url.js';
