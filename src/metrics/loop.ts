@@ -14,7 +14,7 @@ const QUANTILES = [0.5, 0.9, 0.99, 1];
 const NANOS = 1e9;
 
 export class LoopWatch {
-  readonly #delay: IntervalHistogram = monitorEventLoopDelay({ resolution: RESOLUTION });
+  #delay: IntervalHistogram | undefined;
   #since = 0;
   /** Of windows that are over. */
   #past = { count: 0, sum: 0 };
@@ -27,17 +27,21 @@ export class LoopWatch {
 
   start(): void {
     this.#since = this.clock.monotonic();
+    // Not earlier: one that was never enabled counts as a handle that is in use.
+    this.#delay = monitorEventLoopDelay({ resolution: RESOLUTION });
     this.#delay.enable();
   }
 
   /** Idempotent. */
   stop(): void {
-    this.#delay.disable();
+    this.#delay?.disable();
+    this.#delay = undefined;
   }
 
   /** Writes down how it is now. */
   collect(): void {
     const delay = this.#delay;
+    if (delay === undefined) return;
     const present = delay.count === 0 ? 0 : late(delay.mean) * delay.count;
     const count = this.#past.count + delay.count;
     const sum = this.#past.sum + present;
