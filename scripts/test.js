@@ -61,6 +61,7 @@ const needs = [
         { name: 'lintian', probe: ['lintian', '--version'], from: 'apt-get install lintian' },
       ]
     : []),
+  { name: 'promtool', probe: ['promtool', '--version'], from: 'apt-get install prometheus' },
   { name: 'iptables', probe: ['iptables', '--version'], from: 'apt-get install iptables' },
 ];
 

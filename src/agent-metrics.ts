@@ -3,7 +3,7 @@
  * and what is looked up when somebody asks. Loaded only when `metrics-listen` is set.
  */
 import { join } from 'node:path';
-import type { BrokerView, HealthDesk, Verdict } from './metrics/index.js';
+import type { BrokerView, HealthDesk, Progress } from './metrics/index.js';
 import {
   collectProcess,
   freeBytes,
@@ -34,7 +34,7 @@ export interface MetricsParts {
   readonly router: MessageRouter;
   readonly processor: DataProcessor;
   /** What is not open yet, or not any more. */
-  readonly progress: () => Verdict;
+  readonly progress: () => Progress;
   readonly clock: Clock;
   readonly log: Log;
 }

@@ -5,7 +5,7 @@
 import type { MetricsParts } from './agent-metrics.js';
 import type { Watch, Witness } from './datastore/index.js';
 import { errorText } from './errors.js';
-import type { Verdict } from './metrics/index.js';
+import type { Progress } from './metrics/index.js';
 
 /** Where OpenTelemetry's API keeps what was registered in this process; nothing is there unless somebody did. */
 const REGISTERED = Symbol.for('opentelemetry.js.api.1');
@@ -50,14 +50,14 @@ async function tracesFor({ version, clock, log }: MetricsParts): Promise<Witness
 }
 
 /** Whether the agent is ready, and what is missing. */
-export function progressOf(missing: ReadonlySet<'journal' | 'sockets' | 'workers'>, isStopping: boolean): Verdict {
+export function progressOf(missing: ReadonlySet<'journal' | 'sockets' | 'workers'>, isStopping: boolean): Progress {
   const reasons = [
     ...(isStopping ? ['the agent is stopping'] : []),
     ...(missing.has('journal') ? ['the journal is not open yet'] : []),
     ...(missing.has('sockets') ? ['the sockets are not open yet'] : []),
     ...(missing.has('workers') ? ['the worker directory was not read yet'] : []),
   ];
-  return { isGood: reasons.length === 0, reasons };
+  return { isGood: reasons.length === 0, reasons, isJournalOpen: !missing.has('journal') };
 }
 
 function both(first: Witness, second: Witness): Witness {

@@ -31,7 +31,7 @@ import { Datastore, LmdbJournal, type Journal, type Watch } from './datastore/in
 import { Dispatcher } from './dispatcher/index.js';
 import { readCanonicalFacts, systemSources, TagsFile } from './facts/index.js';
 import type { Log } from './log/log.js';
-import type { Verdict } from './metrics/index.js';
+import type { Progress } from './metrics/index.js';
 import type { ClientId } from './message/index.js';
 import {
   createWayCheck,
@@ -304,7 +304,7 @@ export class Agent {
   #observe(): Promise<Observers> {
     const { settings, version, log, clock = systemClock } = this.options;
     const { store, connection, router, processor } = this;
-    const progress = (): Verdict => progressOf(this.#missing, this.#serving.signal.aborted);
+    const progress = (): Progress => progressOf(this.#missing, this.#serving.signal.aborted);
     return startObservers(
       {
         ...{ settings, version, clock, log: log.child({ part: 'metrics' }), wayProblem: this.#wayProblem },

@@ -33,6 +33,8 @@ const SAMPLES: Partial<Record<SettingName, string>> = {
   'allowed-directives': '["echo"]',
   'data-host': '"content.example.com"',
   'content-hosts': '["content.example.com", "http://10.0.0.5:8080"]',
+  'metrics-listen': '"127.0.0.1:9464"',
+  'metrics-hosts': '["edge.example.com"]',
   proxy: '"http://proxy.example.com:3128"',
   'no-proxy': '["localhost", ".example.com"]',
   'proxy-credentials-file': '"/etc/yggdrasil/proxy-credentials"',

@@ -21,7 +21,7 @@ nobody else can change.
 | path | answers |
 | --- | --- |
 | \`/metrics\` | Prometheus' text format 0.0.4, or OpenMetrics 1.0 where \`Accept\` asks for it |
-| \`/healthz\` | 200 while the event loop answers and the journal can be written, else 503 with the reasons. The journal is written at most once a second for it |
+| \`/healthz\` | 200 while the event loop answers and the journal can be written (or is still being opened), else 503 with the reasons. The journal is written at most once a second for it |
 | \`/readyz\` | 200 when the journal and the sockets are open, the worker directory was read and the journal can be written, else 503 with the reasons. It tells the state of the connection besides; a broker that is away does not make the agent unready, since it goes on taking results |
 
 All three are read with GET or HEAD and have no body; there is nothing else. Over TCP a request must name an address or \`localhost\` in \`Host\`, or a name listed in

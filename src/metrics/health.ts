@@ -1,5 +1,6 @@
 /**
- * The answers of `/healthz` and `/readyz`. Alive: the event loop answers and the journal can be written. Ready: what
+ * The answers of `/healthz` and `/readyz`. Alive: the event loop answers and the
+ * journal can be written, once it was opened. Ready: what
  * must be open is open, too; the broker's state is told with it and is no part of it, since messages from workers are
  * safe without. The journal is written at most once a second, however often somebody asks.
  */
@@ -29,6 +30,9 @@ export class Health {
   ) {}
 
   async alive(): Promise<HealthAnswer> {
+    const { isJournalOpen, reasons: missing } = this.desk.progress();
+    // To open a large one takes its time, and nobody shall end the agent for it.
+    if (!isJournalOpen) return { status: 200, body: { status: 'starting', reasons: missing } };
     const { isGood, reasons } = await this.#journal();
     return { status: isGood ? 200 : 503, body: { status: isGood ? 'alive' : 'failing', reasons } };
   }

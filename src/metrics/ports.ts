@@ -14,6 +14,12 @@ export interface Verdict {
   readonly reasons: readonly string[];
 }
 
+/** How far the agent's start has come, or that it stops. */
+export interface Progress extends Verdict {
+  /** The journal was opened: from then on it can be asked whether it takes writes. */
+  readonly isJournalOpen: boolean;
+}
+
 /** What `/readyz` tells besides. */
 export interface BrokerView {
   readonly state: string;
@@ -30,6 +36,6 @@ export interface HealthDesk {
   /** Writes to the journal: rejects when that fails. */
   probe(): Promise<void>;
   /** What is not open yet, or not any more. */
-  progress(): Verdict;
+  progress(): Progress;
   broker(): BrokerView;
 }

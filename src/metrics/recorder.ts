@@ -58,6 +58,9 @@ export class Recorder {
   readonly #since = new Marks(RING);
   /** Message id → its key, of the last requests. */
   readonly #requests = new Map<string, number>();
+  /** Their ids, in a ring. */
+  readonly #requestIds: string[] = [];
+  #nextRequest = 0;
 
   readonly #ended: Family<Count>;
   readonly #resultsEnded: Family<Count>;
@@ -202,12 +205,13 @@ export class Recorder {
 
   #expectAnswer(messageId: string, key: number): void {
     if (messageId.length > LONGEST_ID) return;
+    if (this.#requests.has(messageId)) return;
     this.#requests.set(messageId, key);
-    if (this.#requests.size <= REQUESTS) return;
-    for (const oldest of this.#requests.keys()) {
-      this.#requests.delete(oldest);
-      return;
-    }
+    // Not by asking the map for its first key: it looks past all that were deleted before.
+    const oldest = this.#requestIds[this.#nextRequest];
+    if (oldest !== undefined) this.#requests.delete(oldest);
+    this.#requestIds[this.#nextRequest] = messageId;
+    this.#nextRequest = (this.#nextRequest + 1) % REQUESTS;
   }
 
   #laneOf({ directiveKey }: InboundRecord): Lane {

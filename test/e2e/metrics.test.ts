@@ -1,8 +1,9 @@
 /** Metrics and health of a real agent with a real broker, as Prometheus sees them, and as a hostile client tries them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmod, mkdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeBench } from '../support/bench.js';
 import { DiskShim, diskShimMissing } from '../support/disk-shim.js';
@@ -184,7 +185,7 @@ test(
   },
 );
 
-test('while it starts and while it drains it is not ready, and says what is missing', { skip }, async () => {
+test('while it drains it is alive and not ready; a Unix socket outlives a kill', { skip }, async () => {
   await using bench = await makeBench();
   const { home, operator } = bench;
   await home.addRun('slow-worker', ['--handler', 'slow'], ['/bin/sh', '-c', 'cat >/dev/null; exec sleep 600']);
@@ -307,4 +308,19 @@ test('hostile clients: refused, bounded, and nobody else notices', { skip }, asy
   for (const socket of idle) socket.write('GET /met');
   await Promise.all(closed);
   assert.equal(await status('/healthz'), 200);
+});
+
+test('an agent that nobody watches does not even load it', { skip }, async () => {
+  await using bench = await makeBench();
+  const loaded = async (name: string, args: readonly string[]): Promise<string> => {
+    const coverage = bench.home.path(name);
+    const yggd = await bench.start(args, { env: { NODE_V8_COVERAGE: coverage } });
+    assert.equal(await yggd.stop(), 0);
+    const files = await readdir(coverage);
+    return (await Promise.all(files.map((file) => readFile(join(coverage, file), 'utf8')))).join('\n');
+  };
+  assert.match(await loaded('with', [LISTEN]), /chunks\/agent-metrics-/);
+  const without = await loaded('without', []);
+  assert.match(without, /chunks\/yggd/);
+  assert.doesNotMatch(without, /agent-metrics|chunks\/traces/);
 });

@@ -8,6 +8,7 @@ import {
   SimpleSpanProcessor,
   type ReadableSpan,
 } from '@opentelemetry/sdk-trace-base';
+import { MemoryJournal } from '../../src/datastore/index.js';
 import { silentLog } from '../../src/log/log.js';
 import { LoopWatch, MetricsPost, Registry } from '../../src/metrics/index.js';
 import { systemClock } from '../../src/time.js';
@@ -164,7 +165,7 @@ suite('coming and going', { timeout: 300_000 }, () => {
     const desk = {
       collect: () => Promise.resolve(),
       probe: () => Promise.resolve(),
-      progress: () => ({ isGood: true, reasons: [] }),
+      progress: () => ({ isGood: true, reasons: [], isJournalOpen: true }),
       broker: () => ({ state: 'up', broker: '', reason: '' }),
     };
     const once = async (round: number): Promise<void> => {
@@ -187,6 +188,42 @@ suite('coming and going', { timeout: 300_000 }, () => {
     const before = await heldAtRest();
     for (let round = 0; round < 1000; round++) await once(round);
     await assertNothingMore(before);
+  });
+
+  test('while an agent starts it says what is not open yet, and nobody ends it for that', async () => {
+    await using dir = await tempDir();
+    const gate = new AbortController();
+    const journal = new (class extends MemoryJournal {
+      override async open(): Promise<void> {
+        await new Promise((resolve) => gate.signal.addEventListener('abort', resolve, { once: true }));
+        await super.open();
+      }
+    })();
+    const log = recordingLog();
+    const agent = await makeAgent(dir.path, [NOWHERE, '--metrics-listen=0'], { journal, log });
+    const started = agent.start();
+    const { fields } = await log.line('metrics.listening');
+    const where = { port: Number(String(fields['address']).split(':')[1]) };
+    const answer = async (path: string): Promise<readonly [number, unknown]> => {
+      const { status, body } = await ask(where, path);
+      const { status: word, reasons } = JSON.parse(body) as { status: string; reasons: readonly string[] };
+      return [status, [word, ...reasons]];
+    };
+    const missing = [
+      'the journal is not open yet',
+      'the sockets are not open yet',
+      'the worker directory was not read yet',
+    ];
+    assert.deepEqual(await answer('/readyz'), [503, ['not ready', ...missing]]);
+    assert.deepEqual(await answer('/healthz'), [200, ['starting', ...missing]]);
+    const { body } = await ask(where, '/metrics');
+    assert.match(body, /^yggdrasil_ready 0$/m);
+    gate.abort();
+    await started;
+    assert.deepEqual(await answer('/readyz'), [200, ['ready']]);
+    assert.deepEqual(await answer('/healthz'), [200, ['alive']]);
+    await agent.stop(0);
+    await assert.rejects(ask(where, '/healthz'), { code: 'ECONNREFUSED' });
   });
 
   test('a whole agent with metrics, fifty times; one whose port is taken leaves nothing open', async () => {

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health } from '../../../src/metrics/health.js';
 import { isHostAllowed } from '../../../src/metrics/hosts.js';
-import type { Verdict } from '../../../src/metrics/ports.js';
+import type { Progress } from '../../../src/metrics/ports.js';
 import { FakeClock } from '../../support/clock.js';
 
-const GOOD: Verdict = { isGood: true, reasons: [] };
+const GOOD: Progress = { isGood: true, reasons: [], isJournalOpen: true };
 const broker = (): { state: string; broker: string; reason: string } => ({
   state: 'up',
   broker: 'mqtt://b',
@@ -40,9 +40,15 @@ test('a disk that hangs is no disk: the answer comes without it', async () => {
 });
 
 test('what is not open yet is told, and the journal is left alone meanwhile', async () => {
-  const progress = (): Verdict => ({ isGood: false, reasons: ['the sockets are not open yet'] });
+  const progress = (): Progress => ({
+    isGood: false,
+    reasons: ['the sockets are not open yet'],
+    isJournalOpen: false,
+  });
   const probe = (): Promise<void> => Promise.reject(new Error('not asked'));
   const health = new Health({ probe, broker, progress }, new FakeClock());
+  const alive = await health.alive();
+  assert.deepEqual(alive, { status: 200, body: { status: 'starting', reasons: ['the sockets are not open yet'] } });
   const { status, body } = await health.ready();
   assert.deepEqual(
     [status, body],
