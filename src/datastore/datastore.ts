@@ -102,7 +102,7 @@ export class Datastore {
       ...(options.window && { limits: options.window }),
     });
     this.#upkeep = new Upkeep(clock, log, [() => this.#facts.expire(), () => this.#dead.expire(), () => ids.expire()]);
-    this.listing = new Listing(this.#ledger, this.#messages);
+    this.listing = new Listing(this.#ledger, this.#messages, { ids, facts: this.#facts, outbound: this.#outbound });
     this.#replays = new Replays(this.#files, this.#dead, this.#inbound, this.#outbound);
   }
 

@@ -11,7 +11,7 @@ import { decodeRecord, encodeRecord } from './record-codec.js';
 
 /**
  * 2: dead messages keep what a replay needs, and torn records have a table of their own. 3: an entry of `ended` may name
- * many ids, and what is known of a message id may name the results that came with its end.
+ * many ids, what is known of a message id may name the results that came with its end, and replies may be for this machine.
  */
 export const FORMAT = 3;
 

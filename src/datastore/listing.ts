@@ -2,11 +2,15 @@
  * Messages as an operator looks through them: read from the journal a page at a time, however many there are, with the
  * state that those have which are in memory. Nothing is held open between two pages.
  */
-import type { DeadRecord, LiveRecord, MessageKey } from '../message/index.js';
+import type { DeadRecord, DirectiveKey, InboundEnd, LiveRecord, MessageKey, OutboundRecord } from '../message/index.js';
 import { END } from './journal.js';
-import { padded } from './keys.js';
+import { inboundIdKey, padded } from './keys.js';
 import type { LiveMessages } from './lanes.js';
 import type { Ledger } from './ledger.js';
+import type { OutboundQueue } from './outbound-queue.js';
+import { LOCAL_LANE } from './outbound-record.js';
+import type { RecentIds } from './recent-ids.js';
+import type { SmallFacts } from './small-facts.js';
 
 /** Where a page begins: behind this key of this table. */
 export interface PageStart {
@@ -25,10 +29,25 @@ const FIRST_PAGE: PageStart = { table: 'records', after: '' };
 
 const PAGE = 256;
 
+/** How a message ended that left nothing else behind. */
+export interface KnownEnd {
+  readonly directive: DirectiveKey;
+  readonly end: InboundEnd;
+  /** Wall time. */
+  readonly at: number;
+}
+
+export interface ListingParts {
+  readonly ids: Pick<RecentIds, 'get'>;
+  readonly facts: Pick<SmallFacts, 'known'>;
+  readonly outbound: Pick<OutboundQueue, 'waiting'>;
+}
+
 export class Listing {
   constructor(
     private readonly ledger: Ledger,
     private readonly live: LiveMessages,
+    private readonly parts: ListingParts,
   ) {}
 
   /** How many have not ended, in memory or on disk. */
@@ -76,5 +95,20 @@ export class Listing {
       start = next;
     }
     return undefined;
+  }
+
+  /** Answers that wait to be collected on this machine, in the order they came. */
+  get answers(): readonly OutboundRecord[] {
+    return this.parts.outbound.waiting(LOCAL_LANE);
+  }
+
+  /** How messages of this id have ended, under each directive that a worker ever registered, as far as it is remembered. */
+  endsOf(messageId: string): readonly KnownEnd[] {
+    const ends: KnownEnd[] = [];
+    for (const directive of this.parts.facts.known) {
+      const known = this.parts.ids.get(inboundIdKey(directive, messageId));
+      if (known?.kind === 'ended' && known.end !== 'result') ends.push({ directive, end: known.end, at: known.at });
+    }
+    return ends;
   }
 }

@@ -18,6 +18,7 @@ import {
   asOutbound,
   destinationOf,
   laneOf,
+  LOCAL_LANE,
   MQTT_LANE,
   newRecord,
   prefixOf,
@@ -184,8 +185,8 @@ export class OutboundArrivals {
     if (this.ledger.isFull) return 'spool';
     const prefix = outboundPrefix(laneOf(result));
     if (result.destination.kind !== 'url' || this.lanes.has(prefix)) return undefined;
-    const others = this.lanes.has(outboundPrefix(MQTT_LANE)) ? 1 : 0;
-    return this.lanes.size - others < MAX_URL_LANES ? undefined : 'destinations';
+    const others = [MQTT_LANE, LOCAL_LANE].filter((lane) => this.lanes.has(outboundPrefix(lane)));
+    return this.lanes.size - others.length < MAX_URL_LANES ? undefined : 'destinations';
   }
 
   #underWay(results: readonly Planned[]): Promise<unknown> | undefined {

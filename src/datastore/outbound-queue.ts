@@ -31,6 +31,7 @@ import type { WindowLimits } from './window.js';
 
 /** Results whose time was over while nobody could take them, ended in one turn. */
 const MAX_ENDS_AT_ONCE = 256;
+const NOTHING: readonly OutboundRecord[] = [];
 const EMPTY: Content = { kind: 'inline', bytes: Buffer.alloc(0) };
 
 export class OutboundQueue {
@@ -101,7 +102,7 @@ export class OutboundQueue {
       directive: request.directive,
       metadata: withTraceContext(errorMetadata(failure), request.metadata && traceContextOf(request.metadata)),
       content: EMPTY,
-      destination: request.replyTopic ? { kind: 'topic', ...request.replyTopic } : { kind: 'data-out' },
+      destination: request.replyTopic ?? { kind: 'data-out' },
       idKey: undefined,
       arrivedAt: this.ledger.clock.now(),
       attempts: 0,
@@ -115,7 +116,25 @@ export class OutboundQueue {
   addAnswer(record: OutboundRecord, changes: readonly Change[], growth: number): Promise<void> {
     const added = this.#lanes.add(prefixOf(record), record, () => ({ changes, growth }));
     const { witness } = this.ledger.watch;
-    return witness === undefined ? added : added.then(() => witness.outbound(record, 'queued'));
+    const isLocal = record.destination.kind === 'local';
+    if (witness === undefined && !isLocal) return added;
+    return added.then(() => {
+      witness?.outbound(record, 'queued');
+      // Whoever gives a message up calls the router; nobody calls those who wait on this machine.
+      if (isLocal) this.#call(prefixOf(record));
+    });
+  }
+
+  /** The first records of a lane that are on stable storage, in order; a lane's window bounds how many. */
+  waiting(lane: string): readonly OutboundRecord[] {
+    const prefix = outboundPrefix(lane);
+    const keys = this.#lanes.keys(prefix);
+    // Looked at with every result, and almost always empty.
+    if (keys.length === 0) return NOTHING;
+    return keys
+      .filter((key) => !this.#lanes.isCommitting(prefix, key))
+      .map((key) => this.get(key))
+      .filter((record) => record !== undefined);
   }
 
   get(key: MessageKey): OutboundRecord | undefined {

@@ -44,6 +44,8 @@ export type ResultAcceptance =
 
 /** The lane of everything that is published. */
 export const MQTT_LANE = 'mqtt';
+/** The lane of answers that are collected on this machine. */
+export const LOCAL_LANE = 'local';
 
 export const OUTBOUND_ROOT = 'o/';
 const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
@@ -95,10 +97,11 @@ export function prefixOf(record: OutboundRecord): string {
 }
 
 export function laneOf({ destination, worker }: Pick<OutboundRecord, 'destination' | 'worker'>): string {
-  return destination.kind === 'url' ? urlLane(worker, destination.url) : MQTT_LANE;
+  if (destination.kind === 'url') return urlLane(worker, destination.url);
+  return destination.kind === 'local' ? LOCAL_LANE : MQTT_LANE;
 }
 
-/** A URL in the directive is where it goes; else the topic that the requester named; else data/out. */
+/** A URL in the directive is where it goes; else where the requester wants it; else data/out. */
 export function destinationOf(
   result: NewOutbound,
   replyTopicOf: (idKey: string) => ReplyTopic | undefined,
@@ -107,7 +110,7 @@ export function destinationOf(
   if (result.responseTo !== '') {
     for (const handler of result.handlers) {
       const replyTopic = replyTopicOf(inboundIdKey(handler, result.responseTo));
-      if (replyTopic !== undefined) return { kind: 'topic', ...replyTopic };
+      if (replyTopic !== undefined) return replyTopic;
     }
   }
   return { kind: 'data-out' };

@@ -7,7 +7,7 @@ import { idsIn } from './gather.js';
 import { END, type Change } from './journal.js';
 import { padded } from './keys.js';
 import type { Ledger } from './ledger.js';
-import { restoreTopic, storeTopic } from './record-codec.js';
+import { restoreTopic, storeTopic, type StoredTopic } from './record-codec.js';
 
 export type IdState =
   | { readonly kind: 'pending'; readonly recordKey: string; readonly key: MessageKey }
@@ -138,6 +138,6 @@ type StoredId =
   | {
       readonly e: InboundEnd | 'result';
       readonly a: number;
-      readonly t?: { readonly topic: string; readonly correlation?: string } | undefined;
+      readonly t?: StoredTopic | undefined;
       readonly o?: readonly string[] | undefined;
     };

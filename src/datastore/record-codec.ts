@@ -21,10 +21,7 @@ export type AnyRecord = InboundRecord | OutboundRecord | DeadRecord;
 const PREFIX = 16;
 
 /** What is stored in place of bytes that JSON cannot hold. */
-interface StoredTopic {
-  readonly topic: string;
-  readonly correlation?: string;
-}
+export type StoredTopic = { readonly topic: string; readonly correlation?: string } | { readonly local: true };
 
 /** The bytes of a record. A content file is named, not copied. */
 export function encodeRecord(record: AnyRecord): Buffer {
@@ -85,7 +82,8 @@ export function storedSize(bytes: Buffer): number {
 type StoredDestination =
   | { readonly kind: 'data-out' }
   | { readonly kind: 'url'; readonly url: string }
-  | ({ readonly kind: 'topic' } & StoredTopic);
+  | ({ readonly kind: 'topic' } & StoredTopic)
+  | { readonly kind: 'local' };
 
 type StoredOrigin =
   | (Omit<DeadOrigin & { kind: 'inbound' }, 'replyTopic'> & { readonly replyTopic?: StoredTopic | undefined })
@@ -132,12 +130,17 @@ function restore(stored: Headers, metadata: Metadata, content: Content): AnyReco
 }
 
 /** A reply topic as text, for entries that keep nothing but that. */
-export function storeTopic({ topic, correlationData }: ReplyTopic): StoredTopic {
+export function storeTopic(reply: ReplyTopic): StoredTopic {
+  if (reply.kind === 'local') return { local: true };
+  const { topic, correlationData } = reply;
   return correlationData === undefined ? { topic } : { topic, correlation: correlationData.toString('base64') };
 }
 
-export function restoreTopic({ topic, correlation }: StoredTopic): ReplyTopic {
-  return { topic, correlationData: correlation === undefined ? undefined : Buffer.from(correlation, 'base64') };
+export function restoreTopic(stored: StoredTopic): ReplyTopic {
+  if ('local' in stored) return { kind: 'local' };
+  const { topic, correlation } = stored;
+  const correlationData = correlation === undefined ? undefined : Buffer.from(correlation, 'base64');
+  return { kind: 'topic', topic, correlationData };
 }
 
 function storeDestination(destination: Destination): StoredDestination {
@@ -145,7 +148,7 @@ function storeDestination(destination: Destination): StoredDestination {
 }
 
 function restoreDestination(stored: StoredDestination): Destination {
-  return stored.kind === 'topic' ? { kind: 'topic', ...restoreTopic(stored) } : stored;
+  return stored.kind === 'topic' ? restoreTopic(stored) : stored;
 }
 
 function storeOrigin(origin: DeadOrigin): StoredOrigin {

@@ -17,7 +17,7 @@ export type InboundEnd = 'delivered' | 'expired' | 'cancelled' | 'dead';
 /** `sending`: published or POSTed, not yet acknowledged. After a restart it is `queued` again. */
 export type OutboundState = 'queued' | 'sending';
 
-/** The ends of a result. */
+/** The ends of a result. `sent`: the broker acknowledged it, or whoever waited for it on this machine did. */
 export type OutboundEnd = 'sent' | 'posted' | 'dead';
 
 /** Bytes of a message: in the record itself, or in a file of the content directory when there are many. */
@@ -31,11 +31,13 @@ export type Content =
       readonly crc32?: number | undefined;
     };
 
-/** Where replies go that the requester wants on a topic of its own (MQTT 5). */
-export interface ReplyTopic {
-  readonly topic: string;
-  readonly correlationData: Buffer | undefined;
-}
+/**
+ * Where replies go that are not for `data/out`: to a topic of the requester's own (MQTT 5), or, of a message that was
+ * dispatched on this machine, to whoever collects them there.
+ */
+export type ReplyTopic =
+  | { readonly kind: 'topic'; readonly topic: string; readonly correlationData: Buffer | undefined }
+  | { readonly kind: 'local' };
 
 export interface InboundRecord {
   readonly kind: 'inbound';
@@ -67,10 +69,7 @@ export interface InboundRecord {
 }
 
 /** Where a result goes. Each is a lane of its own for each worker: order holds within it. */
-export type Destination =
-  | { readonly kind: 'data-out' }
-  | { readonly kind: 'topic'; readonly topic: string; readonly correlationData: Buffer | undefined }
-  | { readonly kind: 'url'; readonly url: string };
+export type Destination = { readonly kind: 'data-out' } | ReplyTopic | { readonly kind: 'url'; readonly url: string };
 
 export interface OutboundRecord {
   readonly kind: 'outbound';

@@ -119,6 +119,6 @@ export class Gate {
     const { topics, settings } = this.#options;
     if (responseTopic === undefined) return undefined;
     if (!isResponseTopicAllowed(topics, settings.responseTopics, responseTopic)) return undefined;
-    return { topic: responseTopic, correlationData };
+    return { kind: 'topic', topic: responseTopic, correlationData };
   }
 }

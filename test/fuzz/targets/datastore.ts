@@ -28,7 +28,7 @@ const records: readonly AnyRecord[] = [
     attempts: 0,
     fetches: 0,
     dueAt: 0,
-    replyTopic: { topic: 't', correlationData: Buffer.from([0, 255]) },
+    replyTopic: { kind: 'topic', topic: 't', correlationData: Buffer.from([0, 255]) },
     replayOf: undefined,
   },
   {

@@ -92,7 +92,10 @@ export const routerTargets: readonly Target[] = [
       for (const warning of admission.warnings) assertReason(warning);
       const { expiresAt, replyTopic } = admission.message;
       claim(expiresAt === undefined || Number.isFinite(expiresAt));
-      claim(replyTopic === undefined || (replyTopic.topic === responseTopic && isTopicName(replyTopic.topic)));
+      claim(
+        replyTopic === undefined ||
+          (replyTopic.kind === 'topic' && replyTopic.topic === responseTopic && isTopicName(replyTopic.topic)),
+      );
     },
   }),
 ];

@@ -288,7 +288,11 @@ describe('the bytes of a record', () => {
     fc.integer({ min: 1, max: 2 ** 40 }).map((size) => ({ kind: 'file' as const, path: '/state/content/ab', size })),
   );
   const plain = { noNullPrototype: true };
-  const topic = fc.record({ topic: text, correlationData: fc.option(bytes, { nil: undefined }) }, plain);
+  const topic = fc.record(
+    { kind: fc.constant('topic' as const), topic: text, correlationData: fc.option(bytes, { nil: undefined }) },
+    plain,
+  );
+  const reply = fc.oneof(topic, fc.constant({ kind: 'local' as const }));
   const number = fc.integer({ min: 1, max: 2 ** 40 });
   const inboundRecord: fc.Arbitrary<InboundRecord> = fc.record(
     {
@@ -308,7 +312,7 @@ describe('the bytes of a record', () => {
       attempts: fc.nat(),
       fetches: fc.nat(),
       dueAt: number,
-      replyTopic: fc.option(topic, { nil: undefined }),
+      replyTopic: fc.option(reply, { nil: undefined }),
       replayOf: fc.option(number.map(key), { nil: undefined }),
     },
     plain,
@@ -316,7 +320,7 @@ describe('the bytes of a record', () => {
   const destination = fc.oneof(
     fc.constant({ kind: 'data-out' as const }),
     text.map((url) => ({ kind: 'url' as const, url })),
-    topic.map((each) => ({ kind: 'topic' as const, ...each })),
+    reply,
   );
   const worker = fc.option(fc.constant(workerName('w')), { nil: undefined });
   const idKey = fc.option(text, { nil: undefined });
@@ -349,7 +353,7 @@ describe('the bytes of a record', () => {
         responseTo: text,
         isFetched: fc.boolean(),
         priority: fc.integer({ min: 0, max: 9 }),
-        replyTopic: fc.option(topic, { nil: undefined }),
+        replyTopic: fc.option(reply, { nil: undefined }),
       },
       plain,
     ),

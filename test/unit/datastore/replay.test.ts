@@ -60,7 +60,7 @@ describe('a replay of a dead message', () => {
   it('makes a new record, whose attempts and lifetime begin anew and which heeds no expires', async () => {
     await using t = await open();
     const { store, clock } = t;
-    const replyTopic = { topic: 'yggdrasil/c1/replies', correlationData: Buffer.from('c') };
+    const replyTopic = { kind: 'topic' as const, topic: 'yggdrasil/c1/replies', correlationData: Buffer.from('c') };
     const metadata = metadataFrom([
       ['expires', '2026-01-01T00:01:00Z'],
       ['priority', '9'],

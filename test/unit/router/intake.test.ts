@@ -93,7 +93,7 @@ describe('a message that is taken', () => {
     await settle();
     assert.deepEqual(
       t.received.map((key) => t.store.inbound(key)?.replyTopic),
-      [{ topic: 'yggdrasil/c1/replies', correlationData }, undefined],
+      [{ kind: 'topic', topic: 'yggdrasil/c1/replies', correlationData }, undefined],
     );
     assert.match((await t.log.line('data.attribute')).text, /response topic is not allowed/);
   });
