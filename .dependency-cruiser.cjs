@@ -1,6 +1,6 @@
 // The import rules of the house (DESIGN section 3, rules 1 and 2), as errors.
 const modules =
-  'connection|datastore|router|processor|dispatcher|process|config|facts|log|broker|admin|metrics|worker|dbus';
+  'connection|datastore|router|processor|dispatcher|process|config|facts|log|broker|admin|metrics|worker|dbus|local|trace';
 const ground = '^src/(message|signal)/|^src/(errors|time|crash-point)\\.ts$|^src/log/log\\.ts$|^protocol/';
 
 const only = (name, packages, folders) => ({
