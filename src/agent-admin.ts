@@ -6,8 +6,9 @@ import type { Connection } from './connection/index.js';
 import type { Datastore, PageStart, ProcessEntry, Replay, WorkerEntry } from './datastore/index.js';
 import type { CanonicalFacts } from './message/index.js';
 import type { MessageRouter } from './router/index.js';
+import { messageDesk, type MessageParts } from './agent-messages.js';
 
-export interface AdminParts extends WorkerParts {
+export interface AdminParts extends WorkerParts, MessageParts {
   readonly version: string;
   readonly clientId: string;
   readonly pid: number;
@@ -34,6 +35,7 @@ export function adminDesk(parts: AdminParts): AdminDesk<PageStart> {
     log: host?.log,
     config: host?.config,
     facts: () => factsOf(parts),
+    ...messageDesk(parts),
     page: (start) => store.listing.page(start),
     find: (key) => store.listing.find(key),
     content: ({ content }) => store.readContent(content),

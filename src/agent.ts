@@ -27,7 +27,7 @@ import {
   type WorkerSettings,
 } from './config/index.js';
 import { Connection } from './connection/index.js';
-import { Datastore, LmdbJournal, type Journal, type Watch } from './datastore/index.js';
+import { LmdbJournal, type Datastore, type Journal, type Watch } from './datastore/index.js';
 import { Dispatcher } from './dispatcher/index.js';
 import { readCanonicalFacts, systemSources, TagsFile } from './facts/index.js';
 import type { Log } from './log/log.js';
@@ -43,7 +43,11 @@ import {
   type SettingsOutcome,
 } from './process/index.js';
 import { createUrlPolicy, DataProcessor } from './processor/index.js';
+import { LocalCalls } from './local/index.js';
 import { MessageRouter, subscriptionsOf } from './router/index.js';
+import { TracedStore } from './traced-store.js';
+import { connectTrace } from './agent-trace.js';
+import { Trace } from './trace/index.js';
 import { systemClock, type Clock, type Millis, type Random } from './time.js';
 
 export interface AgentOptions {
@@ -93,6 +97,9 @@ export class Agent {
   readonly processes: ProcessManager<WorkerSettings>;
   readonly tags: TagsFile;
   readonly admin: AdminPost;
+  /** Messages of this machine's operator. */
+  readonly local: LocalCalls;
+  readonly trace: Trace;
   readonly #log: Log;
   readonly #scope = new AbortController();
   /** Ends when the agent begins to stop: that its workers go one by one is no news for the fleet. */
@@ -121,7 +128,8 @@ export class Agent {
     this.#credentials = options.credentials;
     const credentials = (): Credentials => this.#credentials;
 
-    this.store = new Datastore({
+    this.trace = new Trace({ clock, find: (key) => this.store.inbound(key) ?? this.store.outbound(key) });
+    const store = {
       ...storeSettings(settings),
       wayProblem,
       watch,
@@ -129,7 +137,8 @@ export class Agent {
         options.journal ?? new LmdbJournal(join(settings.stateDir, 'journal'), log.child({ part: 'datastore' }), watch),
       clock,
       log: log.child({ part: 'datastore' }),
-    });
+    };
+    this.store = new TracedStore(store, this.trace);
     this.connection = new Connection({
       ...connectionSettings(settings, credentials),
       ...shared,
@@ -197,14 +206,21 @@ export class Agent {
       marks: options.marks,
       log: log.child({ part: 'process' }),
     });
+    this.local = new LocalCalls({
+      store: this.store,
+      maxMessageSize: settings.maxMessageSize,
+      clock,
+      log: log.child({ part: 'local' }),
+    });
     this.admin = new AdminPost({
       runtimeDir: settings.runtimeDir,
       wayProblem,
       desk: adminDesk({
         ...{ store: this.store, connection: this.connection, router: this.router, identity, host: options.host },
-        ...{ dispatcher: this.dispatcher, processes: this.processes },
+        ...{ dispatcher: this.dispatcher, processes: this.processes, local: this.local, trace: this.trace },
         ...{ version, clientId, pid: process.pid, startedAt: clock.now(), spoolLimit: settings.spoolLimit },
       }),
+      maxMessageSize: settings.maxMessageSize,
       log: log.child({ part: 'admin' }),
     });
     // One listener for each connected signal, and one for each timer that waits.
@@ -214,7 +230,9 @@ export class Agent {
 
   /** The table of DESIGN section 2. */
   #connect(scope: AbortSignal): void {
-    const { store, router, processor, dispatcher, processes, tags } = this;
+    const { store, router, processor, dispatcher, processes, tags, local } = this;
+    // Before the parts: what one of them does on a signal is a later step.
+    connectTrace(this, scope);
 
     router.dataRecv.connect((key) => processor.accept(key), scope);
     store.fed.connect((key) => processor.accept(key), scope);
@@ -224,6 +242,10 @@ export class Agent {
     dispatcher.dataReturn.connect((key) => processor.returned(key), scope);
     store.laneDue.connect((lane) => processor.laneDue(lane), scope);
     processor.dataConsume.connect((key) => router.publish(key), scope);
+
+    local.dataRecv.connect((key) => processor.accept(key), scope);
+    processor.dataConsume.connect(() => local.answered(), scope);
+    dispatcher.dataDispatch.connect(() => local.dispatched(), scope);
 
     processes.processSpawn.connect((spawned) => dispatcher.processSpawned(spawned), scope);
     processes.processDie.connect((exit) => dispatcher.processDied(exit), scope);
@@ -269,6 +291,7 @@ export class Agent {
     await this.admin.start();
     this.#missing.delete('sockets');
     this.store.resume();
+    this.local.start(this.#scope.signal);
     await this.processes.start(scope);
     this.#missing.delete('workers');
     scope.throwIfAborted();

@@ -114,6 +114,24 @@ export const ERRORS = {
     'The support bundle could not be written.',
     'Name a file that is not there, in a directory you may write, with --output.',
   ),
+  'message.invalid': entry(
+    65,
+    false,
+    'What an operator wants to send is no message, or cannot be read.',
+    'The message says what is wrong: a file, its size, or what stands in it.',
+  ),
+  'message.no_answer': entry(
+    69,
+    true,
+    'A message that was dispatched on this machine was not answered in time.',
+    '`ygg messages trace ID` tells where it is; `ygg messages answers ID` prints the answer when it has come.',
+  ),
+  'terminal.needed': entry(
+    64,
+    false,
+    'A command that draws on a terminal was started without one.',
+    '`ygg status --watch` prints the same line by line, also into a pipe.',
+  ),
   'runtime.unusable': entry(
     73,
     false,

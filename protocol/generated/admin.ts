@@ -100,6 +100,8 @@ export interface MessageFilter {
   after: bigint;
   /** At most so many; 0: all. */
   limit: number;
+  /** Give contents of up to so many bytes along; 0: none. */
+  contentLimit: bigint;
 }
 
 export interface MessageRequest {
@@ -116,7 +118,7 @@ export interface Message {
   directive: string;
   metadata: { [key: string]: string };
   contentSize: bigint;
-  /** In the answer of GetMessage only. */
+  /** In the answer of GetMessage, and where a list was asked for contents that are not larger than this. */
   content: Buffer;
   arrivedAt: bigint;
   expiresAt: bigint;
@@ -130,11 +132,133 @@ export interface Message {
   endedAt: bigint;
   failureCode: string;
   failure: string;
+  /** The content was fetched from the URL that the message came with. */
+  isFetched: boolean;
+  /** Where a result goes: data/out, a topic, a URL; `local`: it waits on this machine to be collected. */
+  destination: string;
+  /** The content was asked for and cannot be read. */
+  contentProblem: string;
 }
 
 export interface Message_MetadataEntry {
   key: string;
   value: string;
+}
+
+export interface DispatchRequest {
+  messageId: string;
+  directive: string;
+  metadata: { [key: string]: string };
+  /** JSON, or nothing. */
+  content: Buffer;
+  /** Go on with its answers. */
+  wait: boolean;
+}
+
+export interface DispatchRequest_MetadataEntry {
+  key: string;
+  value: string;
+}
+
+export interface AnswersRequest {
+  messageId: string;
+  /** Go on with what comes; else only what is there. */
+  wait: boolean;
+}
+
+export interface DispatchEvent {
+  dispatched?: Dispatched | undefined;
+  answer?:
+    | LocalAnswer
+    | undefined;
+  /** Of the content of the answer before. */
+  chunk?:
+    | Buffer
+    | undefined;
+  /** The end that the message has come to: delivered, expired, cancelled or dead. Answers may still follow. */
+  end?: string | undefined;
+}
+
+export interface Dispatched {
+  /** accepted; known: its id is pending or was delivered, and it is not taken again; ended: its answer says why. */
+  outcome: string;
+  /** Of an accepted one. */
+  key: bigint;
+  messageId: string;
+  /** A worker is registered for its directive now. */
+  isHandled: boolean;
+}
+
+export interface LocalAnswer {
+  key: bigint;
+  messageId: string;
+  responseTo: string;
+  directive: string;
+  metadata: { [key: string]: string };
+  contentSize: bigint;
+  arrivedAt: bigint;
+  /** Who made it; empty: the agent, of a message that it gave up. */
+  worker: string;
+}
+
+export interface LocalAnswer_MetadataEntry {
+  key: string;
+  value: string;
+}
+
+export interface TraceRequest {
+  /** A message id, or a key. */
+  id: string;
+}
+
+export interface Trace {
+  messages: TracedMessage[];
+}
+
+export interface TracedMessage {
+  /** 0: only its end is known. */
+  key: bigint;
+  direction: string;
+  messageId: string;
+  responseTo: string;
+  directive: string;
+  /** As in Message; or its end. */
+  state: string;
+  /** In the order of time. */
+  steps: Step[];
+}
+
+export interface Step {
+  name: string;
+  /** Milliseconds since 1970, with their fractions. */
+  at: number;
+  detail: string;
+}
+
+export interface EventsRequest {
+  /** Of messages only what went wrong: put-back, expired, cancelled, dead, refused. */
+  notable: boolean;
+}
+
+export interface EventBatch {
+  events: Event[];
+  /** Events between the batch before and this one that were gone before they could be sent. */
+  missed: bigint;
+}
+
+export interface Event {
+  at: number;
+  /** message, worker or connection. */
+  kind: string;
+  /** A step of a message, the state of a worker, the state of the connection. */
+  name: string;
+  /** Of a message. */
+  key: bigint;
+  messageId: string;
+  directive: string;
+  /** Of a worker. */
+  worker: string;
+  detail: string;
 }
 
 export interface Replayed {
@@ -889,7 +1013,7 @@ export const Done: MessageFns<Done> = {
 };
 
 function createBaseMessageFilter(): MessageFilter {
-  return { state: "", directive: "", before: 0n, after: 0n, limit: 0 };
+  return { state: "", directive: "", before: 0n, after: 0n, limit: 0, contentLimit: 0n };
 }
 
 export const MessageFilter: MessageFns<MessageFilter> = {
@@ -914,6 +1038,12 @@ export const MessageFilter: MessageFns<MessageFilter> = {
     }
     if (message.limit !== 0) {
       writer.uint32(40).uint32(message.limit);
+    }
+    if (message.contentLimit !== 0n) {
+      if (BigInt.asUintN(64, message.contentLimit) !== message.contentLimit) {
+        throw new globalThis.Error("value provided for field message.contentLimit of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.contentLimit);
     }
     return writer;
   },
@@ -969,6 +1099,14 @@ export const MessageFilter: MessageFns<MessageFilter> = {
             }
 
             message.limit = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.contentLimit = reader.uint64() as bigint;
             continue;
           }
         }
@@ -1053,6 +1191,9 @@ function createBaseMessage(): Message {
     endedAt: 0n,
     failureCode: "",
     failure: "",
+    isFetched: false,
+    destination: "",
+    contentProblem: "",
   };
 }
 
@@ -1129,6 +1270,15 @@ export const Message: MessageFns<Message> = {
     }
     if (message.failure !== "") {
       writer.uint32(146).string(message.failure);
+    }
+    if (message.isFetched !== false) {
+      writer.uint32(152).bool(message.isFetched);
+    }
+    if (message.destination !== "") {
+      writer.uint32(162).string(message.destination);
+    }
+    if (message.contentProblem !== "") {
+      writer.uint32(170).string(message.contentProblem);
     }
     return writer;
   },
@@ -1293,6 +1443,30 @@ export const Message: MessageFns<Message> = {
             message.failure = reader.string();
             continue;
           }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.isFetched = reader.bool();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.destination = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.contentProblem = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1348,6 +1522,1082 @@ export const Message_MetadataEntry: MessageFns<Message_MetadataEntry> = {
             }
 
             message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDispatchRequest(): DispatchRequest {
+  return { messageId: "", directive: "", metadata: {}, content: Buffer.alloc(0), wait: false };
+}
+
+export const DispatchRequest: MessageFns<DispatchRequest> = {
+  encode(message: DispatchRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.messageId !== "") {
+      writer.uint32(10).string(message.messageId);
+    }
+    if (message.directive !== "") {
+      writer.uint32(18).string(message.directive);
+    }
+    globalThis.Object.entries(message.metadata).forEach(([key, value]: [string, string]) => {
+      DispatchRequest_MetadataEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
+    if (message.content.length !== 0) {
+      writer.uint32(34).bytes(message.content);
+    }
+    if (message.wait !== false) {
+      writer.uint32(40).bool(message.wait);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DispatchRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDispatchRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.directive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = DispatchRequest_MetadataEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              globalThis.Object.defineProperty(message.metadata, entry3.key, { value: entry3.value, configurable: true, enumerable: true, writable: true });
+            }
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.content = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.wait = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDispatchRequest_MetadataEntry(): DispatchRequest_MetadataEntry {
+  return { key: "", value: "" };
+}
+
+export const DispatchRequest_MetadataEntry: MessageFns<DispatchRequest_MetadataEntry> = {
+  encode(message: DispatchRequest_MetadataEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DispatchRequest_MetadataEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDispatchRequest_MetadataEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAnswersRequest(): AnswersRequest {
+  return { messageId: "", wait: false };
+}
+
+export const AnswersRequest: MessageFns<AnswersRequest> = {
+  encode(message: AnswersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.messageId !== "") {
+      writer.uint32(10).string(message.messageId);
+    }
+    if (message.wait !== false) {
+      writer.uint32(16).bool(message.wait);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnswersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnswersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.wait = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDispatchEvent(): DispatchEvent {
+  return { dispatched: undefined, answer: undefined, chunk: undefined, end: undefined };
+}
+
+export const DispatchEvent: MessageFns<DispatchEvent> = {
+  encode(message: DispatchEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.dispatched !== undefined) {
+      Dispatched.encode(message.dispatched, writer.uint32(10).fork()).join();
+    }
+    if (message.answer !== undefined) {
+      LocalAnswer.encode(message.answer, writer.uint32(18).fork()).join();
+    }
+    if (message.chunk !== undefined) {
+      writer.uint32(26).bytes(message.chunk);
+    }
+    if (message.end !== undefined) {
+      writer.uint32(34).string(message.end);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DispatchEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDispatchEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.dispatched = Dispatched.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.answer = LocalAnswer.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.chunk = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.end = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDispatched(): Dispatched {
+  return { outcome: "", key: 0n, messageId: "", isHandled: false };
+}
+
+export const Dispatched: MessageFns<Dispatched> = {
+  encode(message: Dispatched, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.outcome !== "") {
+      writer.uint32(10).string(message.outcome);
+    }
+    if (message.key !== 0n) {
+      if (BigInt.asUintN(64, message.key) !== message.key) {
+        throw new globalThis.Error("value provided for field message.key of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.key);
+    }
+    if (message.messageId !== "") {
+      writer.uint32(26).string(message.messageId);
+    }
+    if (message.isHandled !== false) {
+      writer.uint32(32).bool(message.isHandled);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Dispatched {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDispatched();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.outcome = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.key = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isHandled = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLocalAnswer(): LocalAnswer {
+  return {
+    key: 0n,
+    messageId: "",
+    responseTo: "",
+    directive: "",
+    metadata: {},
+    contentSize: 0n,
+    arrivedAt: 0n,
+    worker: "",
+  };
+}
+
+export const LocalAnswer: MessageFns<LocalAnswer> = {
+  encode(message: LocalAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== 0n) {
+      if (BigInt.asUintN(64, message.key) !== message.key) {
+        throw new globalThis.Error("value provided for field message.key of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.key);
+    }
+    if (message.messageId !== "") {
+      writer.uint32(18).string(message.messageId);
+    }
+    if (message.responseTo !== "") {
+      writer.uint32(26).string(message.responseTo);
+    }
+    if (message.directive !== "") {
+      writer.uint32(34).string(message.directive);
+    }
+    globalThis.Object.entries(message.metadata).forEach(([key, value]: [string, string]) => {
+      LocalAnswer_MetadataEntry.encode({ key: key as any, value }, writer.uint32(42).fork()).join();
+    });
+    if (message.contentSize !== 0n) {
+      if (BigInt.asUintN(64, message.contentSize) !== message.contentSize) {
+        throw new globalThis.Error("value provided for field message.contentSize of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.contentSize);
+    }
+    if (message.arrivedAt !== 0n) {
+      if (BigInt.asIntN(64, message.arrivedAt) !== message.arrivedAt) {
+        throw new globalThis.Error("value provided for field message.arrivedAt of type int64 too large");
+      }
+      writer.uint32(56).int64(message.arrivedAt);
+    }
+    if (message.worker !== "") {
+      writer.uint32(66).string(message.worker);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocalAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocalAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.key = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.responseTo = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.directive = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            const entry5 = LocalAnswer_MetadataEntry.decode(reader, reader.uint32());
+            if (entry5.value !== undefined) {
+              globalThis.Object.defineProperty(message.metadata, entry5.key, { value: entry5.value, configurable: true, enumerable: true, writable: true });
+            }
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.contentSize = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.arrivedAt = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLocalAnswer_MetadataEntry(): LocalAnswer_MetadataEntry {
+  return { key: "", value: "" };
+}
+
+export const LocalAnswer_MetadataEntry: MessageFns<LocalAnswer_MetadataEntry> = {
+  encode(message: LocalAnswer_MetadataEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocalAnswer_MetadataEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocalAnswer_MetadataEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTraceRequest(): TraceRequest {
+  return { id: "" };
+}
+
+export const TraceRequest: MessageFns<TraceRequest> = {
+  encode(message: TraceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TraceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTraceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTrace(): Trace {
+  return { messages: [] };
+}
+
+export const Trace: MessageFns<Trace> = {
+  encode(message: Trace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.messages) {
+      TracedMessage.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Trace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTrace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.messages.push(TracedMessage.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTracedMessage(): TracedMessage {
+  return { key: 0n, direction: "", messageId: "", responseTo: "", directive: "", state: "", steps: [] };
+}
+
+export const TracedMessage: MessageFns<TracedMessage> = {
+  encode(message: TracedMessage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== 0n) {
+      if (BigInt.asUintN(64, message.key) !== message.key) {
+        throw new globalThis.Error("value provided for field message.key of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.key);
+    }
+    if (message.direction !== "") {
+      writer.uint32(18).string(message.direction);
+    }
+    if (message.messageId !== "") {
+      writer.uint32(26).string(message.messageId);
+    }
+    if (message.responseTo !== "") {
+      writer.uint32(34).string(message.responseTo);
+    }
+    if (message.directive !== "") {
+      writer.uint32(42).string(message.directive);
+    }
+    if (message.state !== "") {
+      writer.uint32(50).string(message.state);
+    }
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TracedMessage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTracedMessage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.key = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.direction = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.responseTo = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.directive = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseStep(): Step {
+  return { name: "", at: 0, detail: "" };
+}
+
+export const Step: MessageFns<Step> = {
+  encode(message: Step, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.at !== 0) {
+      writer.uint32(17).double(message.at);
+    }
+    if (message.detail !== "") {
+      writer.uint32(26).string(message.detail);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Step {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.at = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEventsRequest(): EventsRequest {
+  return { notable: false };
+}
+
+export const EventsRequest: MessageFns<EventsRequest> = {
+  encode(message: EventsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.notable !== false) {
+      writer.uint32(8).bool(message.notable);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EventsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEventsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.notable = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEventBatch(): EventBatch {
+  return { events: [], missed: 0n };
+}
+
+export const EventBatch: MessageFns<EventBatch> = {
+  encode(message: EventBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      Event.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.missed !== 0n) {
+      if (BigInt.asUintN(64, message.missed) !== message.missed) {
+        throw new globalThis.Error("value provided for field message.missed of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.missed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EventBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEventBatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(Event.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.missed = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEvent(): Event {
+  return { at: 0, kind: "", name: "", key: 0n, messageId: "", directive: "", worker: "", detail: "" };
+}
+
+export const Event: MessageFns<Event> = {
+  encode(message: Event, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.at !== 0) {
+      writer.uint32(9).double(message.at);
+    }
+    if (message.kind !== "") {
+      writer.uint32(18).string(message.kind);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.key !== 0n) {
+      if (BigInt.asUintN(64, message.key) !== message.key) {
+        throw new globalThis.Error("value provided for field message.key of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.key);
+    }
+    if (message.messageId !== "") {
+      writer.uint32(42).string(message.messageId);
+    }
+    if (message.directive !== "") {
+      writer.uint32(50).string(message.directive);
+    }
+    if (message.worker !== "") {
+      writer.uint32(58).string(message.worker);
+    }
+    if (message.detail !== "") {
+      writer.uint32(66).string(message.detail);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Event {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.at = reader.double();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.key = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.directive = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.detail = reader.string();
             continue;
           }
         }
@@ -2782,6 +4032,62 @@ export const AdminService = {
     responseSerialize: (value: Cancelled): Buffer => Buffer.from(Cancelled.encode(value).finish()),
     responseDeserialize: (value: Buffer): Cancelled => Cancelled.decode(value),
   },
+  /**
+   * Takes a message in as one of the broker, but for this machine: its answers wait here until they are acknowledged. First
+   * what became of it, once the journal has it; then, if that is wanted, as CollectAnswers.
+   */
+  dispatch: {
+    path: "/yggdrasil.admin.Admin/Dispatch" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: DispatchRequest): Buffer => Buffer.from(DispatchRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DispatchRequest => DispatchRequest.decode(value),
+    responseSerialize: (value: DispatchEvent): Buffer => Buffer.from(DispatchEvent.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DispatchEvent => DispatchEvent.decode(value),
+  },
+  /**
+   * The answers to a message that was dispatched here, as they come: each with its content behind it in chunks; and its
+   * end. It is over when the message has ended and has an answer.
+   */
+  collectAnswers: {
+    path: "/yggdrasil.admin.Admin/CollectAnswers" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: AnswersRequest): Buffer => Buffer.from(AnswersRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AnswersRequest => AnswersRequest.decode(value),
+    responseSerialize: (value: DispatchEvent): Buffer => Buffer.from(DispatchEvent.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DispatchEvent => DispatchEvent.decode(value),
+  },
+  /** Whoever asked for an answer has it: it need not be kept any more. NOT_FOUND: no answer waits under that key. */
+  acknowledgeAnswer: {
+    path: "/yggdrasil.admin.Admin/AcknowledgeAnswer" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: MessageRequest): Buffer => Buffer.from(MessageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): MessageRequest => MessageRequest.decode(value),
+    responseSerialize: (value: Done): Buffer => Buffer.from(Done.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Done => Done.decode(value),
+  },
+  /** The steps that a message and its answers have taken, as far as they are remembered. NOT_FOUND: nothing is. */
+  traceMessage: {
+    path: "/yggdrasil.admin.Admin/TraceMessage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: TraceRequest): Buffer => Buffer.from(TraceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TraceRequest => TraceRequest.decode(value),
+    responseSerialize: (value: Trace): Buffer => Buffer.from(Trace.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Trace => Trace.decode(value),
+  },
+  /** What happens from now on. Whoever reads too slowly is told how much it missed. */
+  watchEvents: {
+    path: "/yggdrasil.admin.Admin/WatchEvents" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: EventsRequest): Buffer => Buffer.from(EventsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): EventsRequest => EventsRequest.decode(value),
+    responseSerialize: (value: EventBatch): Buffer => Buffer.from(EventBatch.encode(value).finish()),
+    responseDeserialize: (value: Buffer): EventBatch => EventBatch.decode(value),
+  },
   /** Brings the connection to the broker up again after it was told to stay down, or takes it down. */
   setLink: {
     path: "/yggdrasil.admin.Admin/SetLink" as const,
@@ -2892,6 +4198,22 @@ export interface AdminServer extends UntypedServiceImplementation {
   replayMessage: handleUnaryCall<MessageRequest, Replayed>;
   /** Ends a message that is not done yet; its sender is answered. One that its worker has in hand is asked to be given up. */
   cancelMessage: handleUnaryCall<MessageRequest, Cancelled>;
+  /**
+   * Takes a message in as one of the broker, but for this machine: its answers wait here until they are acknowledged. First
+   * what became of it, once the journal has it; then, if that is wanted, as CollectAnswers.
+   */
+  dispatch: handleServerStreamingCall<DispatchRequest, DispatchEvent>;
+  /**
+   * The answers to a message that was dispatched here, as they come: each with its content behind it in chunks; and its
+   * end. It is over when the message has ended and has an answer.
+   */
+  collectAnswers: handleServerStreamingCall<AnswersRequest, DispatchEvent>;
+  /** Whoever asked for an answer has it: it need not be kept any more. NOT_FOUND: no answer waits under that key. */
+  acknowledgeAnswer: handleUnaryCall<MessageRequest, Done>;
+  /** The steps that a message and its answers have taken, as far as they are remembered. NOT_FOUND: nothing is. */
+  traceMessage: handleUnaryCall<TraceRequest, Trace>;
+  /** What happens from now on. Whoever reads too slowly is told how much it missed. */
+  watchEvents: handleServerStreamingCall<EventsRequest, EventBatch>;
   /** Brings the connection to the broker up again after it was told to stay down, or takes it down. */
   setLink: handleUnaryCall<LinkRequest, Done>;
   /**
@@ -3005,6 +4327,62 @@ export interface AdminClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Cancelled) => void,
   ): ClientUnaryCall;
+  /**
+   * Takes a message in as one of the broker, but for this machine: its answers wait here until they are acknowledged. First
+   * what became of it, once the journal has it; then, if that is wanted, as CollectAnswers.
+   */
+  dispatch(request: DispatchRequest, options?: Partial<CallOptions>): ClientReadableStream<DispatchEvent>;
+  dispatch(
+    request: DispatchRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<DispatchEvent>;
+  /**
+   * The answers to a message that was dispatched here, as they come: each with its content behind it in chunks; and its
+   * end. It is over when the message has ended and has an answer.
+   */
+  collectAnswers(request: AnswersRequest, options?: Partial<CallOptions>): ClientReadableStream<DispatchEvent>;
+  collectAnswers(
+    request: AnswersRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<DispatchEvent>;
+  /** Whoever asked for an answer has it: it need not be kept any more. NOT_FOUND: no answer waits under that key. */
+  acknowledgeAnswer(
+    request: MessageRequest,
+    callback: (error: ServiceError | null, response: Done) => void,
+  ): ClientUnaryCall;
+  acknowledgeAnswer(
+    request: MessageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Done) => void,
+  ): ClientUnaryCall;
+  acknowledgeAnswer(
+    request: MessageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Done) => void,
+  ): ClientUnaryCall;
+  /** The steps that a message and its answers have taken, as far as they are remembered. NOT_FOUND: nothing is. */
+  traceMessage(request: TraceRequest, callback: (error: ServiceError | null, response: Trace) => void): ClientUnaryCall;
+  traceMessage(
+    request: TraceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Trace) => void,
+  ): ClientUnaryCall;
+  traceMessage(
+    request: TraceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Trace) => void,
+  ): ClientUnaryCall;
+  /** What happens from now on. Whoever reads too slowly is told how much it missed. */
+  watchEvents(request: EventsRequest, options?: Partial<CallOptions>): ClientReadableStream<EventBatch>;
+  watchEvents(
+    request: EventsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<EventBatch>;
   /** Brings the connection to the broker up again after it was told to stay down, or takes it down. */
   setLink(request: LinkRequest, callback: (error: ServiceError | null, response: Done) => void): ClientUnaryCall;
   setLink(

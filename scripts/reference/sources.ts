@@ -87,6 +87,7 @@ const EXIT_CODES: Readonly<Record<number, string>> = {
   1: 'What was asked for was refused; the text says why.',
   3: 'No agent is running there.',
   64: 'Wrong use of the command line.',
+  65: 'What is to be sent is no message, or a file cannot be read or written.',
   69: 'Something outside is not available: the broker, the agent, a port.',
   70: 'A failure inside: the journal or a worker could not be used.',
   73: 'A directory cannot be used: not writable, or in use by another agent.',

@@ -15,6 +15,9 @@ import {
   type HandlerReleased,
   type LogBatch,
   type LogRequest,
+  type DispatchEvent,
+  type DispatchRequest,
+  type EventBatch,
   type Message,
   type MessageFilter,
   type OutputBatch,
@@ -24,6 +27,7 @@ import {
   type RunningConfig,
   type WorkerStarted,
   type WorkerStopped,
+  type Trace,
 } from '../../protocol/generated/admin.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 
@@ -74,12 +78,12 @@ export class AdminClient implements Disposable {
   }
 
   /** What a worker wrote, and what it writes if that is wanted. */
-  output(request: OutputRequest): AsyncGenerator<OutputBatch> {
+  output(request: OutputRequest): AsyncGenerator<OutputBatch, void, void> {
     return streamed<OutputBatch>(this.stub.readOutput(request));
   }
 
   /** The lines of the agent's log; the first batch comes at once, also without a line. */
-  log(request: LogRequest): AsyncGenerator<LogBatch> {
+  log(request: LogRequest): AsyncGenerator<LogBatch, void, void> {
     return streamed<LogBatch>(this.stub.readLog(request));
   }
 
@@ -96,7 +100,7 @@ export class AdminClient implements Disposable {
   }
 
   /** All that the filter lets through, as it comes. */
-  messages(filter: MessageFilter): AsyncGenerator<Message> {
+  messages(filter: MessageFilter): AsyncGenerator<Message, void, void> {
     return streamed<Message>(this.stub.listMessages(filter));
   }
 
@@ -114,17 +118,45 @@ export class AdminClient implements Disposable {
     return call((...rest) => this.stub.cancelMessage({ key }, ...rest));
   }
 
+  /** First what became of it; then its answers where they are waited for. `scope` ends it. */
+  dispatch(request: DispatchRequest, scope: AbortSignal): AsyncGenerator<DispatchEvent, void, void> {
+    return streamed<DispatchEvent>(this.stub.dispatch(request), scope);
+  }
+
+  /** The answers to a message that was dispatched here. */
+  answers(messageId: string, wait: boolean, scope: AbortSignal): AsyncGenerator<DispatchEvent, void, void> {
+    return streamed<DispatchEvent>(this.stub.collectAnswers({ messageId, wait }), scope);
+  }
+
+  /** An answer has come to whoever wanted it, and need not be kept. */
+  async acknowledgeAnswer(key: bigint): Promise<void> {
+    await call((...rest) => this.stub.acknowledgeAnswer({ key }, ...rest));
+  }
+
+  trace(id: string): Promise<Trace> {
+    return call((...rest) => this.stub.traceMessage({ id }, ...rest));
+  }
+
+  /** What happens, until `scope` ends. The first batch is empty: nothing is missed from then on. */
+  events(notable: boolean, scope: AbortSignal): AsyncGenerator<EventBatch, void, void> {
+    return streamed<EventBatch>(this.stub.watchEvents({ notable }), scope);
+  }
+
   async setLink(isUp: boolean): Promise<void> {
     await call((...rest) => this.stub.setLink({ isUp }, ...rest));
   }
 }
 
-async function* streamed<A>(stream: ClientReadableStream<A>): AsyncGenerator<A> {
+/** All that a stream brings. It is over when `scope` ends, and that is no error. */
+async function* streamed<A>(stream: ClientReadableStream<A>, scope?: AbortSignal): AsyncGenerator<A, void, void> {
+  const cancel = (): void => stream.cancel();
+  scope?.addEventListener('abort', cancel);
   try {
-    for await (const each of stream) yield each as A;
+    if (scope?.aborted !== true) for await (const each of stream) yield each as A;
   } catch (error) {
-    throw refusal(error);
+    if (scope?.aborted !== true) throw refusal(error);
   } finally {
+    scope?.removeEventListener('abort', cancel);
     stream.cancel();
   }
 }
@@ -143,6 +175,10 @@ function refusal(error: unknown): AgentError {
   // An agent that stops breaks off what is asked: nobody else cancels.
   if (isStatus && (error.code === status.UNAVAILABLE || error.code === status.CANCELLED))
     return new AgentError('admin.not_running', 'the agent went away while it was asked', {}, { cause: error });
+  if (isStatus && error.code === status.RESOURCE_EXHAUSTED) {
+    const tooLarge = 'the message is larger than the agent takes (`max-message-size` in its configuration)';
+    return new AgentError('admin.refused', tooLarge, {}, { cause: error });
+  }
   return new AgentError('admin.refused', text, {}, { cause: error });
 }
 

@@ -1,6 +1,15 @@
 /** Records as the operator's service shows them, and which of them a filter lets through. Pure. */
+import { status } from '@grpc/grpc-js';
 import type { Message, MessageFilter } from '../../protocol/generated/admin.js';
-import { contentSize, directiveKey, parseDirective } from '../message/index.js';
+import {
+  contentSize,
+  directiveKey,
+  messageKey,
+  parseDirective,
+  type Destination,
+  type MessageKey,
+} from '../message/index.js';
+import { Refusal } from './answering.js';
 import type { AnyMessage } from './ports.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -27,20 +36,26 @@ export function messageView(record: AnyMessage, content: Buffer = NOTHING): Mess
     endedAt: 0n,
     failureCode: '',
     failure: '',
+    isFetched: false,
+    destination: '',
+    contentProblem: '',
   };
   switch (record.kind) {
     case 'inbound': {
-      const { arrivedAt, expiresAt, dueAt, attempts, priority } = record;
-      return { ...view, ...times({ arrivedAt, expiresAt, dueAt }), attempts, priority };
+      const { arrivedAt, expiresAt, dueAt, attempts, priority, isFetched } = record;
+      return { ...view, ...times({ arrivedAt, expiresAt, dueAt }), attempts, priority, isFetched };
     }
     case 'outbound': {
       const { arrivedAt, dueAt, attempts, worker = '' } = record;
-      return { ...view, ...times({ arrivedAt, dueAt }), attempts, worker };
+      const destination = destinationText(record.destination);
+      return { ...view, ...times({ arrivedAt, dueAt }), attempts, worker, destination };
     }
     case 'dead': {
       const { endedAt, failure, origin } = record;
-      const worker = origin.kind === 'outbound' ? (origin.worker ?? '') : '';
-      return { ...view, endedAt: BigInt(endedAt), failureCode: failure.code, failure: failure.text, worker };
+      const ended = { ...view, endedAt: BigInt(endedAt), failureCode: failure.code, failure: failure.text };
+      if (origin.kind === 'inbound') return { ...ended, priority: origin.priority, isFetched: origin.isFetched };
+      if (origin.kind !== 'outbound') return ended;
+      return { ...ended, worker: origin.worker ?? '', destination: destinationText(origin.destination) };
     }
   }
 }
@@ -82,7 +97,30 @@ function times(at: { readonly arrivedAt: number; readonly expiresAt?: number | u
   return { arrivedAt: whole(arrivedAt), expiresAt: whole(expiresAt), dueAt: whole(dueAt) };
 }
 
+function destinationText(destination: Destination): string {
+  switch (destination.kind) {
+    case 'data-out':
+      return 'data/out';
+    case 'topic':
+      return destination.topic;
+    case 'url':
+      return destination.url;
+    case 'local':
+      return 'local';
+  }
+}
+
+/** The key that an operator wrote. */
+export function keyFrom(key: bigint): MessageKey {
+  if (key < 1n || key > BigInt(Number.MAX_SAFE_INTEGER)) throw unknown(key);
+  return messageKey(Number(key));
+}
+
+export function unknown(key: bigint): Refusal {
+  return new Refusal(status.NOT_FOUND, `there is no message ${key}: it has ended, or never was`);
+}
+
 /** Senders may name fractions of a millisecond, and times far beyond all clocks. */
-function whole(time: number): bigint {
+export function whole(time: number): bigint {
   return Number.isFinite(time) ? BigInt(Math.round(Math.min(Math.max(time, 0), Number.MAX_SAFE_INTEGER))) : 0n;
 }

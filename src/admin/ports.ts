@@ -1,6 +1,7 @@
 /** What the operator's service needs of the agent. Times are wall times in milliseconds. */
 import type { LogLevel } from '../log/log.js';
 import type { DeadRecord, LiveRecord, MessageKey } from '../message/index.js';
+import type { MessageDesk } from './message-ports.js';
 import type { RingReader } from '../signal/index.js';
 import type {
   AgentStatus,
@@ -26,7 +27,7 @@ export type Answer<T> =
   | { readonly kind: 'unknown'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string };
 
-export interface AdminDesk<Start = unknown> extends FactsDesk {
+export interface AdminDesk<Start = unknown> extends FactsDesk, MessageDesk {
   status(): AgentStatus;
   readonly workers: WorkerDesk;
   /** Undefined where the program around the agent has none to show. */

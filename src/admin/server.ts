@@ -8,18 +8,22 @@ import { Server, status } from '@grpc/grpc-js';
 import { AdminService, type AdminServer, type Message, type MessageFilter } from '../../protocol/generated/admin.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
-import { messageKey, quoted, type MessageKey } from '../message/index.js';
+import { contentSize, quoted } from '../message/index.js';
 import { answering, Refusal, streaming, valueOf, type Outlet } from './answering.js';
 import { configCalls } from './config-calls.js';
+import { eventCalls } from './event-calls.js';
 import { Listener } from './listener.js';
 import { logCalls } from './log-calls.js';
-import { MESSAGE_STATES, messageView, passes } from './message-view.js';
+import { messageCalls } from './message-calls.js';
+import { keyFrom, MESSAGE_STATES, messageView, passes, unknown } from './message-view.js';
 import type { AdminDesk, AnyMessage } from './ports.js';
 import { workerCalls } from './worker-calls.js';
 
-/** What an operator sends is small; what comes back may be a message with its content. */
-const MAX_REQUEST = 64 * 1024;
+/** What stands around the content of a message: its ids and metadata. */
+const MAX_ENVELOPE = 1024 * 1024;
 const MAX_ANSWER = 64 * 1024 * 1024;
+/** A larger content is not shown in one piece. */
+const MAX_CONTENT = MAX_ANSWER - MAX_ENVELOPE;
 const MAX_CALLS = 64;
 /** sun_path has 108 bytes on Linux, the last of them NUL. */
 const MAX_SOCKET_PATH = 107;
@@ -27,6 +31,8 @@ const MAX_SOCKET_PATH = 107;
 export interface AdminOptions {
   readonly runtimeDir: string;
   readonly desk: AdminDesk;
+  /** Bytes of the largest message that an operator may dispatch. */
+  readonly maxMessageSize: number;
   /** Tells what is wrong with the way to a directory: who else could change it. */
   readonly wayProblem?: (directory: string) => Promise<string | undefined>;
   readonly log: Log;
@@ -76,7 +82,7 @@ export class AdminPost {
     await chmod(directory, 0o750);
     await rm(path, { force: true });
     const server = new Server({
-      'grpc.max_receive_message_length': MAX_REQUEST,
+      'grpc.max_receive_message_length': this.options.maxMessageSize + MAX_ENVELOPE,
       'grpc.max_send_message_length': MAX_ANSWER,
       'grpc.max_concurrent_streams': MAX_CALLS,
       'grpc.enable_channelz': 0,
@@ -92,12 +98,14 @@ export class AdminPost {
       ...workerCalls(desk.workers, log),
       ...logCalls(desk.log, log),
       ...configCalls(desk.config, desk, log),
+      ...messageCalls(desk, log),
+      ...eventCalls(desk, log),
       getStatus: answering(log, () => desk.status()),
       listMessages: streaming<MessageFilter, Message>(log, (filter, outlet) => this.#list(filter, outlet)),
       getMessage: answering(log, async ({ key }) => {
         const message = desk.find(keyFrom(key));
         if (message === undefined) throw unknown(key);
-        return messageView(message, await desk.content(message));
+        return await this.#view(message, MAX_CONTENT);
       }),
       replayMessage: answering(log, async ({ key }) => {
         return { key: BigInt(valueOf(await desk.replay(keyFrom(key)))) };
@@ -110,8 +118,20 @@ export class AdminPost {
     };
   }
 
+  /** With its content, or with the reason why it has none. */
+  async #view(message: AnyMessage, most: number): Promise<Message> {
+    const size = contentSize(message.content);
+    if (size > most) return { ...messageView(message), contentProblem: `it has ${size} bytes, more than ${most}` };
+    try {
+      return messageView(message, await this.options.desk.content(message));
+    } catch (error) {
+      return { ...messageView(message), contentProblem: errorText(error) };
+    }
+  }
+
   async #list(filter: MessageFilter, { gone, write }: Outlet<Message>): Promise<void> {
     const { state, limit } = filter;
+    const contentLimit = Math.min(Number(filter.contentLimit), MAX_CONTENT);
     if (state !== '' && !(MESSAGE_STATES as readonly string[]).includes(state)) {
       throw new Refusal(status.INVALID_ARGUMENT, `no message is in state ${quoted(state)}`);
     }
@@ -119,7 +139,7 @@ export class AdminPost {
     for (const page of pages(this.options.desk)) {
       for (const record of page) {
         if (!passes(record, filter)) continue;
-        await write(messageView(record));
+        await write(contentLimit === 0 ? messageView(record) : await this.#view(record, contentLimit));
         left -= 1;
         if (left === 0) return;
       }
@@ -137,13 +157,4 @@ function* pages<Start>(desk: AdminDesk<Start>): Generator<readonly AnyMessage[]>
     yield records;
     start = next;
   } while (start !== undefined);
-}
-
-function keyFrom(key: bigint): MessageKey {
-  if (key < 1n || key > BigInt(Number.MAX_SAFE_INTEGER)) throw unknown(key);
-  return messageKey(Number(key));
-}
-
-function unknown(key: bigint): Refusal {
-  return new Refusal(status.NOT_FOUND, `there is no message ${key}: it has ended, or never was`);
 }

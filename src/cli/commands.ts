@@ -10,6 +10,8 @@ import { addConnectCommand } from './connect-command.js';
 import { addDisconnectCommand } from './disconnect-command.js';
 import { addFactsCommand } from './facts-command.js';
 import { addDoctorCommand } from './doctor-command.js';
+import { addDispatchCommand } from './dispatch-command.js';
+import { addEventsCommand } from './events-command.js';
 import { addLinkCommand } from './link-command.js';
 import { addListenCommand } from './listen-command.js';
 import { addLogsCommand } from './logs-command.js';
@@ -41,6 +43,8 @@ export function yggCommand(): Command {
   addConfigCommand(program);
   addReloadCommand(program);
   addFactsCommand(program);
+  addDispatchCommand(program);
+  addEventsCommand(program);
   addPingCommand(program);
   addSendCommand(program);
   addListenCommand(program);

@@ -1,20 +1,14 @@
 /** `ygg messages`: what is on its way and what was given up; a dead one gets another chance, a waiting one is ended. */
-import { Option, type Command } from 'commander';
-import { MESSAGE_STATES, type AdminClient } from '../admin/index.js';
+import type { Command } from 'commander';
+import type { AdminClient } from '../admin/index.js';
+import { AgentError } from '../errors.js';
 import { printable } from '../message/index.js';
-import { ageArgument, asksAgent, countArgument, keyArgument, withAgent, type AdminFlags } from './admin-command.js';
-import { instant, size, span, type Cell, type Output } from './output.js';
-
-type Message = Awaited<ReturnType<AdminClient['message']>>;
-type Filter = Parameters<AdminClient['messages']>[0];
-
-interface ListFlags extends AdminFlags {
-  readonly state?: string;
-  readonly directive?: string;
-  readonly olderThan?: number;
-  readonly newerThan?: number;
-  readonly limit?: number;
-}
+import { asksAgent, keyArgument, withAgent, type AdminFlags } from './admin-command.js';
+import { addAnswersCommand } from './messages-answers-command.js';
+import { addExportCommand } from './messages-export-command.js';
+import { addTraceCommand } from './messages-trace-command.js';
+import { contentView, filtered, filterOf, messageView, type ListFlags, type Message } from './messages.js';
+import { size, span, type Cell, type Output } from './output.js';
 
 const HEAD = ['KEY', 'WAY', 'STATE', 'DIRECTIVE', 'MESSAGE ID', 'SIZE', 'AGE', 'TRIED', 'DETAIL'];
 /** On a terminal a column can only be as wide as what is known of it. */
@@ -38,8 +32,11 @@ export function addMessagesCommand(program: Command): void {
     .action(async (key: bigint, flags: AdminFlags & { readonly content?: boolean }) => {
       await withAgent(flags, async (client, output) => {
         const message = await client.message(key);
+        const { contentProblem } = message;
+        if (contentProblem !== '' && flags.content === true)
+          throw new AgentError('admin.refused', `the content of ${key} cannot be shown: ${contentProblem}`);
         if (flags.content === true) output.bytes(message.content);
-        else if (flags.json === true) output.json({ ...messageView(message), ...contentView(message.content) });
+        else if (flags.json === true) output.json({ ...messageView(message), ...contentView(message) });
         else showMessage(output, message);
       });
     });
@@ -65,25 +62,14 @@ export function addMessagesCommand(program: Command): void {
         });
       });
     });
+  addTraceCommand(messages);
+  addAnswersCommand(messages);
+  addExportCommand(messages);
 }
 
 /** One key more. */
 function keysArgument(text: string, before: readonly bigint[] | undefined): readonly bigint[] {
   return [...(before ?? []), keyArgument(text)];
-}
-
-function filtered(command: Command): Command {
-  return command
-    .addOption(new Option('--state <state>', 'in this state only').choices(MESSAGE_STATES))
-    .option('--directive <name>', 'of this directive only, or to this URL')
-    .option('--older-than <age>', 'that came longer ago than 90s, 5m, 2h, 3d', ageArgument)
-    .option('--newer-than <age>', 'that came since', ageArgument)
-    .option('--limit <n>', 'at most so many', countArgument);
-}
-
-function filterOf({ state = '', directive = '', olderThan, newerThan, limit = 0 }: ListFlags, now: number): Filter {
-  const ago = (age: number | undefined): bigint => (age === undefined ? 0n : BigInt(Math.max(1, now - age)));
-  return { state, directive, before: ago(olderThan), after: ago(newerThan), limit };
 }
 
 async function deadKeys(client: AdminClient, flags: ListFlags): Promise<readonly bigint[]> {
@@ -146,33 +132,12 @@ function row(message: Message, now: number): readonly Cell[] {
     size(contentSize),
     span(now - Number(endedAt === 0n ? arrivedAt : endedAt)),
     attempts,
-    message.failure || wait,
+    message.failure || wait || (message.destination === 'local' ? 'waits: `ygg messages answers`' : ''),
   ];
 }
 
 async function* views(messages: AsyncIterable<Message>): AsyncGenerator {
   for await (const message of messages) yield messageView(message);
-}
-
-function messageView(message: Message): Readonly<Record<string, unknown>> {
-  const { key, direction, state, messageId, responseTo, directive, metadata, contentSize } = message;
-  const { arrivedAt, expiresAt, dueAt, endedAt, attempts, priority, worker, failureCode, failure } = message;
-  return {
-    ...{ key, direction, state, message_id: messageId, response_to: responseTo, directive, metadata },
-    content_size: contentSize,
-    arrived_at: instant(arrivedAt) || null,
-    expires_at: instant(expiresAt) || null,
-    due_at: instant(dueAt) || null,
-    ended_at: instant(endedAt) || null,
-    ...{ attempts, priority, worker: worker || null },
-    failure: failureCode === '' ? null : { code: failureCode, text: failure },
-  };
-}
-
-/** Text as it is, other bytes in base64. */
-function contentView(content: Buffer): Readonly<Record<string, string>> {
-  const text = content.toString('utf8');
-  return Buffer.from(text, 'utf8').equals(content) ? { content: text } : { content_base64: content.toString('base64') };
 }
 
 function showMessage(output: Output, message: Message): void {
@@ -182,6 +147,6 @@ function showMessage(output: Output, message: Message): void {
     return [[name, typeof value === 'string' || typeof value === 'bigint' ? value : JSON.stringify(value)]];
   });
   const metadata = Object.entries(message.metadata).map(([name, value]): [string, Cell] => [`metadata ${name}`, value]);
-  const [[name, text] = ['content', '']] = Object.entries(contentView(message.content));
+  const [[name, text] = ['content', '']] = Object.entries(contentView(message));
   output.fields([...fields, ...metadata, [name, text]]);
 }

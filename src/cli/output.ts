@@ -10,7 +10,7 @@ export type Cell = string | number | bigint;
 /** Where it goes: standard output, or what a test hands in. */
 export interface Sink {
   readonly isTTY?: boolean | undefined;
-  write(text: string | Uint8Array): unknown;
+  write(text: string | Uint8Array, written?: (error?: Error | null) => void): unknown;
 }
 
 export class Output {
@@ -49,6 +49,11 @@ export class Output {
       const gap = this.isTerminal ? ' '.repeat(width - name.length + 2) : '\t';
       this.line(`${name}${gap}${printable(String(value))}`);
     }
+  }
+
+  /** Resolves when what was written so far has left this program. */
+  written(): Promise<void> {
+    return new Promise((resolve) => this.sink.write('', () => resolve()));
   }
 
   json(value: unknown): void {

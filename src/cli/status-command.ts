@@ -62,7 +62,7 @@ export function showStatus(output: Output, status: AgentStatus, now: number, enr
   }
 }
 
-function linkText(link: AgentStatus['link']): string {
+export function linkText(link: AgentStatus['link']): string {
   if (link === undefined) return '';
   const { state, broker, protocol, reason } = link;
   return [state, [broker, protocol].filter(Boolean).join(', '), reason].filter(Boolean).join(': ');

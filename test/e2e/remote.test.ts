@@ -75,7 +75,13 @@ test('a broker that is not there, wrong words and wrong files: one clear line', 
     [['ping', 'host-1', '--broker=gopher://x'], 78, /broker/],
     [['ping', 'host-1', '--broker=mqtt://127.0.0.1:1', '--password-file=/nowhere'], 78, /\/nowhere/],
     [['send', 'host-1', 'echo', '--metadata', 'x', '--broker=mqtt://127.0.0.1:1'], 1, /it must be name=value/],
-    [['send', 'host-1', 'echo', '--file=/nowhere', '--broker=mqtt://127.0.0.1:1'], 70, /ENOENT.*\/nowhere/],
+    [
+      ['send', 'host-1', 'echo', '--file=/nowhere', '--broker=mqtt://127.0.0.1:1'],
+      65,
+      /\/nowhere cannot be read: ENOENT/,
+    ],
+    [['send', 'host-1', '--broker=mqtt://127.0.0.1:1'], 65, /name the directive/],
+    [['send', 'host-1', 'echo', '--from=-', '--broker=mqtt://127.0.0.1:1'], 65, /--from takes directives/],
   ];
   for (const [words, exit, problem] of cases) {
     const { code, stderr, stdout } = await ygg(undefined, words);

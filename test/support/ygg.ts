@@ -11,7 +11,8 @@ export interface YggRun {
   readonly bytes: Buffer;
 }
 
-const PATIENCE_MS = 60_000;
+/** One that never ends fails its test, and no more than that. */
+export const PATIENCE_MS = 60_000;
 
 export const PROGRAM = join(ROOT, 'dist/ygg.js');
 
@@ -68,7 +69,6 @@ async function run(
 ): Promise<YggRun> {
   const child = spawn(program, words, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    // One that never ends fails its test, and no more than that.
     timeout: PATIENCE_MS,
     env: { ...ENVIRONMENT, ...env },
     ...(uid === undefined ? {} : { uid, gid: uid }),

@@ -35,7 +35,7 @@ export function agentOf(line: readonly string[]): AdminFlags {
 async function ask(client: AdminClient, what: Live): Promise<readonly LiveValue[]> {
   if (what === 'keys') {
     const keys: LiveValue[] = [];
-    const filter = { state: '', directive: '', before: 0n, after: 0n, limit: MOST };
+    const filter = { state: '', directive: '', before: 0n, after: 0n, limit: MOST, contentLimit: 0n };
     for await (const { key, state, directive } of client.messages(filter))
       keys.push({ value: String(key), doc: `${state}, ${directive}` });
     return keys;

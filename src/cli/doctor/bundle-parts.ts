@@ -91,7 +91,7 @@ async function messagesOf({ agent }: Target): Promise<unknown> {
   const messages: unknown[] = [];
   try {
     using client = await AdminClient.connect(agent.socket);
-    const filter = { state: '', directive: '', before: 0n, after: 0n, limit: MOST_MESSAGES };
+    const filter = { state: '', directive: '', before: 0n, after: 0n, limit: MOST_MESSAGES, contentLimit: 0n };
     for await (const message of client.messages(filter)) {
       const { key, direction, state, messageId, responseTo, directive, metadata, contentSize } = message;
       const { arrivedAt, expiresAt, dueAt, endedAt, attempts, priority, worker, failureCode } = message;

@@ -18,7 +18,7 @@ async function postWith(desk: Partial<AdminDesk>): Promise<Post> {
   const dir = await tempDir();
   const log = recordingLog();
   const whole = { log: undefined, config: undefined, ...desk } as AdminDesk;
-  const post = new AdminPost({ runtimeDir: dir.path, desk: whole, log });
+  const post = new AdminPost({ runtimeDir: dir.path, desk: whole, maxMessageSize: 1024 * 1024, log });
   await post.start();
   const client = await AdminClient.connect(adminSocket(dir.path));
   return {

@@ -12,7 +12,7 @@ import {
 } from '../../../src/message/index.js';
 import { directive } from '../../support/messages.js';
 
-const ALL: MessageFilter = { state: '', directive: '', before: 0n, after: 0n, limit: 0 };
+const ALL: MessageFilter = { state: '', directive: '', before: 0n, after: 0n, limit: 0, contentLimit: 0n };
 
 const WAITING: InboundRecord = {
   kind: 'inbound',
