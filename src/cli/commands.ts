@@ -20,6 +20,7 @@ import { addPingCommand } from './ping-command.js';
 import { addReloadCommand } from './reload-command.js';
 import { addSendCommand } from './send-command.js';
 import { addStatusCommand } from './status-command.js';
+import { addTopCommand } from './top-command.js';
 import { addVersionCommand } from './version-command.js';
 import { addSupportBundleCommand } from './support-bundle-command.js';
 import { suggestCommands } from './usage.js';
@@ -43,6 +44,7 @@ export function yggCommand(): Command {
   addConfigCommand(program);
   addReloadCommand(program);
   addFactsCommand(program);
+  addTopCommand(program);
   addDispatchCommand(program);
   addEventsCommand(program);
   addPingCommand(program);
