@@ -71,10 +71,10 @@ test('what is no sound envelope is printed as far as it goes, and steers nothing
 test('a broker that is not there, wrong words and wrong files: one clear line', { skip: false }, async () => {
   const cases: readonly (readonly [readonly string[], number, RegExp])[] = [
     [['ping', 'host-1', '--broker=mqtt://127.0.0.1:1'], 69, /^ygg: cannot reach the broker: .*127\.0\.0\.1:1/],
-    [['ping', 'a/b', '--broker=mqtt://127.0.0.1:1'], 1, /it is no client id/],
+    [['ping', 'a/b', '--broker=mqtt://127.0.0.1:1'], 64, /it is no client id/],
     [['ping', 'host-1', '--broker=gopher://x'], 78, /broker/],
     [['ping', 'host-1', '--broker=mqtt://127.0.0.1:1', '--password-file=/nowhere'], 78, /\/nowhere/],
-    [['send', 'host-1', 'echo', '--metadata', 'x', '--broker=mqtt://127.0.0.1:1'], 1, /it must be name=value/],
+    [['send', 'host-1', 'echo', '--metadata', 'x', '--broker=mqtt://127.0.0.1:1'], 64, /it must be name=value/],
     [
       ['send', 'host-1', 'echo', '--file=/nowhere', '--broker=mqtt://127.0.0.1:1'],
       65,
