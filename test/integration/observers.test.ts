@@ -192,10 +192,11 @@ suite('coming and going', { timeout: 300_000 }, () => {
 
   test('while an agent starts it says what is not open yet, and nobody ends it for that', async () => {
     await using dir = await tempDir();
-    const gate = new AbortController();
+    let open = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (open = resolve));
     const journal = new (class extends MemoryJournal {
       override async open(): Promise<void> {
-        await new Promise((resolve) => gate.signal.addEventListener('abort', resolve, { once: true }));
+        await gate;
         await super.open();
       }
     })();
@@ -218,7 +219,7 @@ suite('coming and going', { timeout: 300_000 }, () => {
     assert.deepEqual(await answer('/healthz'), [200, ['starting', ...missing]]);
     const { body } = await ask(where, '/metrics');
     assert.match(body, /^yggdrasil_ready 0$/m);
-    gate.abort();
+    open();
     await started;
     assert.deepEqual(await answer('/readyz'), [200, ['ready']]);
     assert.deepEqual(await answer('/healthz'), [200, ['alive']]);

@@ -45,6 +45,6 @@ test('what is no address is refused', () => {
     ['9464'],
     {},
   ])
-    assert.equal(kind.check(value).kind, 'refused', String(value));
+    assert.equal(kind.check(value).kind, 'refused', JSON.stringify(value));
   assert.equal(kind.check(`unix:/${'x'.repeat(106)}`).kind, 'ok');
 });
