@@ -166,7 +166,8 @@ export class Recorder {
         return;
       case 'sent':
       case 'posted': {
-        this.#stage(step === 'sent' ? this.#acknowledge : this.#post, key, now);
+        // An answer that an operator of this machine waits for goes nowhere.
+        if (record.state === 'sending') this.#stage(step === 'sent' ? this.#acknowledge : this.#post, key, now);
         const arrived = this.#arrived.get(key);
         if (arrived !== undefined) this.#answer.observe((now - arrived) / 1000);
         if (step === 'sent') this.#sent.add();
