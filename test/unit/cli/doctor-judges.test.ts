@@ -199,11 +199,11 @@ test('the broker: rules, limits, times and who is on line', () => {
   assert.equal(mqtt(refused)['broker.rules'], 'failed');
   assert.equal(mqtt(refused, { isAgentUp: true })['broker.rules'], 'skipped');
   assert.equal(mqtt({}, { clientId: undefined })['broker.rules'], 'skipped');
-  const delayed = { of: 'pings', took: [1, 41, 42, 41] } as const;
-  assert.equal(mqtt({ pairs: { ...delayed, took: delayed.took.slice(1) } })['broker.round-trip'], 'warning');
+  // The kernel may acknowledge at once now and then, for all that it waits.
+  assert.equal(mqtt({ pairs: { of: 'pings', took: [1, 41, 42, 41] } })['broker.round-trip'], 'warning');
   // Far away, but with no wait of its own; and one slow packet is no rule.
   assert.equal(mqtt({ pings: [80, 80, 80], pairs: { of: 'messages', took: [81, 82, 83] } })['broker.round-trip'], 'ok');
-  assert.equal(mqtt({ pairs: delayed })['broker.round-trip'], 'ok');
+  assert.equal(mqtt({ pairs: { of: 'pings', took: [1, 2, 42, 1] } })['broker.round-trip'], 'ok');
   assert.equal(mqtt({ pings: [1500], pairs: { of: 'messages', took: [1500] } })['broker.round-trip'], 'warning');
   const status = (state: string): Buffer => Buffer.from(JSON.stringify({ content: { state } }));
   assert.equal(mqtt({ status: status('online') })['broker.client-id'], 'warning');
