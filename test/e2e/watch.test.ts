@@ -28,6 +28,9 @@ interface EventView {
   readonly directive?: string;
 }
 
+/** How often an agent is asked for what must be there soon. */
+const MOST_ASKED = 100;
+
 /** Of the steps of a message and its answer, in the order of time. */
 function stepsOf(traced: readonly TraceView[]): readonly string[] {
   return traced
@@ -55,7 +58,10 @@ test('a message is traced from the broker to the worker and back, by its id and 
   const trace = async (of: string): Promise<readonly TraceView[]> =>
     (await yggJson(home, ['messages', 'trace', of])) as readonly TraceView[];
   let traced = await trace(id);
-  while (traced[1]?.state !== 'sent') traced = await trace(id);
+  for (let asked = 0; traced[1]?.state !== 'sent'; asked++) {
+    assert.ok(asked < MOST_ASKED, `no end of it in ${JSON.stringify(traced)}`);
+    traced = await trace(id);
+  }
   const steps = stepsOf(traced);
   assert.deepEqual(
     [...steps].sort(),
@@ -116,7 +122,8 @@ test('the trace of a message that waits, is retried and given up', { skip }, asy
   assert.match(dead?.steps[0]?.detail ?? '', /exit/);
   const waiting = await operator.send('nobody', '1');
   let steps: readonly string[] = [];
-  while (steps.length < 2) {
+  for (let asked = 0; steps.length < 2; asked++) {
+    assert.ok(asked < MOST_ASKED, `it is not traced: ${steps.join()}`);
     const run = await ygg(home, ['messages', 'trace', waiting, '--json']);
     if (run.code === 0) steps = stepsOf(JSON.parse(run.stdout) as readonly TraceView[]);
   }
