@@ -53,6 +53,7 @@ export function systemBusAddress(environment: Readonly<Record<string, string | u
 }
 
 export class Bus implements AsyncDisposable {
+  readonly #over = new AbortController();
   #failure: unknown;
 
   private constructor(
@@ -60,11 +61,14 @@ export class Bus implements AsyncDisposable {
     private readonly socket: Socket,
     private readonly options: BusOptions,
   ) {
-    // Calls in flight fail by the close that follows; what was wrong is told with them.
+    // What was wrong is told with the calls that fail by the close that follows.
     bus.connection.on('error', (error) => {
       this.#failure = error;
       socket.destroy();
     });
+    // The package fails the calls that are in flight then, and waits for ever for an answer to those that come later.
+    socket.once('close', () => this.#over.abort());
+    if (socket.destroyed) this.#over.abort();
   }
 
   /** Connects and says hello. Throws `dbus.unavailable` when nobody is there or this user may not speak to it. */
@@ -107,10 +111,13 @@ export class Bus implements AsyncDisposable {
     scope: AbortSignal = this.options.scope,
   ): Promise<readonly unknown[]> {
     scope.throwIfAborted();
+    if (this.#over.signal.aborted) throw this.#ended(new Error('the other side closed it'));
     const message = { ...call, body: call.body === undefined ? undefined : [...call.body] } as Message;
     const ending = new AbortController();
     const end = (): void => ending.abort();
     scope.addEventListener('abort', end, { once: true });
+    const over = this.#over.signal;
+    over.addEventListener('abort', end, { once: true });
     // Its own timer, and one that keeps the program alive: the package's does not.
     const timer = setTimeout(end, answerWithin);
     try {
@@ -125,6 +132,7 @@ export class Bus implements AsyncDisposable {
     } finally {
       clearTimeout(timer);
       scope.removeEventListener('abort', end);
+      over.removeEventListener('abort', end);
     }
   }
 
@@ -176,18 +184,20 @@ export class Bus implements AsyncDisposable {
     const what = `${of}.${member}`;
     const name = error instanceof Error && 'dbusName' in error ? String(error.dbusName) : '';
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ABORT_ERR')
+    if (code === 'ABORT_ERR' && !this.#over.signal.aborted)
       return new AgentError(
         'dbus.no_answer',
         `${destination} did not answer ${what} within ${waited / 1000} s`,
         {},
         { cause: error },
       );
-    if (code === 'ECONNCLOSED' || name === '') {
-      const why = this.#failure ?? error;
-      return new AgentError('dbus.unavailable', `the D-Bus connection ended: ${errorText(why)}`, {}, { cause: error });
-    }
+    if (code === 'ECONNCLOSED' || name === '') return this.#ended(error);
     return new AgentError('dbus.refused', errorText(error), { name, call: what }, { cause: error });
+  }
+
+  #ended(error: unknown): AgentError {
+    const why = this.#failure ?? error;
+    return new AgentError('dbus.unavailable', `the D-Bus connection ended: ${errorText(why)}`, {}, { cause: error });
   }
 }
 
