@@ -2,6 +2,7 @@
  * `npm run bench`: starts a broker, the built agent and its workers, measures the rows that were asked for and prints
  * one report. Ends with 1 when messages were lost or the agent died, with 64 for a wrong flag; never because of a time.
  */
+import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -43,6 +44,8 @@ async function bench(rows: readonly Row[], flags: Flags): Promise<number> {
   // What is borrowed from the tests makes its directories here, too.
   process.env['TMPDIR'] = directory;
   const interrupted = new AbortController();
+  // One listener for each row.
+  setMaxListeners(0, interrupted.signal);
   const stop = (signal: NodeJS.Signals): void => interrupted.abort(new Error(signal));
   const signals = ['SIGINT', 'SIGTERM'] as const;
   for (const signal of signals) process.once(signal, stop);
