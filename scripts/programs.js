@@ -7,7 +7,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { build, transform } from 'esbuild';
 import { native, withoutUnused } from './unused.js';
 
@@ -86,7 +86,8 @@ async function writeChunk({ path, text }) {
   const body = code.replaceAll('URL_OF_PROGRAM', URL_OF_PROGRAM);
   // eslint-disable-next-line no-control-regex -- the loader takes it for one byte a letter
   if (/[^\x00-\x7f]/u.test(body)) throw new Error(`${file} holds more than ASCII`);
-  await writeFile(file, `${HEAD}${body}${TAIL}\n`);
+  // Behind the function: what is run of a chunk counts as covered where it was written.
+  await writeFile(file, `${HEAD}${body}${TAIL}\n//# sourceMappingURL=${basename(file)}.map\n`);
   await writeFile(`${file}.map`, JSON.stringify({ ...JSON.parse(map), mappings: `;${JSON.parse(map).mappings}` }));
 }
 

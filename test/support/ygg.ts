@@ -16,8 +16,12 @@ export const PATIENCE_MS = 60_000;
 
 export const PROGRAM = join(ROOT, 'dist/ygg.js');
 
-/** Nothing of the tester's own. */
-export const ENVIRONMENT: NodeJS.ProcessEnv = { PATH: process.env['PATH'], HOME: '/nonexistent', NODE_V8_COVERAGE: '' };
+/** Nothing of the tester's own, but that what is run is counted as covered. */
+export const ENVIRONMENT: NodeJS.ProcessEnv = {
+  PATH: process.env['PATH'],
+  HOME: '/nonexistent',
+  NODE_V8_COVERAGE: process.env['NODE_V8_COVERAGE'],
+};
 
 /** Runs `ygg` with these words, its output in a pipe; about the agent of `home` where one is given. */
 export async function ygg(
@@ -70,7 +74,8 @@ async function run(
   const child = spawn(program, words, {
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: PATIENCE_MS,
-    env: { ...ENVIRONMENT, ...env },
+    // Another user may not write where coverage is gathered.
+    env: { ...ENVIRONMENT, ...(uid === undefined ? {} : { NODE_V8_COVERAGE: '' }), ...env },
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
   const ended = new Promise<number | null>((resolve, reject) => {
