@@ -1,64 +1,12 @@
 /** The completion script for bash 4.4 and later; it needs no package beside it. */
+import { lookupFunctions } from './lookups.js';
 import type { Entry } from './table.js';
 
 export function bashScript(table: readonly Entry[], programs: readonly string[]): string {
-  const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-  const cases = (lines: readonly (readonly [string, string])[]): string =>
-    lines.map(([pattern, action]) => `    ${pattern}) ${action} ;;`).join('\n');
-  const words = (pick: (entry: Entry) => readonly { readonly word: string }[]): string =>
-    cases(
-      table
-        .filter((entry) => pick(entry).length > 0)
-        .map((entry) => [
-          quote(entry.command),
-          `words=(${pick(entry)
-            .map(({ word }) => word)
-            .join(' ')})`,
-        ]),
-    );
-  const values = table.flatMap(({ command, values: all }) =>
-    all.map(({ flags, wants }): readonly [string, string] => [
-      flags.map((flag) => quote(`${command} ${flag}`)).join('|'),
-      `wants=${quote(wants)}`,
-    ]),
-  );
-  const args = table.flatMap(({ command, args: all }) =>
-    all.map(({ index, wants }): readonly [string, string] => [
-      index === '*' ? `${quote(`${command} `)}*` : quote(`${command} ${index}`),
-      `wants=${quote(wants)}`,
-    ]),
-  );
+  const lookups = lookupFunctions(table, 'words', ({ word }) => word);
   return `# bash completion of ${programs.join(' and ')}, made by "ygg completion bash".
 
-__ygg_commands() {
-  words=()
-  case $1 in
-${words((entry) => entry.commands)}
-  esac
-}
-
-__ygg_flags() {
-  words=()
-  case $1 in
-${words((entry) => entry.flags)}
-  esac
-}
-
-# What the value of a flag of a command may be; nothing for a flag that takes none.
-__ygg_value() {
-  wants=
-  case "$1 $2" in
-${cases(values)}
-  esac
-}
-
-# What the argument of a command at a place may be.
-__ygg_argument() {
-  wants=
-  case "$1 $2" in
-${cases(args)}
-  esac
-}
+${lookups}
 
 __ygg_offer_words() {
   local word

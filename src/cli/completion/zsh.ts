@@ -1,61 +1,14 @@
 /** The completion script for zsh 5 and later: a function for `fpath` that can be sourced as well. */
+import { lookupFunctions, quote } from './lookups.js';
 import type { Entry, Offer } from './table.js';
 
 export function zshScript(table: readonly Entry[], programs: readonly string[]): string {
-  const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-  const cases = (lines: readonly (readonly [string, string])[]): string =>
-    lines.map(([pattern, action]) => `    ${pattern}) ${action} ;;`).join('\n');
   const described = ({ word, doc }: Offer): string => quote(`${word.replaceAll(':', '\\:')}:${doc}`);
-  const offers = (pick: (entry: Entry) => readonly Offer[]): string =>
-    cases(
-      table
-        .filter((entry) => pick(entry).length > 0)
-        .map((entry) => [quote(entry.command), `offers=(${pick(entry).map(described).join(' ')})`]),
-    );
-  const values = table.flatMap(({ command, values: all }) =>
-    all.map(({ flags, wants }): readonly [string, string] => [
-      flags.map((flag) => quote(`${command} ${flag}`)).join('|'),
-      `wants=${quote(wants)}`,
-    ]),
-  );
-  const args = table.flatMap(({ command, args: all }) =>
-    all.map(({ index, wants }): readonly [string, string] => [
-      index === '*' ? `${quote(`${command} `)}*` : quote(`${command} ${index}`),
-      `wants=${quote(wants)}`,
-    ]),
-  );
+  const lookups = lookupFunctions(table, 'offers', described);
   return `#compdef ${programs.join(' ')}
 # zsh completion of ${programs.join(' and ')}, made by "ygg completion zsh".
 
-__ygg_commands() {
-  offers=()
-  case $1 in
-${offers((entry) => entry.commands)}
-  esac
-}
-
-__ygg_flags() {
-  offers=()
-  case $1 in
-${offers((entry) => entry.flags)}
-  esac
-}
-
-# What the value of a flag of a command may be; nothing for a flag that takes none.
-__ygg_value() {
-  wants=
-  case "$1 $2" in
-${cases(values)}
-  esac
-}
-
-# What the argument of a command at a place may be.
-__ygg_argument() {
-  wants=
-  case "$1 $2" in
-${cases(args)}
-  esac
-}
+${lookups}
 
 __ygg_offer() {
   local -a offers
