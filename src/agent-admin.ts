@@ -108,10 +108,14 @@ function statusOf({ store, router, connection, dispatcher, ...told }: AdminParts
 }
 
 function linkOf(state: Connection['state']): Link {
-  const none = { state: state.kind, broker: '', protocol: '', reason: '' };
+  const none = { state: state.kind, broker: '', protocol: '', reason: '', session: undefined };
   switch (state.kind) {
-    case 'up':
-      return { ...none, broker: state.session.broker, protocol: `MQTT ${state.session.protocolVersion}` };
+    case 'up': {
+      const { broker, protocolVersion, sessionPresent, sessionExpiry, receiveMaximum } = state.session;
+      const expiry = sessionExpiry === undefined ? undefined : BigInt(sessionExpiry);
+      const session = { isResumed: sessionPresent, expiry, receiveMaximum };
+      return { ...none, broker, protocol: `MQTT ${protocolVersion}`, session };
+    }
     case 'connecting':
       return { ...none, broker: state.broker };
     case 'waiting':

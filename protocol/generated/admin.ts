@@ -51,6 +51,20 @@ export interface Link {
   protocol: string;
   /** Why it is not up. */
   reason: string;
+  /** While it is up. */
+  session: Session | undefined;
+}
+
+/** What the broker granted. */
+export interface Session {
+  /** It still knew us when we connected: what it had queued came. */
+  isResumed: boolean;
+  /** Milliseconds that it keeps the session while we are away; unset with MQTT 3.1.1, which does not say. */
+  expiry?:
+    | bigint
+    | undefined;
+  /** Messages that it takes before it has acknowledged the first. */
+  receiveMaximum: number;
 }
 
 export interface Queues {
@@ -558,7 +572,7 @@ export const AgentStatus: MessageFns<AgentStatus> = {
 };
 
 function createBaseLink(): Link {
-  return { state: "", broker: "", protocol: "", reason: "" };
+  return { state: "", broker: "", protocol: "", reason: "", session: undefined };
 }
 
 export const Link: MessageFns<Link> = {
@@ -574,6 +588,9 @@ export const Link: MessageFns<Link> = {
     }
     if (message.reason !== "") {
       writer.uint32(34).string(message.reason);
+    }
+    if (message.session !== undefined) {
+      Session.encode(message.session, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -621,6 +638,85 @@ export const Link: MessageFns<Link> = {
             }
 
             message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.session = Session.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSession(): Session {
+  return { isResumed: false, expiry: undefined, receiveMaximum: 0 };
+}
+
+export const Session: MessageFns<Session> = {
+  encode(message: Session, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.isResumed !== false) {
+      writer.uint32(8).bool(message.isResumed);
+    }
+    if (message.expiry !== undefined) {
+      if (BigInt.asIntN(64, message.expiry) !== message.expiry) {
+        throw new globalThis.Error("value provided for field message.expiry of type int64 too large");
+      }
+      writer.uint32(16).int64(message.expiry);
+    }
+    if (message.receiveMaximum !== 0) {
+      writer.uint32(24).uint32(message.receiveMaximum);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Session {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSession();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.isResumed = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.expiry = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.receiveMaximum = reader.uint32();
             continue;
           }
         }

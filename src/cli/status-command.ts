@@ -7,6 +7,7 @@ import { instant, size, span, type Output } from './output.js';
 import { workerRows, WORKER_HEAD, workerView } from './workers-command.js';
 
 type AgentStatus = Awaited<ReturnType<AdminClient['status']>>;
+type Session = NonNullable<NonNullable<AgentStatus['link']>['session']>;
 
 const WATCH_EVERY_S = 2;
 /** Moves to the corner and clears what is below: a terminal's own history stays. */
@@ -33,6 +34,12 @@ export function addStatusCommand(program: Command): void {
     });
 }
 
+function sessionView(session: Session | undefined): object | null {
+  if (session === undefined) return null;
+  const { isResumed, expiry, receiveMaximum } = session;
+  return { resumed: isResumed, expiry_ms: expiry ?? null, receive_maximum: receiveMaximum };
+}
+
 function seconds(text: string): number {
   const value = Number(text);
   if (!(value >= 0.2 && value <= 86_400)) throw new InvalidArgumentError('seconds, from 0.2 to 86400.');
@@ -46,6 +53,7 @@ export function showStatus(output: Output, status: AgentStatus, now: number, enr
     ['agent', `yggd ${version}, client id ${clientId}, pid ${pid}, up ${span(now - Number(startedAt))}`],
     ...(enrolment === undefined ? [] : [['enrolled', enrolment] as const]),
     ['broker', linkText(link)],
+    ...(link?.session === undefined ? [] : [['session', sessionText(link.session)] as const]),
     ['messages', queues === undefined ? '' : `${queues.pending} on their way, ${queues.dead} dead`],
     ['spool', queues === undefined ? '' : `${size(queues.spoolBytes)} of ${size(queues.spoolLimit)}`],
     [
@@ -68,6 +76,16 @@ export function linkText(link: AgentStatus['link']): string {
   return [state, [broker, protocol].filter(Boolean).join(', '), reason].filter(Boolean).join(': ');
 }
 
+function sessionText({ isResumed, expiry, receiveMaximum }: Session): string {
+  const kept =
+    expiry === undefined
+      ? 'how long it is kept the broker does not say'
+      : expiry === 0n
+        ? 'not kept by the broker'
+        : `kept for ${span(Number(expiry))}`;
+  return `${isResumed ? 'resumed' : 'new'}, ${kept}, ${receiveMaximum} at once`;
+}
+
 /** A status as `--json` shows it. */
 export function statusView({ startedAt, link, queues, workers, ...rest }: AgentStatus): object {
   const { version, clientId, pid } = rest;
@@ -76,7 +94,10 @@ export function statusView({ startedAt, link, queues, workers, ...rest }: AgentS
     client_id: clientId,
     pid,
     started_at: instant(startedAt),
-    link: link && { state: link.state, broker: link.broker, protocol: link.protocol, reason: link.reason },
+    link: link && {
+      ...{ state: link.state, broker: link.broker, protocol: link.protocol, reason: link.reason },
+      session: sessionView(link.session),
+    },
     queues: queues && {
       pending: queues.pending,
       dead: queues.dead,

@@ -30,12 +30,14 @@ test('status and workers: for a person, for a pipe and as JSON; a worker is rest
   const status = (await yggJson(home, ['status'])) as {
     readonly client_id: string;
     readonly pid: number;
-    readonly link: { readonly state: string };
+    readonly link: { readonly state: string; readonly session: object | null };
     readonly workers: readonly { readonly name: string; readonly pid: number; readonly directives: string[] }[];
   };
   assert.equal(status.client_id, 'host-1');
   assert.equal(status.pid, yggd.pid);
   assert.equal(status.link.state, 'up');
+  const week = 7 * 24 * 3_600_000;
+  assert.deepEqual(status.link.session, { resumed: false, expiry_ms: week, receive_maximum: 65_535 });
   const [worker] = status.workers;
   assert.deepEqual([worker?.name, worker?.directives], ['echo-worker', ['echo']]);
 
@@ -44,6 +46,7 @@ test('status and workers: for a person, for a pipe and as JSON; a worker is rest
   const shown = await yggOnTerminal(home, ['status']);
   assert.equal(shown.code, 0, shown.stdout);
   assert.match(shown.stdout, /agent +yggd .*client id host-1, pid \d+/);
+  assert.match(shown.stdout, /session +new, kept for 7 d, 65535 at once\r/);
   assert.match(shown.stdout, /WORKER +STATE +PID .*\r\necho-worker +running/);
 
   const again = yggd.next('dispatcher.registered');
@@ -116,13 +119,15 @@ test('the link goes down and up by hand, and the fleet is told', { skip }, async
   assert.equal((await ygg(home, ['link', 'down'])).stdout, 'disconnected\n');
   await operator.status(({ state }) => state === 'offline');
   const down = (await yggJson(home, ['status'])) as {
-    readonly link: { readonly state: string; readonly reason: string };
+    readonly link: { readonly state: string; readonly reason: string; readonly session: object | null };
   };
   assert.equal(down.link.state, 'down');
   assert.match(down.link.reason, /ygg link up/);
+  assert.equal(down.link.session, null);
   operator.forget();
   assert.equal((await ygg(home, ['link', 'up'])).code, 0);
   await operator.status(({ state }) => state === 'online');
+  assert.match((await ygg(home, ['status'])).stdout, /^session\tresumed, kept for 7 d/m);
 });
 
 test('many messages in a pipe whose reader has seen enough: no complaint', { skip }, async () => {

@@ -8,7 +8,7 @@ function status(accepted: bigint, delivered: bigint, more: Partial<AgentStatus> 
   const worker = { state: 'running', pid: 7, startedAt: 1n, restarts: 0, detail: '', directives: ['echo'] };
   return {
     ...{ version: '1', clientId: 'host-1', pid: 1, startedAt: 1n },
-    link: { state: 'up', broker: 'mqtt://b', protocol: 'MQTT 5', reason: '' },
+    link: { state: 'up', broker: 'mqtt://b', protocol: 'MQTT 5', reason: '', session: undefined },
     queues: {
       ...{ pending: 3n, dead: 1n, spoolBytes: 10n, spoolLimit: 1024n },
       ...{ accepted, duplicates: 0n, refused: 0n },
@@ -59,7 +59,7 @@ describe('the live view', () => {
   });
 
   test('shows what is wrong in red where there are colours, and no control character of a message', () => {
-    const down = { state: 'down', broker: '', protocol: '', reason: 'told so' };
+    const down = { state: 'down', broker: '', protocol: '', reason: 'told so', session: undefined };
     const lines = screenLines(screen({ hasColour: true, sample: { status: status(1n, 1n, { link: down }), at: 1 } }));
     assert.ok(lines.some((line) => line.startsWith('\u001b[31mbroker    down: told so')));
     assert.ok(lines.some((line) => line.startsWith('\u001b[31mbad-worker')));
