@@ -106,6 +106,12 @@ describe('the Python worker on the stream', { skip }, () => {
     assert.deepEqual(await r.worker.stop(), { code: 0, signal: null }, r.worker.stderr());
   });
 
+  test('hears a SIGTERM that comes to one of its other threads', async () => {
+    await using r = await rig();
+    await r.agent.deliver({});
+    assert.deepEqual(await r.worker.stopByOtherThread(), { code: 0, signal: null }, r.worker.stderr());
+  });
+
   test('says what an agent without the stream lacks', async () => {
     await using dir = await tempDir();
     await using agent = await startFakeAgent(dir.path);

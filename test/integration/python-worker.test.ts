@@ -67,6 +67,12 @@ describe('the Python worker', { skip }, () => {
     assert.deepEqual(await r.worker.stop(), { code: 0, signal: null }, r.worker.stderr());
   });
 
+  test('hears a SIGTERM that comes to one of its other threads', async () => {
+    await using r = await rig();
+    await r.agent.send({});
+    assert.deepEqual(await r.worker.stopByOtherThread(), { code: 0, signal: null }, r.worker.stderr());
+  });
+
   test('says what to do where no agent is named', async () => {
     await using worker = startWorkerProcess(FILE, [], {});
     await new Promise((done) => worker.child.once('close', done));
