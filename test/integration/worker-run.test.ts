@@ -1,7 +1,8 @@
 /** `ygg worker run` and the shipped workers, against an agent that speaks the contract. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { describe, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
@@ -134,10 +135,13 @@ describe('ygg worker run', () => {
   });
 
   test('a stop in the midst of a run ends the program and counts as no attempt', async () => {
-    await using r = await rig('echo started >&2; exec sleep 1000');
+    await using dir = await tempDir();
+    const started = join(dir.path, 'started');
+    execFileSync('mkfifo', [started]);
+    await using r = await rig(`echo started >'${started}'; exec sleep 1000`);
     const receipt = r.agent.send({});
     receipt.catch(() => undefined);
-    await r.agent.health();
+    assert.equal(await readFile(started, 'utf8'), 'started\n');
     r.stop.abort();
     await assert.rejects(receipt, { code: status.UNAVAILABLE });
     assert.equal(r.agent.replies.length, 0);

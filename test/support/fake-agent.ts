@@ -59,13 +59,15 @@ export async function startFakeAgent(dir: string): Promise<FakeAgent> {
   const scope = new AbortController();
   const path = join(dir, 'd.sock');
   let server: Server | undefined;
-  // One client of each kind for a worker's path, so that calls keep their order; new ones after a restart.
+  // One client of each kind for a worker's path, on one channel, so that calls keep their order; new ones after a restart.
   const clients = new Map<string, Client>();
   const clientOf = <T extends Client>(Kind: new (address: string, ...rest: ClientArguments) => T): T => {
     const key = `${Kind.name} ${agent.workerPath}`;
     const known = clients.get(key);
     if (known instanceof Kind) return known;
-    const client = new Kind(`unix:${agent.workerPath}`, credentials.createInsecure(), clientOptions);
+    const shared = [...clients].find(([name]) => name.endsWith(` ${agent.workerPath}`))?.[1].getChannel();
+    const options = shared === undefined ? clientOptions : { ...clientOptions, channelOverride: shared };
+    const client = new Kind(`unix:${agent.workerPath}`, credentials.createInsecure(), options);
     clients.set(key, client);
     return client;
   };
