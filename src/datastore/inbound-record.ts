@@ -5,7 +5,7 @@ import type { DirectiveKey, InboundRecord, MessageKey } from '../message/index.j
 import type { NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
 import { inboundPrefix, recordKey } from './keys.js';
-import { encodeRecord } from './record-codec.js';
+import { encodeRecord, type AnyRecord } from './record-codec.js';
 
 /** The record of a message that has just come. */
 export function newRecord(message: NewInbound, directive: DirectiveKey, key: MessageKey): InboundRecord {
@@ -32,10 +32,8 @@ export function newRecord(message: NewInbound, directive: DirectiveKey, key: Mes
 }
 
 /** The record, when it is one of this direction. */
-export function asInbound(record: unknown): InboundRecord | undefined {
-  return typeof record === 'object' && record !== null && 'kind' in record && record.kind === 'inbound'
-    ? (record as InboundRecord)
-    : undefined;
+export function asInbound(record: AnyRecord | undefined): InboundRecord | undefined {
+  return record?.kind === 'inbound' ? record : undefined;
 }
 
 /** The prefix of the lane a record belongs to. */
@@ -45,7 +43,6 @@ export function prefixOf(record: InboundRecord): string {
 
 /** The change that stores a record; what it is doing in memory is not stored. */
 export function put(record: InboundRecord): Change {
-  const { key } = record;
-  const stored: InboundRecord = { ...record, state: 'accepted' };
-  return { table: 'records', key: recordKey(prefixOf(record), key), value: encodeRecord(stored) };
+  const stored: InboundRecord = record.state === 'accepted' ? record : { ...record, state: 'accepted' };
+  return { table: 'records', key: recordKey(prefixOf(record), record.key), value: encodeRecord(stored) };
 }

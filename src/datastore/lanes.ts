@@ -7,6 +7,7 @@ import type { Content, LiveRecord, MessageKey } from '../message/index.js';
 import type { Change } from './journal.js';
 import { padded, recordNumber, recordPrefix, under } from './keys.js';
 import type { Ledger } from './ledger.js';
+import type { AnyRecord } from './record-codec.js';
 import type { LiveCollection } from './live-collection.js';
 import { inThisTurn } from './promises.js';
 import { LaneWindow, WINDOW_LIMITS, type WindowLimits } from './window.js';
@@ -29,7 +30,7 @@ export interface LanesOptions<R extends LiveRecord> {
   readonly ledger: Ledger;
   readonly live: LiveMessages;
   /** Narrows what the journal holds to the records of this direction. */
-  readonly accepts: (record: unknown) => R | undefined;
+  readonly accepts: (record: AnyRecord | undefined) => R | undefined;
   /** Whether a record read from disk may become live now; one that is set aside comes by its alarm. */
   readonly mayEnter: (record: R) => boolean;
   /** Told of each lane that a commit which failed may have held up. */
@@ -161,8 +162,8 @@ export class Lanes<R extends LiveRecord> {
   }
 
   #enter(prefix: string, record: R): void {
-    const window = this.#windows.get(prefix) ?? this.#window(false);
-    this.#windows.set(prefix, window);
+    let window = this.#windows.get(prefix);
+    if (window === undefined) this.#windows.set(prefix, (window = this.#window(false)));
     if (window.add(record.key)) this.options.live.put(record);
   }
 

@@ -6,14 +6,21 @@ import Loki from 'lokijs';
 import { Signal } from '../signal/index.js';
 
 /** What Loki stores: the entry's fields stand under `entry`, so that Loki's own marks never mix with ours. */
-interface Row<Id, E> {
-  readonly id: Id;
-  entry: E;
+interface Row<E> {
+  /** Undefined in a row that waits for the next entry. */
+  entry: E | undefined;
 }
 
+/**
+ * Rows that are kept for the next entries: to take one out of Loki and put another in costs more than all else here,
+ * and every message does it twice. As many as are in flight at once; those of a burst go.
+ */
+const MOST_FREE = 256;
+
 export class LiveCollection<Id extends string | number, E extends object> {
-  readonly #rows = new Map<Id, Row<Id, E> & LokiObj>();
-  readonly #collection: Collection<Row<Id, E>>;
+  readonly #rows = new Map<Id, Row<E> & LokiObj>();
+  readonly #free: (Row<E> & LokiObj)[] = [];
+  readonly #collection: Collection<Row<E>>;
   /** The id of an entry that was put or removed. */
   readonly changed: Signal<Id>;
 
@@ -23,7 +30,7 @@ export class LiveCollection<Id extends string | number, E extends object> {
     name: string,
     private readonly idOf: (entry: E) => Id,
   ) {
-    this.#collection = database.addCollection<Row<Id, E>>(name, { disableMeta: true });
+    this.#collection = database.addCollection<Row<E>>(name, { disableMeta: true });
     this.changed = new Signal(`${name}-changed`);
   }
 
@@ -39,39 +46,56 @@ export class LiveCollection<Id extends string | number, E extends object> {
   put(entry: E): void {
     const id = this.idOf(entry);
     const row = this.#rows.get(id);
-    if (row === undefined) {
-      const inserted = this.#collection.insert({ id, entry });
-      if (inserted !== undefined) this.#rows.set(id, inserted as Row<Id, E> & LokiObj);
-    } else {
-      // The row stays the one that Loki holds, and it has no index over what is in it: an update would do nothing else.
-      row.entry = entry;
-    }
-    this.changed.emit(id);
+    // The row stays the one that Loki holds, and it has no index over what is in it: an update would do nothing else.
+    if (row !== undefined) row.entry = entry;
+    else this.#rows.set(id, this.#rowFor(entry));
+    if (this.changed.size > 0) this.changed.emit(id);
   }
 
   remove(id: Id): void {
     const row = this.#rows.get(id);
     if (row === undefined) return;
     this.#rows.delete(id);
-    this.#collection.remove(row);
-    this.changed.emit(id);
+    row.entry = undefined;
+    if (this.#free.length < MOST_FREE) this.#free.push(row);
+    else this.#collection.remove(row);
+    if (this.changed.size > 0) this.changed.emit(id);
+  }
+
+  #rowFor(entry: E): Row<E> & LokiObj {
+    const free = this.#free.pop();
+    if (free !== undefined) {
+      free.entry = entry;
+      return free;
+    }
+    const row: Row<E> = { entry };
+    this.#collection.insert(row);
+    // Loki does not copy: what it holds is this row, with its marks.
+    return row as Row<E> & LokiObj;
   }
 
   all(): readonly E[] {
-    return Array.from(this.#rows.values(), (row) => row.entry);
+    return entriesOf(this.#rows.values());
   }
 
   /** The entries whose fields equal those of `fields`, by Loki's query. */
   find(fields: Partial<E>): readonly E[] {
     const query: Record<string, unknown> = {};
     for (const [name, value] of Object.entries(fields)) query[`entry.${name}`] = value;
-    return this.#collection.find(query).map((row) => row.entry);
+    return entriesOf(this.#collection.find(query));
   }
 
   clear(): void {
     this.#rows.clear();
+    this.#free.length = 0;
     this.#collection.clear();
   }
+}
+
+function entriesOf<E>(rows: Iterable<Row<E>>): readonly E[] {
+  const entries: E[] = [];
+  for (const { entry } of rows) if (entry !== undefined) entries.push(entry);
+  return entries;
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * How a result stands in memory and in the journal: its lane, its destination, its record.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type {
   Content,
   Destination,
@@ -14,7 +14,7 @@ import type {
 } from '../message/index.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, outboundPrefix, recordKey, urlLane } from './keys.js';
-import { encodeRecord } from './record-codec.js';
+import { encodeRecord, type AnyRecord } from './record-codec.js';
 
 /** A result as a worker hands it in. */
 export interface NewOutbound {
@@ -50,9 +50,9 @@ export const LOCAL_LANE = 'local';
 export const OUTBOUND_ROOT = 'o/';
 const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
 
-/** SHA-256 of the bytes of a content. */
-export function sha256Of(content: Buffer | ReceivedBody): Buffer {
-  return Buffer.isBuffer(content) ? createHash('sha256').update(content).digest() : content.sha256;
+/** SHA-256 of the bytes of a content, as base64url. */
+export function sha256Of(content: Buffer | ReceivedBody): string {
+  return Buffer.isBuffer(content) ? hash('sha256', content, 'base64url') : content.sha256.toString('base64url');
 }
 
 /** The record of a result that has just come. */
@@ -82,10 +82,8 @@ export function laneUnder(prefix: string): string {
   return prefix.slice(OUTBOUND_ROOT.length, -1);
 }
 
-export function asOutbound(record: unknown): OutboundRecord | undefined {
-  return typeof record === 'object' && record !== null && 'kind' in record && record.kind === 'outbound'
-    ? (record as OutboundRecord)
-    : undefined;
+export function asOutbound(record: AnyRecord | undefined): OutboundRecord | undefined {
+  return record?.kind === 'outbound' ? record : undefined;
 }
 
 export function put(record: OutboundRecord): Change {

@@ -122,7 +122,11 @@ export class LaneWindow {
   /** Takes a record out: it is in flight, set aside for a while, or ended. */
   take(key: MessageKey): void {
     // Almost always the head.
-    const index = this.#keys[0] === key ? 0 : this.#keys.indexOf(key);
+    if (this.#keys[0] === key) {
+      this.#keys.shift();
+      return;
+    }
+    const index = this.#keys.indexOf(key);
     if (index >= 0) this.#keys.splice(index, 1);
   }
 
