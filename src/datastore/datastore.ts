@@ -306,7 +306,7 @@ export class Datastore {
   }
 
   acceptResult(result: NewOutbound): ResultAcceptance {
-    return this.#outbound.arrivals.accept(result, (idKey) => this.#inbound.replyTopicOf(idKey));
+    return this.#outbound.arrivals.accept(result, (handler, id) => this.#inbound.replyTopicOf(handler, id));
   }
 
   outbound(key: MessageKey): OutboundRecord | undefined {

@@ -3,6 +3,7 @@ import type { Change } from './journal.js';
 
 /** Between the ids of one entry of `ended`; no id key holds it. */
 const SEPARATOR = '\n';
+const BETWEEN = Buffer.from(SEPARATOR);
 /** Ids in one entry: a few KiB. */
 const MOST_IDS = 64;
 
@@ -26,9 +27,14 @@ export function gathered(changes: readonly Change[]): readonly Change[] {
 
 /** Under the key of the newest: none of them ended later than it says. */
 function inOne(ends: readonly Change[]): Change {
+  const parts: Buffer[] = [];
   let key = '';
-  for (const end of ends) if (end.key > key) key = end.key;
-  return { table: 'ended', key, value: Buffer.from(ends.map(({ value }) => value).join(SEPARATOR)) };
+  for (const end of ends) {
+    if (end.key > key) key = end.key;
+    if (parts.length > 0) parts.push(BETWEEN);
+    if (end.value !== undefined) parts.push(end.value);
+  }
+  return { table: 'ended', key, value: Buffer.concat(parts) };
 }
 
 /** The ids in an entry of `ended`. */

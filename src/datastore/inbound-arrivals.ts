@@ -19,8 +19,10 @@ import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbo
 import type { Change } from './journal.js';
 import { inboundIdKey, inboundPrefix, PRIORITIES, recordKey } from './keys.js';
 import type { Lanes } from './lanes.js';
+import { deferred } from './promises.js';
 import type { IdState } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
+import type { Settler } from './transactions.js';
 
 export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
   readonly lanes: Lanes<InboundRecord>;
@@ -38,6 +40,8 @@ export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
  * those that somebody registered are as many as this machine has workers. Far more than any fleet has directives.
  */
 const MAX_UNKNOWN_LANES = 1024;
+
+type Pending = IdState & { readonly kind: 'pending' };
 
 export class InboundArrivals {
   readonly #committing = new Map<MessageKey, Promise<void>>();
@@ -126,37 +130,47 @@ export class InboundArrivals {
     const { key } = record;
     const failure: Failure = { code: 'unroutable', text: TOO_MANY };
     const state = { kind: 'pending', recordKey: recordKey(prefixOf(record), key), key } as const;
-    await this.#underWay(idKey, state, async () => {
-      await this.parts.turnedAway(record, failure, changes);
+    await this.#underWay(idKey, state, (settler) => {
+      this.parts.turnedAway(record, failure, changes).then(
+        () => settler.done(),
+        (error: unknown) => settler.failed(error),
+      );
     });
   }
 
-  #isThere({ key, recordKey: path }: IdState & { kind: 'pending' }): boolean {
+  #isThere({ key, recordKey: path }: Pending): boolean {
     const { live, ledger } = this.parts;
     return live.get(key) !== undefined || asInbound(ledger.read(path)) !== undefined;
   }
 
   #arrives(record: InboundRecord, idKey: string, changes: readonly Change[]): Promise<void> {
     const { key } = record;
-    const path = recordKey(prefixOf(record), key);
-    return this.#underWay(idKey, { kind: 'pending', recordKey: path, key }, () =>
-      this.#add(record, [...changes, this.parts.ids.pending(idKey, path, key)]),
-    );
+    const prefix = prefixOf(record);
+    const path = recordKey(prefix, key);
+    const state: Pending = { kind: 'pending', recordKey: path, key };
+    return this.#underWay(idKey, state, (settler) => this.#add(record, { prefix, path, idKey, changes }, settler));
   }
 
   /** Notes that a message is being committed, so that a second copy waits for the first. */
-  #underWay(idKey: string, state: IdState & { kind: 'pending' }, commit: () => Promise<void>): Promise<void> {
+  #underWay(idKey: string, state: Pending, commit: (settler: Settler) => void): Promise<void> {
     this.#arriving.set(idKey, state);
     const settled = (): void => {
       this.#arriving.delete(idKey);
       this.#committing.delete(state.key);
     };
-    // Not `finally`, which makes three promises more.
-    const durable = commit().then(settled, (error: unknown) => {
-      settled();
-      throw error;
+    // The one promise of an arrival.
+    const { done: durable, resolve, reject } = deferred();
+    commit({
+      done: () => {
+        settled();
+        resolve();
+      },
+      failed: (error) => {
+        settled();
+        reject(error);
+      },
     });
-    this.#committing.set(state.key, durable);
+    if (this.#arriving.get(idKey) === state) this.#committing.set(state.key, durable);
     return durable;
   }
 
@@ -192,27 +206,42 @@ export class InboundArrivals {
     return {
       kind: 'cancelled',
       answer: answer.record.key,
-      durable: this.#underWay(idKey, { kind: 'pending', recordKey: path, key }, () =>
-        outbound.addAnswer(answer.record, all, answer.growth),
-      ),
+      durable: this.#underWay(idKey, { kind: 'pending', recordKey: path, key }, (settler) => {
+        outbound.addAnswer(answer.record, all, answer.growth).then(
+          () => settler.done(),
+          (error: unknown) => settler.failed(error),
+        );
+      }),
     };
   }
 
-  #add(record: InboundRecord, changes: readonly Change[]): Promise<void> {
-    const { alarms, lanes, expect, ledger } = this.parts;
-    const prefix = prefixOf(record);
+  #add(record: InboundRecord, { prefix, path, idKey, changes }: Place, settler: Settler): void {
+    const { alarms, lanes, expect, ledger, ids } = this.parts;
     const { key, expiresAt } = record;
     ledger.watch.witness?.inbound(record, 'arriving');
-    const added = lanes.add(prefix, record, (stored) => {
-      const alarm = expiresAt === undefined ? [] : [alarms.set(expiresAt, key, recordKey(prefix, key))];
-      return { changes: [...changes, put(stored), ...alarm], growth: spoolSize(stored) };
-    });
-    return added.then(() => {
-      if (expiresAt !== undefined) alarms.arm(expiresAt);
-      expect(record);
-      ledger.watch.witness?.inbound(record, 'accepted');
+    lanes.add(prefix, record, {
+      prepare: (stored) => {
+        const all = [...changes, ids.pending(idKey, path, key), put(stored, path)];
+        if (expiresAt !== undefined) all.push(alarms.set(expiresAt, key, path));
+        return { changes: all, growth: spoolSize(stored) };
+      },
+      done: () => {
+        if (expiresAt !== undefined) alarms.arm(expiresAt);
+        expect(record);
+        ledger.watch.witness?.inbound(record, 'accepted');
+        settler.done();
+      },
+      failed: (error) => settler.failed(error),
     });
   }
+}
+
+/** Where a new message goes, what stands for its id, and what else belongs to its commit. */
+interface Place {
+  readonly prefix: string;
+  readonly path: string;
+  readonly idKey: string;
+  readonly changes: readonly Change[];
 }
 
 const NOTHING = Buffer.alloc(0);

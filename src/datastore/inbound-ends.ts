@@ -23,7 +23,8 @@ import type { Ledger } from './ledger.js';
 import type { ResultsPlan } from './outbound-arrivals.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';
-import type { Unrecorded } from './unrecorded.js';
+import type { Settler } from './transactions.js';
+import { settledBy, type Commit, type Unrecorded } from './unrecorded.js';
 
 export interface InboundEndsParts {
   readonly ledger: Ledger;
@@ -43,9 +44,17 @@ export class InboundEnds {
     const { ledger } = this.parts;
     const changes = this.#changes(record, 'delivered');
     ledger.watch.witness?.inbound(record, 'delivered');
-    return this.#leave(record, 'end', () =>
-      ledger.commitSoon(changes, -spoolSize(record)).then(() => ledger.release(record.content)),
-    );
+    return new Promise((resolve, reject) => {
+      const commit = (settler: Settler): void =>
+        ledger.enlistSoon(changes, -spoolSize(record), {
+          done: () => {
+            ledger.release(record.content);
+            settler.done();
+          },
+          failed: (error) => settler.failed(error),
+        });
+      this.#leave(record, 'end', commit, { done: resolve, failed: reject });
+    });
   }
 
   /** As `delivered`, in one commit with the results of it. Gives the keys of those that are new. */
@@ -54,17 +63,23 @@ export class InboundEnds {
     results: Extract<ResultsPlan, { kind: 'planned' }>['results'],
   ): Promise<readonly MessageKey[]> {
     const { ledger, outbound } = this.parts;
-    const own = results.flatMap(({ idKey, isOfRequest }) => (isOfRequest && idKey !== undefined ? [idKey] : []));
+    const own: string[] = [];
+    for (const { idKey, isOfRequest } of results) if (isOfRequest && idKey !== undefined) own.push(idKey);
     const changes = this.#changes(record, 'delivered', own);
     ledger.watch.witness?.inbound(record, 'delivered');
-    let taken: readonly MessageKey[] = [];
-    const left = this.#leave(record, 'end', () =>
-      outbound.arrivals.arriveWith(results, changes, -spoolSize(record)).then((keys) => {
-        taken = keys;
-        ledger.release(record.content);
-      }),
-    );
-    return left.then(() => taken);
+    return new Promise((resolve, reject) => {
+      let taken: readonly MessageKey[] = [];
+      const commit = (settler: Settler): void =>
+        outbound.arrivals.arriveWith(results, changes, -spoolSize(record), {
+          done: (keys) => {
+            taken = keys;
+            ledger.release(record.content);
+            settler.done();
+          },
+          failed: (error) => settler.failed(error),
+        });
+      this.#leave(record, 'end', commit, { done: () => resolve(taken), failed: reject });
+    });
   }
 
   /** Gives the key of the error answer. */
@@ -76,7 +91,7 @@ export class InboundEnds {
     // Each try makes an answer of its own: the key of the first is behind others by then.
     let answer = outbound.answerTo(record, failure);
     let isFirst = true;
-    await this.#leave(record, 'end', async () => {
+    await this.#leaveBy(record, 'end', async () => {
       if (!isFirst) answer = outbound.answerTo(record, failure);
       isFirst = false;
       await outbound.addAnswer(answer.record, [...changes, ...answer.changes], answer.growth - spoolSize(record));
@@ -150,28 +165,31 @@ export class InboundEnds {
   async setAside(later: InboundRecord): Promise<void> {
     const { ledger, alarms } = this.parts;
     const { key, dueAt } = later;
-    await this.#leave(later, 'wait', async () => {
+    await this.#leaveBy(later, 'wait', async () => {
       await ledger.commit([put(later), alarms.set(dueAt, key, recordKey(prefixOf(later), key))]);
       alarms.arm(dueAt);
     });
   }
 
-  #leave(record: InboundRecord, kind: 'end' | 'wait', commit: () => Promise<void>): Promise<void> {
+  #leave(record: InboundRecord, kind: 'end' | 'wait', commit: Commit, settler: Settler): void {
     const { live, lanes, unrecorded } = this.parts;
     live.remove(record.key);
-    const recorded = unrecorded.record(record.key, kind, commit);
+    unrecorded.enlist(record.key, kind, commit, settler);
     // Behind the commit: whatever is read to fill its place must not be this record as it was.
     lanes.take(prefixOf(record), record.key);
-    return recorded;
+  }
+
+  /** As `#leave`, for what does not come with every message. */
+  #leaveBy(record: InboundRecord, kind: 'end' | 'wait', commit: () => Promise<void>): Promise<void> {
+    return new Promise((done, failed) => this.#leave(record, kind, settledBy(commit), { done, failed }));
   }
 
   #changes(record: InboundRecord, end: InboundEnd, results?: readonly string[]): readonly Change[] {
     const { ids, alarms } = this.parts;
     const { key, expiresAt, replyTopic } = record;
-    return [
-      { table: 'records', key: recordKey(prefixOf(record), key), value: undefined },
-      ...ids.ended(inboundIdKey(record.directiveKey, record.messageId), end, key, replyTopic, results),
-      ...(expiresAt === undefined ? [] : [alarms.clear(expiresAt, key)]),
-    ];
+    const changes: Change[] = [{ table: 'records', key: recordKey(prefixOf(record), key), value: undefined }];
+    ids.end(changes, inboundIdKey(record.directiveKey, record.messageId), end, key, replyTopic, results);
+    if (expiresAt !== undefined) changes.push(alarms.clear(expiresAt, key));
+    return changes;
   }
 }

@@ -226,15 +226,16 @@ export class InboundQueue {
   complete(key: MessageKey, results: readonly NewOutbound[]): Completion {
     const { outbound } = this.parts;
     const record = this.get(key);
-    const own = record && inboundIdKey(record.directiveKey, record.messageId);
-    const replyTopicOf = (idKey: string): ReplyTopic | undefined =>
-      record !== undefined && idKey === own ? record.replyTopic : this.replyTopicOf(idKey);
+    const replyTopicOf = (handler: DirectiveKey, messageId: string): ReplyTopic | undefined =>
+      messageId === record?.messageId && handler === record.directiveKey
+        ? record.replyTopic
+        : this.replyTopicOf(handler, messageId);
     const plan = outbound.arrivals.plan(results, replyTopicOf, record);
     if (plan.kind === 'full') return plan;
-    const durable =
-      record === undefined
-        ? outbound.arrivals.arriveWith(plan.results, [], 0)
-        : this.#ends.completed(record, plan.results);
+    if (record !== undefined) return { kind: 'taken', durable: this.#ends.completed(record, plan.results) };
+    const durable = new Promise<readonly MessageKey[]>((done, failed) => {
+      outbound.arrivals.arriveWith(plan.results, [], 0, { done, failed });
+    });
     return { kind: 'taken', durable };
   }
 
@@ -286,8 +287,8 @@ export class InboundQueue {
   }
 
   /** Where the requester of a pending or ended message wants its replies. */
-  replyTopicOf(idKey: string): ReplyTopic | undefined {
-    const known = this.parts.ids.get(idKey);
+  replyTopicOf(directive: DirectiveKey, messageId: string): ReplyTopic | undefined {
+    const known = this.parts.ids.get(inboundIdKey(directive, messageId));
     if (known === undefined) return undefined;
     if (known.kind === 'ended') return known.replyTopic;
     const record = this.parts.live.get(known.key) ?? this.parts.ledger.read(known.recordKey);

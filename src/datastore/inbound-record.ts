@@ -41,8 +41,8 @@ export function prefixOf(record: InboundRecord): string {
   return inboundPrefix(record.directiveKey, record.priority);
 }
 
-/** The change that stores a record; what it is doing in memory is not stored. */
-export function put(record: InboundRecord): Change {
+/** The change that stores a record, under `path`: its key. What it is doing in memory is not stored. */
+export function put(record: InboundRecord, path = recordKey(prefixOf(record), record.key)): Change {
   const stored: InboundRecord = record.state === 'accepted' ? record : { ...record, state: 'accepted' };
-  return { table: 'records', key: recordKey(prefixOf(record), record.key), value: encodeRecord(stored) };
+  return { table: 'records', key: path, value: encodeRecord(stored) };
 }

@@ -78,13 +78,16 @@ function idPart(messageId: string): string {
   return PLAIN_ID.test(messageId) ? messageId : `~${hash('sha256', messageId)}`;
 }
 
+/** Below it are the ids of results. */
+export const RESULT_IDS = 'o/';
+
 export function inboundIdKey(directive: DirectiveKey, messageId: string): string {
   return `i/${directive}/${idPart(messageId)}`;
 }
 
 /** The same worker, id and bytes are one result (CONTRACT 1.10); the bytes by their SHA-256, as base64url. */
 export function resultIdKey(worker: WorkerName, messageId: string, sha256: string): string {
-  return `o/${worker}/${idPart(messageId)}/${sha256}`;
+  return `${RESULT_IDS}${worker}/${idPart(messageId)}/${sha256}`;
 }
 
 export function ownerKey(directive: DirectiveKey): string {

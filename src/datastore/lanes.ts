@@ -8,8 +8,8 @@ import type { Change } from './journal.js';
 import { padded, recordNumber, recordPrefix, under } from './keys.js';
 import type { Ledger } from './ledger.js';
 import type { AnyRecord } from './record-codec.js';
+import type { Settler } from './transactions.js';
 import type { LiveCollection } from './live-collection.js';
-import { inThisTurn } from './promises.js';
 import { LaneWindow, WINDOW_LIMITS, type WindowLimits } from './window.js';
 
 export type LiveMessages = LiveCollection<MessageKey, LiveRecord>;
@@ -18,6 +18,11 @@ export type LiveMessages = LiveCollection<MessageKey, LiveRecord>;
 export interface Prepared {
   readonly changes: readonly Change[];
   readonly growth: number;
+}
+
+/** How a new record is committed, in the form in which it is stored, and who is told how that went. */
+export interface Entrance<R extends LiveRecord> extends Settler {
+  prepare(stored: R): Prepared;
 }
 
 /** A new record and the lane it belongs to. */
@@ -43,6 +48,7 @@ export interface LanesOptions<R extends LiveRecord> {
 }
 
 const READ_AGAIN_MS = 1_000;
+const NO_KEYS: readonly MessageKey[] = [];
 
 /** Nobody has it in hand: nothing is lost when it leaves memory for a while. */
 function isAtRest(record: LiveRecord | undefined): boolean {
@@ -91,74 +97,84 @@ export class Lanes<R extends LiveRecord> {
 
   /** Live, waiting keys of a lane, in order. */
   keys(prefix: string): readonly MessageKey[] {
-    return this.#windows.get(prefix)?.keys ?? [];
+    return this.#windows.get(prefix)?.keys ?? NO_KEYS;
   }
 
   isCommitting(prefix: string, key: MessageKey): boolean {
     return this.#windows.get(prefix)?.isCommitting(key) ?? false;
   }
 
-  /** Puts a new record into its lane and commits it; resolves when it is on stable storage. */
-  add(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
+  /** Puts a new record into its lane and commits it; the entrance is told when it is on stable storage. */
+  add(prefix: string, record: R, entrance: Entrance<R>): void {
     this.#enter(prefix, record);
     const { content } = record;
     // In the caller's turn where that is possible, so that commits keep the order of arrival.
     if (content.kind === 'inline' && (this.#storing.has(prefix) || this.options.ledger.files.isLarge(content.bytes)))
-      return this.#addStored(prefix, record, content.bytes, prepare);
-    return this.#commit(prefix, record, prepare);
+      void this.#addStored(prefix, record, content.bytes, entrance);
+    else this.#commit(prefix, record, entrance);
   }
 
-  async #addStored(prefix: string, record: R, bytes: Buffer, prepare: (stored: R) => Prepared): Promise<void> {
+  async #addStored(prefix: string, record: R, bytes: Buffer, entrance: Entrance<R>): Promise<void> {
     const { ledger, live } = this.options;
-    let stored: R;
+    let content: Content;
     try {
-      stored = { ...record, content: await this.#store(prefix, bytes) };
+      content = await this.#store(prefix, bytes);
     } catch (error) {
       this.#failed(prefix, record.key);
-      throw error;
+      entrance.failed(error);
+      return;
     }
+    const stored: R = { ...record, content };
     if (live.get(record.key) !== undefined) live.put(stored);
-    try {
-      await this.#commit(prefix, stored, prepare);
-    } catch (error) {
-      ledger.release(stored.content);
-      throw error;
-    }
+    this.#commit(prefix, stored, {
+      prepare: (ready) => entrance.prepare(ready),
+      done: () => entrance.done(),
+      failed: (error) => {
+        ledger.release(content);
+        entrance.failed(error);
+      },
+    });
   }
 
-  #commit(prefix: string, record: R, prepare: (stored: R) => Prepared): Promise<void> {
+  #commit(prefix: string, record: R, entrance: Entrance<R>): void {
     const { ledger } = this.options;
     const { key } = record;
-    const committed = inThisTurn(() => {
-      if (key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
-      const { changes, growth } = prepare(record);
-      return ledger.commit(changes, growth);
-    });
-    return committed.then(
-      () => this.#committed(prefix, key),
-      (error: unknown) => {
-        this.#failed(prefix, key);
-        throw error;
-      },
-    );
+    const failed = (error: unknown): void => {
+      this.#failed(prefix, key);
+      entrance.failed(error);
+    };
+    try {
+      if (this.#barred.size > 0 && key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
+      const { changes, growth } = entrance.prepare(record);
+      ledger.enlist(changes, growth, {
+        done: () => {
+          this.#committed(prefix, key);
+          entrance.done();
+        },
+        failed,
+      });
+    } catch (error) {
+      failed(error);
+    }
   }
 
   /**
-   * Puts new records into their lanes by one commit, which `commit` makes in this turn: all are there or none. Not for a
-   * strict direction, nor for contents that belong in a file and are in none.
+   * Puts new records into their lanes by one commit, made in this turn: all are there or none. Not for a strict
+   * direction, nor for contents that belong in a file and are in none.
    */
-  addAll(arrivals: readonly Arrival<R>[], commit: () => Promise<void>): Promise<void> {
+  addAll(arrivals: readonly Arrival<R>[], { changes, growth }: Prepared, settler: Settler): void {
     for (const { prefix, record } of arrivals) this.#enter(prefix, record);
-    return commit().then(
-      () => {
+    this.options.ledger.enlist(changes, growth, {
+      done: () => {
         for (const { prefix, record } of arrivals) this.#committed(prefix, record.key);
+        settler.done();
       },
-      (error: unknown) => {
+      failed: (error) => {
         for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
         for (const { prefix } of arrivals) this.#moveOn(prefix);
-        throw error;
+        settler.failed(error);
       },
-    );
+    });
   }
 
   #enter(prefix: string, record: R): void {
@@ -189,7 +205,7 @@ export class Lanes<R extends LiveRecord> {
 
   #committed(prefix: string, key: MessageKey): void {
     this.#windows.get(prefix)?.committed(key);
-    if (key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
+    if (this.#barred.size > 0 && key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
     this.refill(prefix);
   }
 

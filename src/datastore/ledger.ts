@@ -9,10 +9,10 @@ import { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { Inventory } from './inventory.js';
-import { TABLES, type Change, type Journal, type Table } from './journal.js';
-import { deferred, type Deferred } from './promises.js';
+import type { Change, Journal, Table } from './journal.js';
 import { decodeRecord, type AnyRecord } from './record-codec.js';
 import { TornRecords } from './torn-records.js';
+import { Transactions, type Settler, type Transaction } from './transactions.js';
 import type { Watch } from './witness.js';
 
 export interface SpoolLimits {
@@ -29,9 +29,6 @@ const SEQUENCE = 'sequence';
 /** The free disk space is looked up this often. */
 const DISK_CHECK_MS = 5_000;
 
-/** How long the end of a message may wait for a commit to ride with. A matter of batching, so no test needs to hold it. */
-const SOON_MS = 2;
-
 /** Entries of the inventory in one commit. */
 const STOCK_BATCH = 256;
 
@@ -43,20 +40,15 @@ export interface Findings {
   readonly damaged: readonly LiveRecord[];
 }
 
-/** Changes that wait for a commit to ride with; one promise is that of them all. */
-interface Waiting extends Deferred {
-  readonly changes: Change[];
-  readonly timer: NodeJS.Timeout;
-}
+/** For what is put right elsewhere when it fails. */
+const NOBODY: Settler = { done: () => undefined, failed: () => undefined };
 
 export class Ledger {
   /** The intake may go on: there is room again. */
   readonly room = new Signal<undefined>('room');
   readonly torn: TornRecords;
   readonly #inventory: Inventory;
-  /** By table and key, the latest change that is on its way to the journal. */
-  readonly #uncommitted = new Map<Table, Map<string, Change>>(TABLES.map((table) => [table, new Map()]));
-  #waiting: Waiting | undefined;
+  readonly #transactions: Transactions;
   #next = 1;
   /** Keys below this one are never given out by a later run: so much is on stable storage. */
   #reserved = 1;
@@ -75,6 +67,19 @@ export class Ledger {
     readonly watch: Watch = {},
   ) {
     this.#inventory = new Inventory(journal, files.directory);
+    this.#transactions = new Transactions({
+      write: (transaction) => this.#write(transaction),
+      done: (transaction) => {
+        this.#noteReserved(transaction);
+        if (transaction.isFreeing) this.#announceRoom();
+      },
+      failed: ({ growth }) => {
+        this.#inventory.forget();
+        this.#bytes -= growth;
+      },
+      misled: (error) =>
+        log.error('journal.misled', 'a change is recorded, but what follows from it failed', { error }),
+    });
     this.torn = new TornRecords(journal, (changes) => this.commit(changes), clock, log);
   }
 
@@ -145,7 +150,7 @@ export class Ledger {
       this.#held -= held;
       const freed = held;
       held = 0;
-      this.#announceRoom(-freed);
+      if (freed > 0) this.#announceRoom();
     };
   }
 
@@ -165,112 +170,54 @@ export class Ledger {
     return { key, changes: [{ table: 'facts', key: SEQUENCE, value }] };
   }
 
-  /**
-   * Commits; until then `get` already answers with the new values. `growth` is what the spool takes more or less. What
-   * waits by `commitSoon` goes first, in the same transaction.
-   */
+  /** Commits; until then `get` already answers with the new values. `growth` is what the spool takes more or less. */
   commit(changes: readonly Change[], growth = 0): Promise<void> {
-    const waiting = this.#takeWaiting();
-    this.#mark(changes, growth);
-    // One promise each: this is done several times for every message.
-    return this.#write(waiting === undefined ? changes : [...waiting.changes, ...changes]).then(
-      () => {
-        waiting?.resolve();
-        this.#unmark(changes);
-        this.#noteReserved(changes);
-        this.#announceRoom(growth);
-      },
-      (error: unknown) => {
-        this.#inventory.forget();
-        waiting?.reject(error);
-        this.#bytes -= growth;
-        this.#unmark(changes);
-        throw error;
-      },
-    );
+    return new Promise((resolve, reject) => this.enlist(changes, growth, { done: resolve, failed: reject }));
+  }
+
+  /** As `commit`, for those that come with every message: `settler` is told how it went. */
+  enlist(changes: readonly Change[], growth: number, settler: Settler): void {
+    this.#bytes += growth;
+    this.#transactions.add(changes, growth, settler);
   }
 
   /**
-   * As `commit`, for what nobody waits for: the end of a message. It rides with the next commit, or goes by itself a
+   * As `enlist`, for what nobody waits for: the end of a message. It rides with the next commit, or goes by itself a
    * moment later; so each message costs two syncs instead of four. A crash in that moment does the work once more.
    */
-  commitSoon(changes: readonly Change[], growth = 0): Promise<void> {
-    this.#mark(changes, growth);
-    const waiting = (this.#waiting ??= this.#newWaiting());
-    for (const change of changes) waiting.changes.push(change);
-    return waiting.done.then(
-      () => {
-        this.#unmark(changes);
-        this.#announceRoom(growth);
-      },
-      (error: unknown) => {
-        this.#bytes -= growth;
-        this.#unmark(changes);
-        throw error;
-      },
-    );
+  enlistSoon(changes: readonly Change[], growth: number, settler: Settler): void {
+    this.#bytes += growth;
+    this.#transactions.addSoon(changes, growth, settler);
   }
 
-  /** Commits what waits. Whoever handed it in is told how that went. */
-  async flush(): Promise<void> {
-    const waiting = this.#takeWaiting();
-    if (waiting === undefined) return;
-    try {
-      await this.#write(waiting.changes);
-      waiting.resolve();
-    } catch (error) {
-      this.#inventory.forget();
-      waiting.reject(error);
-    }
+  /** Commits all there is. Whoever handed it in is told how that went. */
+  flush(): Promise<void> {
+    return this.#transactions.flush();
   }
 
-  #write(changes: readonly Change[]): Promise<void> {
-    return this.journal.commit([...changes, ...this.#inventory.changesFor(changes, this.#bytes)]);
+  #write({ changes }: Transaction): Promise<void> {
+    for (const change of this.#inventory.changesFor(changes, this.#bytes)) changes.push(change);
+    return this.journal.commit(changes);
   }
 
-  #noteReserved(changes: readonly Change[]): void {
+  #noteReserved({ changes }: Transaction): void {
     for (const { key, value } of changes) {
       if (key === SEQUENCE && value !== undefined) this.#reserved = Math.max(this.#reserved, Number(value.toString()));
     }
   }
 
-  #newWaiting(): Waiting {
-    return { changes: [], ...deferred(), timer: setTimeout(() => void this.flush(), SOON_MS) };
-  }
-
-  #takeWaiting(): Waiting | undefined {
-    const waiting = this.#waiting;
-    if (waiting === undefined) return undefined;
-    this.#waiting = undefined;
-    clearTimeout(waiting.timer);
-    return waiting;
-  }
-
-  #mark(changes: readonly Change[], growth: number): void {
-    this.#bytes += growth;
-    for (const change of changes) this.#uncommitted.get(change.table)?.set(change.key, change);
-  }
-
-  /** A later change of the same key stays. */
-  #unmark(changes: readonly Change[]): void {
-    for (const change of changes) {
-      const table = this.#uncommitted.get(change.table);
-      if (table?.get(change.key) === change) table.delete(change.key);
-    }
-  }
-
-  #announceRoom(growth: number): void {
-    if (growth < 0 && this.#wasFull && !this.isIntakeFull) this.room.emit(undefined);
+  #announceRoom(): void {
+    if (this.#wasFull && !this.isIntakeFull) this.room.emit(undefined);
   }
 
   get(table: Table, key: string): Buffer | undefined {
-    const change = this.#uncommitted.get(table)?.get(key);
+    const change = this.#transactions.find(table, key);
     return change === undefined ? this.journal.get(table, key) : change.value;
   }
 
   /** `committed`, or what a commit under way has made of it. */
   latest(table: Table, key: string, committed: Buffer): Buffer | undefined {
-    const change = this.#uncommitted.get(table)?.get(key);
+    const change = this.#transactions.find(table, key);
     return change === undefined ? committed : change.value;
   }
 
@@ -290,7 +237,7 @@ export class Ledger {
   release(content: Content): void {
     if (content.kind !== 'file') return;
     // What stays in the inventory is put right at the next start.
-    this.commitSoon([this.#inventory.released(content.path)]).catch(() => undefined);
+    this.enlistSoon([this.#inventory.released(content.path)], 0, NOBODY);
     rm(content.path, { force: true }).catch((error: unknown) => {
       this.log.warn('content.left', 'a content file could not be deleted; it goes at the next start', { error });
     });
@@ -308,7 +255,7 @@ export class Ledger {
         });
       }
       this.#isDiskLow = isLow;
-      if (this.#wasFull && !this.isIntakeFull) this.room.emit(undefined);
+      this.#announceRoom();
     } catch (error) {
       this.log.warn('spool.disk_unknown', 'the free space of the disk cannot be read', { error });
     }

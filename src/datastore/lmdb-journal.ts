@@ -1,5 +1,5 @@
 /**
- * The journal on LMDB. Commits of one turn of the event loop share a transaction; while it is being synced, those that
+ * The journal on LMDB. Commits that are asked for in one go share a transaction; while it is being synced, those that
  * come gather for the next one. A promise resolves when its transaction is on stable storage, and reads see it no
  * earlier: LMDB writes and syncs the pages, and only then the meta page that makes them count (ADR 0006).
  */
@@ -95,8 +95,8 @@ export class LmdbJournal implements Journal {
 
   /** One transaction after the other until nobody waits. */
   async #writeAll(): Promise<void> {
-    // Whatever else this turn commits goes along.
-    await nextTurn();
+    // Whatever else is asked for in one go comes along; whoever gathers for longer has done so already.
+    await Promise.resolve();
     for (let group = this.#takeNext(); group !== undefined; group = this.#takeNext()) {
       try {
         await this.#writeWatched(group.changes);

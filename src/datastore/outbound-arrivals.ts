@@ -8,11 +8,10 @@ import {
   type InboundRecord,
   type MessageKey,
   type OutboundRecord,
-  type ReplyTopic,
 } from '../message/index.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, outboundPrefix, recordKey, resultIdKey } from './keys.js';
-import type { Lanes, LiveMessages, Prepared } from './lanes.js';
+import type { Lanes, LiveMessages } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import {
   asOutbound,
@@ -25,9 +24,10 @@ import {
   put,
   sha256Of,
   type NewOutbound,
+  type ReplyTopicOf,
   type ResultAcceptance,
 } from './outbound-record.js';
-import { inThisTurn } from './promises.js';
+import { deferred, type Deferred } from './promises.js';
 import type { IdState, RecentIds } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
 
@@ -40,10 +40,8 @@ const MAX_URL_LANES = 4096;
 /** More results of one completion have entries of their own: what is known of an id is read often. */
 const MOST_OF_REQUEST = 4;
 
-export type ReplyTopicOf = (idKey: string) => ReplyTopic | undefined;
-
 /** A result that there is room for, and where it goes. */
-type Planned = Pick<OutboundRecord, 'destination' | 'idKey'> & {
+export type Planned = Pick<OutboundRecord, 'destination' | 'idKey'> & {
   readonly result: NewOutbound;
   /** Its dedupe key stands with the end of its request, not by itself. */
   readonly isOfRequest: boolean;
@@ -54,9 +52,29 @@ export type ResultsPlan =
   | { readonly kind: 'planned'; readonly results: readonly Planned[] }
   | { readonly kind: 'full'; readonly index: number; readonly lacks: 'spool' | 'destinations' };
 
+/** Is told how the results of a completion came in, with the keys of those that are new. */
+export interface Taker {
+  done(keys: readonly MessageKey[]): void;
+  failed(error: unknown): void;
+}
+
+/** A commit under way; a promise is made of it when somebody waits, which is seldom. */
+class UnderWay {
+  #waiting: Deferred | undefined;
+
+  wait(): Promise<void> {
+    return (this.#waiting ??= deferred()).done;
+  }
+
+  settle(error?: unknown): void {
+    if (error === undefined) this.#waiting?.resolve();
+    else this.#waiting?.reject(error);
+  }
+}
+
 export class OutboundArrivals {
   /** Commits under way by dedupe key, so that a second copy waits for the first. */
-  readonly #pending = new Map<string, Promise<unknown>>();
+  readonly #pending = new Map<string, UnderWay>();
 
   constructor(
     private readonly ledger: Ledger,
@@ -72,7 +90,7 @@ export class OutboundArrivals {
       const isKnown = underWay !== undefined || this.#isKnown(idKey, result);
       if (isKnown) {
         this.#drop(result);
-        return { kind: 'duplicate', durable: underWay?.then(() => undefined) ?? Promise.resolve() };
+        return { kind: 'duplicate', durable: underWay?.wait() ?? Promise.resolve() };
       }
     }
     const destination = destinationOf(result, replyTopicOf);
@@ -88,7 +106,8 @@ export class OutboundArrivals {
    */
   plan(results: readonly NewOutbound[], replyTopicOf: ReplyTopicOf, request?: InboundRecord): ResultsPlan {
     const planned: Planned[] = [];
-    for (const [index, result] of results.entries()) {
+    let index = 0;
+    for (const result of results) {
       const idKey = idKeyOf(result);
       const destination = destinationOf(result, replyTopicOf);
       const lacks = this.#lacks({ destination, worker: result.worker });
@@ -97,24 +116,28 @@ export class OutboundArrivals {
       }
       const isOfRequest = results.length <= MOST_OF_REQUEST && request !== undefined && isResultOf(result, request);
       planned.push({ result, destination, idKey, isOfRequest });
+      index += 1;
     }
     return { kind: 'planned', results: planned };
   }
 
   /**
-   * Takes the results of a completion in one commit with `changes`; gives the keys of those that are new. In this turn,
-   * unless one of them is a copy of what is being committed: should that fail, the copy must take its place.
+   * Takes the results of a completion in one commit with `changes`. In this turn, unless one of them is a copy of what is
+   * being committed: should that fail, the copy must take its place. Throws what keeps it from being asked for.
    */
-  arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number): Promise<readonly MessageKey[]> {
-    return inThisTurn(() => this.#arriveWith(results, changes, growth));
-  }
-
-  #arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number): Promise<readonly MessageKey[]> {
-    const underWay = this.#underWay(results);
-    if (underWay !== undefined) {
+  arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number, taker: Taker): void {
+    const copied = this.#underWay(results);
+    if (copied !== undefined) {
       // One that fails is no copy any more: it is looked at again.
-      const again = (): Promise<readonly MessageKey[]> => this.arriveWith(results, changes, growth);
-      return underWay.then(again, again);
+      const again = (): void => {
+        try {
+          this.arriveWith(results, changes, growth, taker);
+        } catch (error) {
+          taker.failed(error);
+        }
+      };
+      copied.wait().then(again, again);
+      return;
     }
     const all: Change[] = [...changes];
     const arrivals: { readonly prefix: string; readonly record: OutboundRecord }[] = [];
@@ -122,36 +145,41 @@ export class OutboundArrivals {
     const copies: NewOutbound[] = [];
     let grown = growth;
     for (const { result, destination, idKey, isOfRequest } of results) {
-      if (idKey !== undefined && (newIds.includes(idKey) || this.#isKnown(idKey, result))) {
+      if (idKey !== undefined && (newIds.includes(idKey) || this.#isKnown(idKey, result, isOfRequest))) {
         copies.push(result);
         continue;
       }
       const { key, changes: keyChanges } = this.ledger.nextKey();
       const record = newRecord(result, { key, destination, idKey: isOfRequest ? undefined : idKey });
-      const prepared = this.#prepared(record, keyChanges);
-      all.push(...prepared.changes);
-      grown += prepared.growth;
-      arrivals.push({ prefix: prefixOf(record), record });
+      const prefix = prefixOf(record);
+      grown += this.#prepare(all, prefix, record, keyChanges);
+      arrivals.push({ prefix, record });
       if (idKey !== undefined) newIds.push(idKey);
     }
-    const durable = this.lanes.addAll(arrivals, () => this.ledger.commit(all, grown));
-    for (const idKey of newIds) this.#pending.set(idKey, durable);
-    const settled = (): void => {
-      for (const idKey of newIds) this.#pending.delete(idKey);
-    };
-    return durable.then(
-      () => {
-        settled();
-        const { witness } = this.ledger.watch;
-        if (witness !== undefined) for (const { record } of arrivals) witness.outbound(record, 'queued');
-        for (const copy of copies) this.#drop(copy);
-        return arrivals.map(({ record }) => record.key);
-      },
-      (error: unknown) => {
-        settled();
-        throw error;
+    const underWay = new UnderWay();
+    for (const idKey of newIds) this.#pending.set(idKey, underWay);
+    this.lanes.addAll(
+      arrivals,
+      { changes: all, growth: grown },
+      {
+        done: () => {
+          this.#settled(newIds, underWay);
+          const { witness } = this.ledger.watch;
+          if (witness !== undefined) for (const { record } of arrivals) witness.outbound(record, 'queued');
+          for (const copy of copies) this.#drop(copy);
+          taker.done(arrivals.map(({ record }) => record.key));
+        },
+        failed: (error) => {
+          this.#settled(newIds, underWay, error);
+          taker.failed(error);
+        },
       },
     );
+  }
+
+  #settled(idKeys: readonly string[], underWay: UnderWay, error?: unknown): void {
+    for (const idKey of idKeys) this.#pending.delete(idKey);
+    underWay.settle(error);
   }
 
   /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */
@@ -189,7 +217,7 @@ export class OutboundArrivals {
     return this.lanes.size - others.length < MAX_URL_LANES ? undefined : 'destinations';
   }
 
-  #underWay(results: readonly Planned[]): Promise<unknown> | undefined {
+  #underWay(results: readonly Planned[]): UnderWay | undefined {
     for (const { idKey } of results) {
       const underWay = idKey === undefined ? undefined : this.#pending.get(idKey);
       if (underWay !== undefined) return underWay;
@@ -197,9 +225,12 @@ export class OutboundArrivals {
     return undefined;
   }
 
-  #isKnown(idKey: string, result: NewOutbound): boolean {
-    const known = this.ids.get(idKey);
-    return known?.kind === 'ended' || this.#isPending(known) || this.#cameWithRequest(idKey, result);
+  /** `isOfRequest`: the request it names had not ended when this was planned, and ends with it. */
+  #isKnown(idKey: string, result: NewOutbound, isOfRequest = false): boolean {
+    const known = this.ids.ofResult(idKey);
+    if (known?.kind === 'ended' || this.#isPending(known)) return true;
+    // A request that is pending has no results that came with its end. Almost every worker has one handler only.
+    return !(isOfRequest && result.handlers.length === 1) && this.#cameWithRequest(idKey, result);
   }
 
   #cameWithRequest(idKey: string, { responseTo, handlers }: NewOutbound): boolean {
@@ -222,28 +253,39 @@ export class OutboundArrivals {
   }
 
   #arrives(record: OutboundRecord, changes: readonly Change[]): Promise<void> {
-    const durable = this.lanes.add(prefixOf(record), record, (stored) => this.#prepared(stored, changes));
-    const { witness } = this.ledger.watch;
-    if (witness !== undefined) {
-      durable.then(
-        () => witness.outbound(record, 'queued'),
-        () => undefined,
-      );
-    }
     const { idKey } = record;
-    if (idKey !== undefined) {
-      const settled = (): boolean => this.#pending.delete(idKey);
-      this.#pending.set(idKey, durable);
-      durable.then(settled, settled);
-    }
+    const prefix = prefixOf(record);
+    const idKeys = idKey === undefined ? [] : [idKey];
+    const underWay = new UnderWay();
+    for (const each of idKeys) this.#pending.set(each, underWay);
+    const { done: durable, resolve, reject } = deferred();
+    this.lanes.add(prefix, record, {
+      prepare: (stored) => {
+        const all: Change[] = [];
+        const growth = this.#prepare(all, prefix, stored, changes);
+        return { changes: all, growth };
+      },
+      done: () => {
+        this.#settled(idKeys, underWay);
+        this.ledger.watch.witness?.outbound(record, 'queued');
+        resolve();
+      },
+      failed: (error) => {
+        this.#settled(idKeys, underWay, error);
+        reject(error);
+      },
+    });
     return durable;
   }
 
-  #prepared(record: OutboundRecord, keyChanges: readonly Change[]): Prepared {
-    const { idKey } = record;
-    const id =
-      idKey === undefined ? [] : [this.ids.pending(idKey, recordKey(prefixOf(record), record.key), record.key)];
-    return { changes: [...keyChanges, put(record), ...id], growth: spoolSize(record) };
+  /** Adds to `all` what stores a record; gives what the spool grows by it. */
+  #prepare(all: Change[], prefix: string, record: OutboundRecord, keyChanges: readonly Change[]): number {
+    const { idKey, key } = record;
+    const path = recordKey(prefix, key);
+    for (const change of keyChanges) all.push(change);
+    all.push(put(record, path));
+    if (idKey !== undefined) all.push(this.ids.pending(idKey, path, key));
+    return spoolSize(record);
   }
 }
 

@@ -25,7 +25,9 @@ import { Lanes, type LiveMessages } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import { OutboundArrivals } from './outbound-arrivals.js';
 import { asOutbound, laneOf, laneUnder, OUTBOUND_ROOT, prefixOf, put } from './outbound-record.js';
+import { inThisTurn } from './promises.js';
 import type { RecentIds } from './recent-ids.js';
+import type { Settler } from './transactions.js';
 import { Unrecorded } from './unrecorded.js';
 import type { WindowLimits } from './window.js';
 
@@ -67,6 +69,7 @@ export class OutboundQueue {
   open(scope: AbortSignal): void {
     this.#scope = scope;
     this.#unrecorded.start(scope);
+    this.ids.open();
     this.#lanes.open(OUTBOUND_ROOT, scope);
   }
 
@@ -114,14 +117,15 @@ export class OutboundQueue {
 
   /** Adds the answer made by `answerTo`, with the commit that also holds the other changes of the end. */
   addAnswer(record: OutboundRecord, changes: readonly Change[], growth: number): Promise<void> {
-    const added = this.#lanes.add(prefixOf(record), record, () => ({ changes, growth }));
-    const { witness } = this.ledger.watch;
-    const isLocal = record.destination.kind === 'local';
-    if (witness === undefined && !isLocal) return added;
-    return added.then(() => {
-      witness?.outbound(record, 'queued');
-      // Whoever gives a message up calls the router; nobody calls those who wait on this machine.
-      if (isLocal) this.#call(prefixOf(record));
+    const prefix = prefixOf(record);
+    return new Promise((resolve, failed) => {
+      const done = (): void => {
+        this.ledger.watch.witness?.outbound(record, 'queued');
+        // Whoever gives a message up calls the router; nobody calls those who wait on this machine.
+        if (record.destination.kind === 'local') this.#call(prefix);
+        resolve();
+      };
+      this.#lanes.add(prefix, record, { prepare: () => ({ changes, growth }), done, failed });
     });
   }
 
@@ -155,10 +159,10 @@ export class OutboundQueue {
    */
   next(lane: string): OutboundRecord | undefined {
     const prefix = outboundPrefix(lane);
-    const ends: Promise<boolean>[] = [];
+    let ends: Promise<boolean>[] | undefined;
     for (;;) {
       if (this.#unrecorded.isLate) return undefined;
-      if (ends.length === MAX_ENDS_AT_ONCE) {
+      if (ends?.length === MAX_ENDS_AT_ONCE) {
         void Promise.allSettled(ends).then(() => this.#call(prefix));
         return undefined;
       }
@@ -175,7 +179,7 @@ export class OutboundQueue {
       ended.catch((error: unknown) => {
         this.ledger.log.error('journal.write_failed', 'the end of a result could not be recorded yet', { error });
       });
-      ends.push(ended);
+      (ends ??= []).push(ended);
     }
   }
 
@@ -206,29 +210,38 @@ export class OutboundQueue {
     await this.ledger.commit([put(later)]);
   }
 
-  async end(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean> {
+  /** False when it had ended already. Rejects when it could not be recorded at once. */
+  end(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean> {
+    return inThisTurn(() => this.#end(key, end, failure));
+  }
+
+  #end(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean> {
     const record = this.get(key);
-    if (record === undefined) return false;
+    if (record === undefined) return Promise.resolve(false);
     const prefix = prefixOf(record);
     this.ledger.watch.witness?.outbound(record, end, failure);
     const changes: Change[] = [{ table: 'records', key: recordKey(prefix, key), value: undefined }];
-    if (record.idKey !== undefined) changes.push(...this.ids.ended(record.idKey, 'result', key, undefined));
+    if (record.idKey !== undefined) this.ids.end(changes, record.idKey, 'result', key, undefined);
     const kept =
       end === 'dead'
         ? this.dead.keepRecord(record, failure ?? { code: 'worker-failed', text: 'the result could not be delivered' })
         : undefined;
     if (kept !== undefined) changes.push(...kept.changes);
     this.live.remove(key);
-    const recorded = this.#unrecorded.record(key, 'end', () =>
-      this.ledger.commitSoon(changes, -spoolSize(record)).then(() => {
-        kept?.committed();
-        if (kept === undefined) this.ledger.release(record.content);
-      }),
-    );
-    // Behind the commit: whatever is read to fill its place must not be this record as it was.
-    this.#lanes.take(prefix, key);
-    await recorded;
-    return true;
+    return new Promise((resolve, failed) => {
+      const commit = (settler: Settler): void =>
+        this.ledger.enlistSoon(changes, -spoolSize(record), {
+          done: () => {
+            kept?.committed();
+            if (kept === undefined) this.ledger.release(record.content);
+            settler.done();
+          },
+          failed: (error) => settler.failed(error),
+        });
+      this.#unrecorded.enlist(key, 'end', commit, { done: () => resolve(true), failed });
+      // Behind the commit: whatever is read to fill its place must not be this record as it was.
+      this.#lanes.take(prefix, key);
+    });
   }
 
   #call(prefix: string): void {

@@ -13,7 +13,7 @@ import type {
   WorkerName,
 } from '../message/index.js';
 import type { Change } from './journal.js';
-import { inboundIdKey, outboundPrefix, recordKey, urlLane } from './keys.js';
+import { outboundPrefix, recordKey, urlLane } from './keys.js';
 import { encodeRecord, type AnyRecord } from './record-codec.js';
 
 /** A result as a worker hands it in. */
@@ -86,8 +86,9 @@ export function asOutbound(record: AnyRecord | undefined): OutboundRecord | unde
   return record?.kind === 'outbound' ? record : undefined;
 }
 
-export function put(record: OutboundRecord): Change {
-  return { table: 'records', key: recordKey(prefixOf(record), record.key), value: encodeRecord(record) };
+/** The change that stores a record, under `path`: its key. */
+export function put(record: OutboundRecord, path = recordKey(prefixOf(record), record.key)): Change {
+  return { table: 'records', key: path, value: encodeRecord(record) };
 }
 
 export function prefixOf(record: OutboundRecord): string {
@@ -99,15 +100,15 @@ export function laneOf({ destination, worker }: Pick<OutboundRecord, 'destinatio
   return destination.kind === 'local' ? LOCAL_LANE : MQTT_LANE;
 }
 
+/** Where the requester of a message wants its replies, as far as that is known. */
+export type ReplyTopicOf = (directive: DirectiveKey, messageId: string) => ReplyTopic | undefined;
+
 /** A URL in the directive is where it goes; else where the requester wants it; else data/out. */
-export function destinationOf(
-  result: NewOutbound,
-  replyTopicOf: (idKey: string) => ReplyTopic | undefined,
-): Destination {
+export function destinationOf(result: NewOutbound, replyTopicOf: ReplyTopicOf): Destination {
   if (HAS_SCHEME.test(result.directive)) return { kind: 'url', url: result.directive };
   if (result.responseTo !== '') {
     for (const handler of result.handlers) {
-      const replyTopic = replyTopicOf(inboundIdKey(handler, result.responseTo));
+      const replyTopic = replyTopicOf(handler, result.responseTo);
       if (replyTopic !== undefined) return replyTopic;
     }
   }

@@ -5,7 +5,7 @@
 import type { InboundEnd, MessageKey, ReplyTopic } from '../message/index.js';
 import { idsIn } from './gather.js';
 import { END, type Change } from './journal.js';
-import { padded } from './keys.js';
+import { padded, RESULT_IDS, under } from './keys.js';
 import type { Ledger } from './ledger.js';
 import { restoreTopic, storeTopic, type StoredTopic } from './record-codec.js';
 
@@ -32,11 +32,26 @@ const PRUNE_EVERY = 256;
 
 export class RecentIds {
   #sincePrune = 0;
+  /**
+   * Whether a result has stood with an id of its own since the start, or before it. Those of a stream worker stand with
+   * their request: where no other worker is, nobody has to look for one.
+   */
+  #hasResults = false;
 
   constructor(
     private readonly ledger: Ledger,
     private readonly window: DedupeWindow,
   ) {}
+
+  open(): void {
+    const first = this.ledger.journal.range('ids', { ...under(RESULT_IDS), limit: 1 });
+    this.#hasResults = [...first].length > 0;
+  }
+
+  /** What is known of the dedupe key of a result by itself. */
+  ofResult(idKey: string): IdState | undefined {
+    return this.#hasResults ? this.get(idKey) : undefined;
+  }
 
   get(idKey: string): IdState | undefined {
     const bytes = this.ledger.get('ids', idKey);
@@ -49,35 +64,40 @@ export class RecentIds {
   }
 
   pending(idKey: string, recordKey: string, key: MessageKey): Change {
-    return this.#change(idKey, { r: recordKey, k: key });
+    if (idKey.startsWith(RESULT_IDS)) this.#hasResults = true;
+    // Names of the house's grammar and numbers: nothing in it that JSON would write otherwise.
+    return { table: 'ids', key: idKey, value: Buffer.from(`{"r":"${recordKey}","k":${key}}`, 'latin1') };
   }
 
-  /** Remembers how an id ended. `key` tells apart what ended in the same millisecond. */
-  ended(
+  ended(...of: Parameters<RecentIds['end']> extends [Change[], ...infer Rest] ? Rest : never): readonly Change[] {
+    const changes: Change[] = [];
+    this.end(changes, ...of);
+    return changes;
+  }
+
+  /** Adds to `changes` how an id ended. `key` tells apart what ended in the same millisecond. */
+  end(
+    changes: Change[],
     idKey: string,
     end: InboundEnd | 'result',
     key: MessageKey,
     replyTopic: ReplyTopic | undefined,
     results: readonly string[] = [],
-  ): readonly Change[] {
+  ): void {
     const at = this.ledger.clock.now();
-    // JSON leaves out what is undefined.
-    const stored: StoredId = {
-      e: end,
-      a: at,
-      t: replyTopic && storeTopic(replyTopic),
-      o: results.length === 0 ? undefined : results,
-    };
-    const changes: Change[] = [
-      this.#change(idKey, stored),
-      { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: Buffer.from(idKey) },
-    ];
+    // Here too only what comes from outside is written by JSON.
+    const topic = replyTopic === undefined ? '' : `,"t":${JSON.stringify(storeTopic(replyTopic))}`;
+    const own = results.length === 0 ? '' : `,"o":["${results.join('","')}"]`;
+    if (end === 'result') this.#hasResults = true;
+    changes.push(
+      { table: 'ids', key: idKey, value: Buffer.from(`{"e":"${end}","a":${at}${topic}${own}}`) },
+      { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: Buffer.from(idKey, 'latin1') },
+    );
     this.#sincePrune += 1;
     if (this.#sincePrune >= PRUNE_EVERY) {
       this.#sincePrune = 0;
       changes.push(...this.#forgettable(at));
     }
-    return changes;
   }
 
   forget(idKey: string): Change {
@@ -126,10 +146,6 @@ export class RecentIds {
       key: idKey,
     });
     return undefined;
-  }
-
-  #change(idKey: string, stored: StoredId): Change {
-    return { table: 'ids', key: idKey, value: Buffer.from(JSON.stringify(stored)) };
   }
 }
 

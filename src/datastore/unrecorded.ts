@@ -6,6 +6,7 @@
 import type { MessageKey } from '../message/index.js';
 import type { Clock, Millis } from '../time.js';
 import { inThisTurn } from './promises.js';
+import type { Settler } from './transactions.js';
 
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
@@ -13,10 +14,16 @@ const LONGEST_RETRY_MS = 30_000;
 interface Entry {
   /** `end`: its first end was asked for, and there is no other. `wait`: an end may still take its place. */
   readonly kind: 'end' | 'wait';
-  readonly commit: () => Promise<void>;
+  readonly commit: Commit;
   /** Those who want to know when it is through. */
-  readonly waiting: (() => void)[];
+  waiting: readonly (() => void)[];
 }
+
+/** Begins a commit in this turn; what it throws is a failure of it. */
+export type Commit = (settler: Settler) => void;
+
+/** None, for nearly every message. */
+const NOBODY: readonly (() => void)[] = [];
 
 export class Unrecorded {
   readonly #entries = new Map<MessageKey, Entry>();
@@ -56,24 +63,33 @@ export class Unrecorded {
   /** Resolves when the journal knows what became of the message. */
   recorded(key: MessageKey): Promise<void> {
     const entry = this.#entries.get(key);
-    return entry === undefined ? Promise.resolve() : new Promise((resolve) => entry.waiting.push(resolve));
+    if (entry === undefined) return Promise.resolve();
+    return new Promise((resolve) => (entry.waiting = [...entry.waiting, resolve]));
   }
 
   /** Runs `commit`, in this turn. Rejects when it fails; it is then tried again all the same. */
   record(key: MessageKey, kind: Entry['kind'], commit: () => Promise<void>): Promise<void> {
-    const entry: Entry = { kind, commit, waiting: this.#entries.get(key)?.waiting ?? [] };
+    return new Promise((done, failed) => this.enlist(key, kind, settledBy(commit), { done, failed }));
+  }
+
+  /** As `record`, for what comes with every message: `settler` is told how the first try went. */
+  enlist(key: MessageKey, kind: Entry['kind'], commit: Commit, settler: Settler): void {
+    const entry: Entry = { kind, commit, waiting: this.#entries.get(key)?.waiting ?? NOBODY };
     this.#entries.set(key, entry);
-    this.#late.delete(key);
-    return inThisTurn(commit).then(
-      () => this.#done(key, entry),
-      (error: unknown) => {
+    if (this.#late.size > 0) this.#late.delete(key);
+    begin(commit, {
+      done: () => {
+        this.#done(key, entry);
+        settler.done();
+      },
+      failed: (error) => {
         if (this.#entries.get(key) === entry) {
           this.#late.set(key, entry);
           this.#retryLater();
         }
-        throw error;
+        settler.failed(error);
       },
-    );
+    });
   }
 
   #done(key: MessageKey, entry: Entry): void {
@@ -81,7 +97,7 @@ export class Unrecorded {
       this.#entries.delete(key);
       for (const wake of entry.waiting) wake();
     }
-    if (this.#late.get(key) === entry) this.#late.delete(key);
+    if (this.#late.size > 0 && this.#late.get(key) === entry) this.#late.delete(key);
   }
 
   #retryLater(): void {
@@ -93,7 +109,7 @@ export class Unrecorded {
   async #retry(): Promise<void> {
     for (const [key, entry] of this.#late) {
       try {
-        await entry.commit();
+        await new Promise<void>((done, failed) => begin(entry.commit, { done, failed }));
       } catch {
         // Told when it failed first; a disk that is still full is no news.
         this.#delay = Math.min(LONGEST_RETRY_MS, this.#delay * 2);
@@ -106,5 +122,22 @@ export class Unrecorded {
     this.#delay = FIRST_RETRY_MS;
     this.#isRetrySet = false;
     this.caughtUp();
+  }
+}
+
+/** A commit that has a promise of its own. */
+export function settledBy(commit: () => Promise<void>): Commit {
+  return (settler) =>
+    void inThisTurn(commit).then(
+      () => settler.done(),
+      (error: unknown) => settler.failed(error),
+    );
+}
+
+function begin(commit: Commit, settler: Settler): void {
+  try {
+    commit(settler);
+  } catch (error) {
+    settler.failed(error);
   }
 }

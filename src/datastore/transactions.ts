@@ -1,0 +1,164 @@
+/**
+ * What is on its way to the journal. Changes of one turn of the event loop go in one transaction; while it is written,
+ * those that come gather for the next. Whoever hands changes in is told by a call how they went: all of a transaction in
+ * one turn, in the order they came. A promise for each step of each message would cost more than the step.
+ */
+import type { Change, Table } from './journal.js';
+
+/** Is told how a commit went, behind the turn that asked for it. Once, by one of the two. */
+export interface Settler {
+  done(): void;
+  failed(error: unknown): void;
+}
+
+/** What a transaction is written with, and who hears of it before those that handed something in. */
+export interface TransactionsPort {
+  write(transaction: Transaction): Promise<void>;
+  done(transaction: Transaction): void;
+  failed(transaction: Transaction): void;
+  /** A settler has thrown, which none should. */
+  misled(error: unknown): void;
+}
+
+/** How long what is not urgent may wait for a commit to ride with. A matter of batching, so no test needs to hold it. */
+const SOON_MS = 2;
+
+/** Changes that share their fate. */
+export class Transaction {
+  readonly changes: Change[] = [];
+  readonly settlers: Settler[] = [];
+  /** What the spool takes more or less. */
+  growth = 0;
+  isFreeing = false;
+  /** Somebody waits for it. */
+  isDue = false;
+  /** The latest change of each key; dropped with the transaction. */
+  readonly #latest = new Map<Table, Map<string, Change>>();
+
+  add(changes: readonly Change[], growth: number, settler: Settler): void {
+    for (const change of changes) {
+      this.changes.push(change);
+      // Of what ended nobody asks by its key, and it comes with every message.
+      if (change.table !== 'ended') this.#marks(change.table).set(change.key, change);
+    }
+    this.settlers.push(settler);
+    this.growth += growth;
+    if (growth < 0) this.isFreeing = true;
+  }
+
+  find(table: Table, key: string): Change | undefined {
+    return this.#latest.get(table)?.get(key);
+  }
+
+  #marks(table: Table): Map<string, Change> {
+    let marks = this.#latest.get(table);
+    if (marks === undefined) this.#latest.set(table, (marks = new Map<string, Change>()));
+    return marks;
+  }
+}
+
+export class Transactions {
+  #gathering: Transaction | undefined;
+  #writing: Transaction | undefined;
+  /** Runs while there is something due. */
+  #writer: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(private readonly port: TransactionsPort) {}
+
+  add(changes: readonly Change[], growth: number, settler: Settler): void {
+    const transaction = this.#gather(changes, growth, settler);
+    if (!transaction.isDue) this.#due(transaction);
+  }
+
+  /** As `add`, for what nobody waits for: it rides with what comes next, or goes by itself a moment later. */
+  addSoon(changes: readonly Change[], growth: number, settler: Settler): void {
+    const transaction = this.#gather(changes, growth, settler);
+    if (transaction.isDue || this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => this.#due(transaction), SOON_MS);
+  }
+
+  /** The latest change of a key that the journal does not show yet. */
+  find(table: Table, key: string): Change | undefined {
+    return this.#gathering?.find(table, key) ?? this.#writing?.find(table, key);
+  }
+
+  /** Resolves when nothing is on its way any more. Never rejects: whoever handed something in is told. */
+  async flush(): Promise<void> {
+    for (;;) {
+      if (this.#gathering?.isDue === false) this.#due(this.#gathering);
+      if (this.#writer === undefined) return;
+      await this.#writer;
+    }
+  }
+
+  #gather(changes: readonly Change[], growth: number, settler: Settler): Transaction {
+    const transaction = (this.#gathering ??= new Transaction());
+    transaction.add(changes, growth, settler);
+    return transaction;
+  }
+
+  #due(transaction: Transaction): void {
+    transaction.isDue = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#writer ??= this.#writeAll();
+  }
+
+  /** One transaction after the other until nobody waits. */
+  async #writeAll(): Promise<void> {
+    // Whatever else this turn hands in goes along.
+    await nextTurn();
+    for (let next = this.#takeDue(); next !== undefined; next = this.#takeDue()) {
+      this.#writing = next;
+      try {
+        await this.port.write(next);
+        this.#writing = undefined;
+        this.#done(next);
+      } catch (error) {
+        this.#writing = undefined;
+        // Those that gathered behind it meanwhile may depend on it, or must not overtake it.
+        this.#failed(error, next, this.#takeDue());
+      }
+    }
+    this.#writer = undefined;
+  }
+
+  #takeDue(): Transaction | undefined {
+    const transaction = this.#gathering;
+    if (transaction?.isDue !== true) return undefined;
+    this.#gathering = undefined;
+    return transaction;
+  }
+
+  #done(transaction: Transaction): void {
+    this.port.done(transaction);
+    for (const settler of transaction.settlers) {
+      try {
+        settler.done();
+      } catch (error) {
+        // Whoever waits must not wait for ever; all others are told as well.
+        this.#tell(settler, error);
+        this.port.misled(error);
+      }
+    }
+  }
+
+  #failed(error: unknown, ...transactions: readonly (Transaction | undefined)[]): void {
+    for (const transaction of transactions) if (transaction !== undefined) this.port.failed(transaction);
+    for (const transaction of transactions)
+      for (const settler of transaction?.settlers ?? []) this.#tell(settler, error);
+  }
+
+  #tell(settler: Settler, error: unknown): void {
+    try {
+      settler.failed(error);
+    } catch (thrown) {
+      this.port.misled(thrown);
+    }
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
