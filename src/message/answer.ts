@@ -20,8 +20,18 @@ export interface Attributes {
   readonly unreadable: readonly string[];
 }
 
+/** Those of most messages. */
+const NO_ATTRIBUTES: Attributes = Object.freeze({
+  expiresAt: undefined,
+  priority: DEFAULT_PRIORITY,
+  digest: undefined,
+  unreadable: Object.freeze([]),
+});
+
 /** Reads the attributes of a message that arrived at wall time `arrivedAt`. */
 export function readAttributes(metadata: Metadata, arrivedAt: number): Attributes {
+  const { expires: until, ttl: span, priority: rank, 'content-digest': sum } = metadata;
+  if (until === undefined && span === undefined && rank === undefined && sum === undefined) return NO_ATTRIBUTES;
   const unreadable: string[] = [];
   const read = <T>(name: string, parse: (text: string) => T | undefined): T | undefined => {
     const text = metadata[name];

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { CommandEnvelope, ConnectionStatus, DataEnvelope, EventName, Metadata, OutgoingData } from './envelope.js';
 import { NAME_RULE, parseDirective } from './ids.js';
 import { quoted } from './quoted.js';
-import { isJson, MAX_DEPTH, readObject, valueAt, type JsonFault, type JsonObject, type Span } from './json.js';
+import { isJson, MAX_DEPTH, Names, readNamed, readObject, stringAt, valueAt, type NamedSpans } from './json.js';
 
 /** Why a payload is no envelope; with the ids, where they could be read, so that it can be answered. */
 export interface Malformed {
@@ -33,18 +33,31 @@ const CONTROL = /[\u0000-\u001f\u007f]/;
 
 class Misfit extends Error {}
 
+/** The fields of an envelope: a place in `NAMES` for each. */
+const FIELDS = {
+  type: 0,
+  message_id: 1,
+  response_to: 2,
+  version: 3,
+  sent: 4,
+  directive: 5,
+  metadata: 6,
+  content: 7,
+} as const;
+type FieldName = keyof typeof FIELDS;
+const NAMES = new Names(Object.keys(FIELDS));
+
 /** Decodes a payload of `data/in`. A missing message id is made; unknown fields and versions are accepted. */
 export function decodeData(
   payload: Buffer,
   limits: DecodeLimits = DEFAULT_DECODE_LIMITS,
 ): { readonly kind: 'data'; readonly envelope: DataEnvelope } | Malformed {
-  const object = readObject(payload, limits.maxDepth);
-  if (object.kind === 'fault') return malformedJson(payload, object);
-  const fields = new Fields(payload, object);
+  const fields = new Fields(payload, readNamed(payload, NAMES, limits.maxDepth));
   try {
+    fields.expectObject();
     fields.expectType('data');
     fields.integer('version');
-    fields.string('sent');
+    fields.text('sent');
     const messageId = fields.id('message_id') || randomUUID();
     const name = fields.string('directive');
     const directive = parseDirective(name);
@@ -61,10 +74,9 @@ export function decodeData(
 export function decodeCommand(
   payload: Buffer,
 ): { readonly kind: 'command'; readonly envelope: CommandEnvelope } | Malformed {
-  const object = readObject(payload);
-  if (object.kind === 'fault') return malformedJson(payload, object);
-  const fields = new Fields(payload, object);
+  const fields = new Fields(payload, readNamed(payload, NAMES));
   try {
+    fields.expectObject();
     fields.expectType('command');
     const messageId = fields.id('message_id');
     const content = fields.value('content');
@@ -86,21 +98,36 @@ export type ReadableIds = Pick<Malformed, 'messageId' | 'directive'>;
 
 /** The ids that stand in the first bytes of a payload too large to be taken: those before the cut can be read. */
 export function readableIds(payload: Buffer): ReadableIds {
-  return idsFrom(new Fields(payload, readObject(payload)));
+  return idsFrom(new Fields(payload, readNamed(payload, NAMES)));
 }
 
 /** The payload of a data message. `content` must be a JSON text (see `jsonContent`). */
 export function encodeData(data: OutgoingData): Buffer {
-  const head = `{"type":"data","message_id":${JSON.stringify(data.messageId)},"response_to":${JSON.stringify(
+  const { content, metadata } = data;
+  const entries = metadata === NO_METADATA ? '{}' : JSON.stringify(metadata);
+  const head = `{"type":"data","message_id":${jsonText(data.messageId)},"response_to":${jsonText(
     data.responseTo,
-  )},"version":1,"sent":${JSON.stringify(data.sent)},"directive":${JSON.stringify(
-    data.directive,
-  )},"metadata":${JSON.stringify(data.metadata)},"content":`;
-  return Buffer.concat([Buffer.from(head, 'utf8'), data.content, CLOSING_BRACE]);
+  )},"version":1,"sent":${jsonText(data.sent)},"directive":${jsonText(data.directive)},"metadata":${entries},"content":`;
+  const length = Buffer.byteLength(head);
+  const payload = Buffer.allocUnsafe(length + content.length + 1);
+  payload.write(head);
+  payload.set(content, length);
+  payload[payload.length - 1] = CLOSING_BRACE;
+  return payload;
 }
 
-const CLOSING_BRACE = Buffer.from('}');
+const QUOTE = 0x22;
+/** Only null begins with it. */
+const LETTER_N = 0x6e;
+const OPEN_BRACE = 0x7b;
+const CLOSING_BRACE = 0x7d;
 const NULL = Buffer.from('null');
+/** ASCII that stands for itself between quotes: what ids, directives and times are made of. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
+function jsonText(text: string): string {
+  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
+}
 
 /**
  * What a worker's bytes become in an envelope: valid JSON stays as it is, nothing becomes null, and all else becomes
@@ -178,11 +205,6 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function malformedJson(payload: Buffer, fault: JsonFault): Malformed {
-  const ids = idsFrom(new Fields(payload, fault));
-  return { kind: 'malformed', reason: `not a JSON object: ${fault.reason} at byte ${fault.at}`, ...ids };
-}
-
 function malformedBy(error: unknown, fields: Fields): Malformed {
   /* c8 ignore next: anything else is a bug of this file and must surface */
   if (!(error instanceof Misfit)) throw error;
@@ -197,35 +219,47 @@ function idsFrom(fields: Fields): ReadableIds {
 class Fields {
   constructor(
     private readonly payload: Buffer,
-    private readonly object: Pick<JsonObject, 'members'>,
+    private readonly found: NamedSpans,
   ) {}
 
-  value(name: string): unknown {
-    const span = this.object.members.get(name);
-    return span === undefined ? undefined : valueAt(this.payload, span);
+  expectObject(): void {
+    const { fault } = this.found;
+    if (fault !== undefined) throw new Misfit(`not a JSON object: ${fault.reason} at byte ${fault.at}`);
   }
 
-  string(name: string): string {
-    const value = this.value(name);
-    if (value === undefined || value === null) return '';
-    if (typeof value !== 'string') throw new Misfit(`"${name}" must be text`);
-    return value;
+  value(name: FieldName): unknown {
+    const start = this.#start(name);
+    return start < 0 ? undefined : valueAt(this.payload, { start, end: this.#end(name) });
   }
 
-  integer(name: string): void {
+  string(name: FieldName): string {
+    return this.text(name) ? stringAt(this.payload, this.#start(name), this.#end(name)) : '';
+  }
+
+  /** Whether a text stands there; its value is not looked at. */
+  text(name: FieldName): boolean {
+    const start = this.#start(name);
+    if (start >= 0 && this.payload[start] === QUOTE) return true;
+    if (start >= 0 && this.payload[start] !== LETTER_N) throw new Misfit(`"${name}" must be text`);
+    return false;
+  }
+
+  integer(name: FieldName): void {
+    // JSON of one byte is a digit.
+    if (this.#end(name) - this.#start(name) === 1) return;
     const value = this.value(name);
     if (value !== undefined && value !== null && !Number.isInteger(value)) {
       throw new Misfit(`"${name}" must be an integer`);
     }
   }
 
-  bytes(name: string): Buffer {
-    const span: Span = this.object.members.get(name) ?? { start: 0, end: 0 };
-    return this.payload.subarray(span.start, span.end);
+  bytes(name: FieldName): Buffer {
+    const start = this.#start(name);
+    return start < 0 ? this.payload.subarray(0, 0) : this.payload.subarray(start, this.#end(name));
   }
 
   /** The rule of the dispatcher too: a message whose id no answer may name could never be answered. */
-  id(name: string): string {
+  id(name: FieldName): string {
     const id = this.string(name);
     if (id.length > MAX_ID_LENGTH || CONTROL.test(id)) {
       throw new Misfit(`"${name}" must be at most ${MAX_ID_LENGTH} printable characters`);
@@ -240,11 +274,13 @@ class Fields {
 
   /** string → string; null becomes "", numbers and booleans their text as it stood on the wire. */
   metadata(maxBytes: number): Metadata {
-    const span = this.object.members.get('metadata');
-    if (span === undefined) return metadataFrom([]);
-    if (span.end - span.start > maxBytes) throw new Misfit(`"metadata" is larger than ${maxBytes} bytes`);
-    const bytes = this.payload.subarray(span.start, span.end);
-    if (bytes.toString('latin1') === 'null') return metadataFrom([]);
+    const start = this.#start('metadata');
+    const end = this.#end('metadata');
+    if (end - start > maxBytes) throw new Misfit(`"metadata" is larger than ${maxBytes} bytes`);
+    // None, null, or {}: most messages have no more.
+    if (start < 0 || this.payload[start] === LETTER_N) return NO_METADATA;
+    if (end - start === 2 && this.payload[start] === OPEN_BRACE) return NO_METADATA;
+    const bytes = this.payload.subarray(start, end);
     const inner = readObject(bytes);
     if (inner.kind === 'fault') throw new Misfit('"metadata" must be an object of text to text');
     const entries: [string, string][] = [];
@@ -257,10 +293,18 @@ class Fields {
   }
 
   /** A field's text for an answer to what could not be understood otherwise; undefined when it cannot be read. */
-  readable(name: string): string | undefined {
+  readable(name: FieldName): string | undefined {
     const value = this.value(name);
     if (typeof value !== 'string' || value === '' || value.length > MAX_ID_LENGTH) return undefined;
     // U+FFFD: the bytes were not UTF-8, and an answer under another id would answer nobody.
     return value.includes('\uFFFD') ? undefined : value;
+  }
+
+  #start(name: FieldName): number {
+    return this.found.spans[FIELDS[name] * 2] as number;
+  }
+
+  #end(name: FieldName): number {
+    return this.found.spans[FIELDS[name] * 2 + 1] as number;
   }
 }

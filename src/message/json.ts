@@ -37,8 +37,8 @@ const OPEN_ARRAY = 0x5b;
 const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
-/** Of a string, in bytes: above this a stretch without an escape is searched by words. */
-const LONG_STRETCH = 64;
+/** Of a string, in bytes: above this a stretch without an escape is searched by words, which needs two views to be made. */
+const LONG_STRETCH = 256;
 
 /** Thrown inside this file only. */
 class Refusal extends Error {
@@ -52,16 +52,72 @@ class Refusal extends Error {
 
 /** Whether `bytes` are exactly one JSON text in UTF-8, nested at most `maxDepth` deep. */
 export function isJson(bytes: Uint8Array, maxDepth: number = MAX_DEPTH): boolean {
-  return isUtf8(bytes) && attempt(() => wholeText(bytes, maxDepth)) === undefined;
+  if (!isUtf8(bytes)) return false;
+  try {
+    const end = skipSpace(bytes, skipValue(bytes, skipSpace(bytes, 0), maxDepth));
+    return end === bytes.length;
+  } catch (error) {
+    refusalOf(error);
+    return false;
+  }
 }
 
 /** Finds the members of the JSON object that `bytes` hold, or says why they hold none. */
 export function readObject(bytes: Uint8Array, maxDepth: number = MAX_DEPTH): JsonObject | JsonFault {
   const members = new Map<string, Span>();
-  const refusal = attempt(() => readMembers(bytes, maxDepth, members));
-  if (!isUtf8(bytes)) return { kind: 'fault', reason: 'not UTF-8', at: 0, members };
+  const buffer = bufferOf(bytes);
+  const refusal = readMembers(buffer, maxDepth, (nameStart, nameEnd, start, end) =>
+    members.set(stringAt(buffer, nameStart, nameEnd), { start, end }),
+  );
   if (refusal) return { kind: 'fault', reason: refusal.reason, at: refusal.at, members };
   return { kind: 'object', members };
+}
+
+/** The names of members that are looked for in many objects: they are found by their bytes, and no text is made of any. */
+export class Names {
+  readonly #bytes: readonly Buffer[];
+
+  constructor(readonly texts: readonly string[]) {
+    this.#bytes = texts.map((text) => Buffer.from(text));
+  }
+
+  /** The place in the list of the name that stands at [start, end), quotes included; -1 for another. */
+  placeOf(bytes: Buffer, start: number, end: number): number {
+    const length = end - start - 2;
+    for (let place = 0; place < this.#bytes.length; place++) {
+      const name = this.#bytes[place] as Buffer;
+      if (name.length === length && isAt(bytes, start + 1, name)) return place;
+    }
+    const escape = bytes.indexOf(BACKSLASH, start);
+    return escape < 0 || escape >= end ? -1 : this.texts.indexOf(stringAt(bytes, start, end));
+  }
+}
+
+/** Where the members of certain names stand. */
+export interface NamedSpans {
+  /** For each name its start and its end; -1 where there is none. */
+  readonly spans: readonly number[];
+  /** Why the bytes hold no object; the spans are then those that stood whole before it. */
+  readonly fault: { readonly reason: string; readonly at: number } | undefined;
+}
+
+/** As `readObject`, for the members with these names only. */
+export function readNamed(bytes: Buffer, names: Names, maxDepth: number = MAX_DEPTH): NamedSpans {
+  const spans: number[] = [];
+  for (let n = names.texts.length * 2; n > 0; n--) spans.push(-1);
+  const fault = readMembers(bytes, maxDepth, (nameStart, nameEnd, start, end) => {
+    const place = names.placeOf(bytes, nameStart, nameEnd);
+    if (place < 0) return;
+    spans[place * 2] = start;
+    spans[place * 2 + 1] = end;
+  });
+  return { spans, fault };
+}
+
+/** Whether exactly `wanted` stands in `bytes` from `from` on. */
+function isAt(bytes: Uint8Array, from: number, wanted: Uint8Array): boolean {
+  for (let i = 0; i < wanted.length; i++) if (bytes[from + i] !== wanted[i]) return false;
+  return true;
 }
 
 /** The value at `span`, by the platform's own parser. The span comes from `readObject`, so it is valid JSON. */
@@ -70,28 +126,36 @@ export function valueAt(bytes: Buffer, { start, end }: Span): unknown {
 }
 
 /** The text of a string that stands at [start, end), quotes included. */
-function stringAt(bytes: Uint8Array, start: number, end: number): string {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('utf8');
-  return text.includes('\\') ? String(JSON.parse(text)) : text.slice(1, -1);
+export function stringAt(bytes: Buffer, start: number, end: number): string {
+  const text = bytes.toString('utf8', start + 1, end - 1);
+  return text.includes('\\') ? String(JSON.parse(bytes.toString('utf8', start, end))) : text;
 }
 
-function attempt(read: () => void): Refusal | undefined {
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function refusalOf(error: unknown): Refusal {
+  /* c8 ignore next: anything else is a bug of this file and must surface */
+  if (!(error instanceof Refusal)) throw error;
+  return error;
+}
+
+/** Takes a member: where its name stands, quotes included, and its value. */
+type TakeMember = (nameStart: number, nameEnd: number, start: number, end: number) => void;
+
+/** Tells `take` each member that stands whole; the answer says why the bytes are no object in UTF-8. */
+function readMembers(bytes: Buffer, maxDepth: number, take: TakeMember): Refusal | undefined {
+  let refusal: Refusal | undefined;
   try {
-    read();
-    return undefined;
+    eachMember(bytes, maxDepth, take);
   } catch (error) {
-    /* c8 ignore next: anything else is a bug of this file and must surface */
-    if (!(error instanceof Refusal)) throw error;
-    return error;
+    refusal = refusalOf(error);
   }
+  return isUtf8(bytes) ? refusal : new Refusal('not UTF-8', 0);
 }
 
-function wholeText(bytes: Uint8Array, maxDepth: number): void {
-  const end = skipSpace(bytes, skipValue(bytes, skipSpace(bytes, 0), maxDepth));
-  if (end !== bytes.length) throw new Refusal('there is something behind the value', end);
-}
-
-function readMembers(bytes: Uint8Array, maxDepth: number, members: Map<string, Span>): void {
+function eachMember(bytes: Buffer, maxDepth: number, take: TakeMember): void {
   let at = skipSpace(bytes, 0);
   if (at === bytes.length) throw new Refusal('empty', at);
   if (bytes[at] !== OPEN_OBJECT) throw new Refusal('not an object', at);
@@ -100,13 +164,13 @@ function readMembers(bytes: Uint8Array, maxDepth: number, members: Map<string, S
     at += 1;
   } else {
     for (;;) {
+      const nameStart = at;
       const nameEnd = skipString(bytes, at);
-      const name = stringAt(bytes, at, nameEnd);
       at = skipSpace(bytes, nameEnd);
       if (bytes[at] !== COLON) throw new Refusal('a colon is missing', at);
       const start = skipSpace(bytes, at + 1);
       const end = skipValue(bytes, start, maxDepth - 1);
-      members.set(name, { start, end });
+      take(nameStart, nameEnd, start, end);
       at = skipSpace(bytes, end);
       if (bytes[at] === CLOSE_OBJECT) break;
       if (bytes[at] !== COMMA) throw new Refusal('a comma or the end of the object is missing', at);
@@ -129,6 +193,11 @@ function skipSpace(bytes: Uint8Array, from: number): number {
 
 /** Skips one value of any kind that starts at `from`; returns the position behind it. */
 function skipValue(bytes: Uint8Array, from: number, maxDepth: number): number {
+  const first = bytes[from];
+  return first === OPEN_OBJECT || first === OPEN_ARRAY ? skipNested(bytes, from, maxDepth) : skipScalar(bytes, from);
+}
+
+function skipNested(bytes: Uint8Array, from: number, maxDepth: number): number {
   // The closing bytes of the containers that are open, innermost last.
   const open: number[] = [];
   let at = from;

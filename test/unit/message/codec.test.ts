@@ -138,6 +138,23 @@ describe('decodeData', () => {
   });
 });
 
+test('the texts of an envelope go out as JSON, whatever stands in them', () => {
+  for (const text of ['', 'plain ~ !#[]', 'a"b', 'a\\b', 'é', '\u007f', '\ud800', 'line\nbreak']) {
+    const payload = encodeData({
+      messageId: text,
+      responseTo: text,
+      sent: text,
+      directive: text,
+      metadata: metadataFrom([]),
+      content: new Uint8Array([0x31]),
+    });
+    const read = JSON.parse(payload.toString()) as Record<string, unknown>;
+    const { message_id, response_to, sent, directive, metadata, content } = read;
+    assert.deepEqual([message_id, response_to, sent, directive], [text, text, text, text]);
+    assert.deepEqual([metadata, content], [{}, 1]);
+  }
+});
+
 describe('readableIds', () => {
   test('reads the ids that stand before the cut of a payload too large to be taken', () => {
     assert.deepEqual(readableIds(bytes('{"message_id":"m","directive":"echo","content":"aaaa')), {

@@ -1,7 +1,7 @@
 /** The JSON reader: what it accepts, what it refuses and where it says things stand. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { isJson, MAX_DEPTH, readObject, valueAt } from '../../../src/message/index.js';
+import { isJson, MAX_DEPTH, Names, readNamed, readObject, valueAt } from '../../../src/message/index.js';
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'utf8');
 
@@ -167,11 +167,35 @@ describe('readObject', () => {
   });
 });
 
+describe('readNamed', () => {
+  const names = new Names(['a', 'bc', 'é']);
+
+  test('finds the members with the names it is given, however they are written, and no others', () => {
+    const payload = bytes(' {"b":0,"bc": 1.0 ,"\\u0061":[ 2 ],"cb":4,"x\\n":5,"é":6 } ');
+    const { spans, fault } = readNamed(payload, names);
+    assert.equal(fault, undefined);
+    const texts = names.texts.map((_name, n) => payload.toString('utf8', spans[n * 2], spans[n * 2 + 1]));
+    assert.deepEqual(texts, ['[ 2 ]', '1.0', '6']);
+  });
+
+  test('takes the last of two members with one name, and -1 for none', () => {
+    assert.deepEqual(readNamed(bytes('{"a":1,"a":22}'), names).spans, [11, 13, -1, -1, -1, -1]);
+  });
+
+  test('keeps what stood whole before a fault, and says where that is', () => {
+    const cut = readNamed(bytes('{"a":1,"bc":"cut of'), names);
+    assert.deepEqual([...cut.spans], [5, 6, -1, -1, -1, -1]);
+    assert.deepEqual([cut.fault?.reason, cut.fault?.at], ['a string does not end', 12]);
+    assert.equal(readNamed(Buffer.from([0x7b, 0xff]), names).fault?.reason, 'not UTF-8');
+    assert.equal(readNamed(bytes('{"a":[]}'), names, 1).fault?.reason, 'nested too deep');
+  });
+});
+
 test('a long string is held to the same rules at every place in it', () => {
   const bad = { '\u0000': false, '\u001f': false, '\t': false, '\\q': false, '"': false };
   const good = { '\u0020': true, '\u007f': true, é: true, '😀': true, '\\n': true, '\\"': true, '\\u00e9': true };
   for (const [what, isGood] of Object.entries({ ...bad, ...good })) {
-    for (let place = 60; place < 90; place++) {
+    for (let place = 252; place < 282; place++) {
       for (let offset = 0; offset < 4; offset++) {
         const text = `"${'x'.repeat(place)}${what}${'é'.repeat(50)}"`;
         // The same bytes at each alignment.
@@ -180,7 +204,7 @@ test('a long string is held to the same rules at every place in it', () => {
       }
     }
   }
-  assert.equal(isJson(Buffer.from(`"${'x'.repeat(100)}`)), false);
-  const at = readObject(Buffer.from(`{"a":"${'x'.repeat(100)}\n"}`));
-  assert.equal(at.kind === 'fault' && at.at, 106);
+  assert.equal(isJson(Buffer.from(`"${'x'.repeat(300)}`)), false);
+  const at = readObject(Buffer.from(`{"a":"${'x'.repeat(300)}\n"}`));
+  assert.equal(at.kind === 'fault' && at.at, 306);
 });
