@@ -22,6 +22,7 @@ import type {
   Down,
   PublishOptions,
   PublishOutcome,
+  SendOutcome,
   Session,
 } from './ports.js';
 import { Scope } from './scope.js';
@@ -166,6 +167,15 @@ export class Connection {
     return Promise.reject(
       new AgentError('connection.closed', `cannot publish to ${topic}: the connection is ${this.#state.kind}`),
     );
+  }
+
+  /**
+   * As `publish`, without a promise: `done` is called once with what came of it, perhaps before this returns, and does
+   * not throw.
+   */
+  send(topic: string, payload: Buffer, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
+    if (this.#state.kind === 'up' && this.#link !== undefined) this.#link.send(topic, payload, options, done);
+    else done({ kind: 'cut' });
   }
 
   /** Reads nothing more from the present link until `readOn`: what was read already is still announced. */

@@ -10,6 +10,7 @@ export type {
   Down,
   PublishOptions,
   PublishOutcome,
+  SendOutcome,
   Session,
   Will,
 } from './ports.js';

@@ -1,32 +1,21 @@
 /**
  * One connection to one broker, from CONNECT to its end; never reused. It stands on the mqtt package's MqttClient,
- * which gets a stream that is open already, no reconnecting, no keepalive timer and no store: those are ours.
+ * which gets a stream that is open already, no reconnecting and no keepalive timer: those are ours. It reads
+ * all packets and leads the handshakes; publications, PUBACKs, PINGREQ and DISCONNECT are written beside it.
  */
 import type { Duplex } from 'node:stream';
-import {
-  type IClientOptions,
-  type IConnackPacket,
-  type IPublishPacket,
-  MqttClient,
-  UniqueMessageIdProvider,
-} from 'mqtt';
+import { type IClientOptions, type IConnackPacket, type IPublishPacket, MqttClient } from 'mqtt';
 import { AgentError } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
-import { AckQueue } from './ack-queue.js';
+import { AckQueue, type PendingAck } from './ack-queue.js';
 import type { BrokerAddress } from './broker-address.js';
 import { closedFailure, type Failure, failure } from './failure.js';
 import { keepAlive } from './keepalive.js';
 import { MqttStream } from './mqtt-stream.js';
-import { NoStore } from './no-store.js';
-import type { Delivery, PublishOptions, PublishOutcome, Session, Will } from './ports.js';
-import {
-  LARGEST_PACKET,
-  publishProperties,
-  publishSize,
-  sessionFrom,
-  takeDoubledProperties,
-  writeNumbersWithoutTable,
-} from './packets.js';
+import type { Delivery, PublishOptions, PublishOutcome, SendOutcome, Session, Will } from './ports.js';
+import { PacketIds } from './packet-ids.js';
+import { sessionFrom, takeDoubledProperties, writeNumbersWithoutTable } from './packets.js';
+import { Publications } from './publications.js';
 import { connectRefusal, serverEnd, subscribeRefusal } from './refusal.js';
 import { Scope } from './scope.js';
 import type { ProtocolVersion } from './version-memory.js';
@@ -68,15 +57,13 @@ export class Link {
   readonly #client: MqttClient;
   readonly #acks: AckQueue;
   readonly #scope = new Scope();
-  /** Publications without an answer: how each is rejected, and its size. */
-  readonly #pending = new Map<(error: Error) => void, number>();
+  readonly #publications: Publications;
   #session: Session | undefined;
   #hasAnswered = false;
   #isEnding = false;
   #failure: Failure | undefined;
   #error: Error | undefined;
   #publishOrdinal = -1;
-  #pubackReason = 0;
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -87,8 +74,10 @@ export class Link {
       monotonic: () => options.clock.monotonic(),
     });
     this.#acks = new AckQueue((pubacks) => this.#stream.write(pubacks));
+    const ids = new PacketIds();
+    this.#publications = new Publications(ids, options.protocolVersion, (pieces) => this.#stream.writeAll(pieces));
     writeNumbersWithoutTable();
-    this.#client = new MqttClient(() => this.#stream, clientOptions(options));
+    this.#client = new MqttClient(() => this.#stream, clientOptions(options, ids));
     this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
     this.ended = this.#listen();
     this.opened = this.#open();
@@ -97,24 +86,19 @@ export class Link {
 
   /** Publishes on an open link. Rejects with connection.closed when it ends before the broker's answer. */
   publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome> {
-    const session = this.#session;
-    if (session === undefined || this.#isEnding) return Promise.reject(this.#closedError(topic));
-    const { protocolVersion } = session;
-    const qos = options.qos ?? 1;
-    const properties = protocolVersion === '5' ? publishProperties(options) : undefined;
-    const size = publishSize(topic, payload, qos, properties, protocolVersion);
-    const limit = Math.min(session.maximumPacketSize ?? LARGEST_PACKET, LARGEST_PACKET);
-    if (size > limit) return Promise.resolve({ kind: 'too-large', size, limit });
     return new Promise((resolve, reject) => {
-      this.#pending.set(reject, size);
-      const retain = options.retain === true && session.retainAvailable;
-      this.#client.publish(topic, payload, { qos, retain, ...(properties && { properties }) }, (error) => {
-        if (!this.#pending.delete(reject)) return;
-        const reasonCode = reasonOf(error, qos === 0 ? 0 : this.#pubackReason);
-        if (reasonCode === undefined) reject(this.#closedError(topic, error));
-        else resolve({ kind: 'acknowledged', reasonCode });
+      this.send(topic, payload, options, (outcome) => {
+        if (outcome.kind === 'cut') reject(this.#closedError(topic));
+        else resolve(outcome);
       });
     });
+  }
+
+  /** As `publish`; `done` is told what came of it. */
+  send(topic: string, payload: Buffer, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
+    const session = this.#session;
+    if (session === undefined || this.#isEnding) done({ kind: 'cut' });
+    else this.#publications.publish(topic, payload, options, session, done);
   }
 
   /** Writes the PUBACKs that are due. */
@@ -142,6 +126,7 @@ export class Link {
     if (!this.#isEnding) {
       this.#isEnding = true;
       this.#acks.flush();
+      this.#publications.flush();
       this.#options.clock.after(GOODBYE_TIMEOUT, () => this.#stream.destroy(), this.#scope.signal);
       this.#stream.end(DISCONNECT);
     }
@@ -168,7 +153,9 @@ export class Link {
       const doubled = takeDoubledProperties(packet);
       if (doubled !== undefined) this.#onClientError(new Error(`the property ${doubled} stands in a packet twice`));
       if (packet.cmd === 'publish') this.#publishOrdinal += 1;
-      else if (packet.cmd === 'puback') this.#pubackReason = packet.reasonCode ?? 0;
+      else if (packet.cmd === 'puback') this.#publications.answered(packet.messageId ?? 0, packet.reasonCode ?? 0);
+      else if (packet.cmd === 'pubrec')
+        this.#onClientError(new Error('a PUBREC came, and nothing was sent with QoS 2'));
       else if (packet.cmd === 'connack') this.#onConnack(packet.reasonCode ?? packet.returnCode ?? 0);
     });
     return new Promise((resolve) => {
@@ -197,9 +184,7 @@ export class Link {
     this.#scope.end();
     this.#acks.close();
     this.#failure ??= closedFailure(this.#error, this.#options.broker, this.#hasAnswered);
-    const pending = [...this.#pending.keys()];
-    this.#pending.clear();
-    for (const reject of pending) reject(this.#closedError());
+    this.#publications.close();
     this.#client.removeAllListeners();
     // A parser may still speak of bytes that were on the way; an 'error' nobody hears would end the process.
     this.#client.on('error', () => undefined);
@@ -217,7 +202,7 @@ export class Link {
         clock: this.#options.clock,
         lastReceived: () => this.#stream.lastReceived,
         lastSent: () => this.#stream.lastSent,
-        largestPending: () => Math.max(0, ...this.#pending.values()),
+        largestPending: () => this.#publications.largestPending,
         ping: () => this.#stream.write(PINGREQ),
         onDead: () => this.#onSilence(),
       },
@@ -261,41 +246,53 @@ export class Link {
 
   #receive(packet: IPublishPacket, done: (error?: Error) => void): void {
     const size = this.#stream.publishFilter.sizeBeforeCut(this.#publishOrdinal);
-    const { properties, messageId } = packet;
+    const { messageId } = packet;
     const pending = packet.qos === 1 && messageId !== undefined ? this.#acks.arrived(messageId) : undefined;
     // We subscribe at QoS 1, so nothing comes with 2; if it does, the package completes it by itself.
     done(packet.qos === 2 ? undefined : DEFERRED);
-    this.#options.onMessage({
-      topic: packet.topic,
-      payload: typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload,
-      qos: packet.qos,
-      retain: packet.retain,
-      dup: packet.dup,
-      ...(properties?.responseTopic !== undefined && { responseTopic: properties.responseTopic }),
-      ...(properties?.correlationData !== undefined && { correlationData: properties.correlationData }),
-      ...(properties?.messageExpiryInterval !== undefined && { messageExpiry: properties.messageExpiryInterval }),
-      ...(size !== undefined && { truncatedFrom: size }),
-      ack: () => {
-        if (pending !== undefined) this.#acks.acknowledge(pending);
-      },
-    });
+    this.#options.onMessage(new Received(packet, size, this.#acks, pending));
   }
 
-  #closedError(topic?: string, cause?: unknown): AgentError {
-    const what = topic === undefined ? 'a publication' : `the publication to ${topic}`;
+  #closedError(topic: string): AgentError {
     const why = this.#failure?.reason ?? 'the connection ends.';
     const details = { broker: this.#options.broker.text };
-    return new AgentError('connection.closed', `${what} was not acknowledged: ${why}`, details, { cause });
+    return new AgentError('connection.closed', `the publication to ${topic} was not acknowledged: ${why}`, details);
   }
 }
 
-/** The reason code an answered publication ended with; undefined when it ended without an answer. */
-function reasonOf(error: unknown, answered: number): number | undefined {
-  if (!(error instanceof Error)) return answered;
-  return 'code' in error && typeof error.code === 'number' ? error.code : undefined;
+/** A message as it came on one link. */
+class Received implements Delivery {
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+  readonly dup: boolean;
+  readonly responseTopic: string | undefined;
+  readonly correlationData: Buffer | undefined;
+  readonly messageExpiry: number | undefined;
+
+  constructor(
+    { topic, payload, qos, retain, dup, properties }: IPublishPacket,
+    readonly truncatedFrom: number | undefined,
+    private readonly acks: AckQueue,
+    private readonly pending: PendingAck | undefined,
+  ) {
+    this.topic = topic;
+    this.payload = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    this.qos = qos;
+    this.retain = retain;
+    this.dup = dup;
+    this.responseTopic = properties?.responseTopic;
+    this.correlationData = properties?.correlationData;
+    this.messageExpiry = properties?.messageExpiryInterval;
+  }
+
+  ack(): void {
+    if (this.pending !== undefined) this.acks.acknowledge(this.pending);
+  }
 }
 
-function clientOptions(options: LinkOptions): IClientOptions {
+function clientOptions(options: LinkOptions, ids: PacketIds): IClientOptions {
   const isV5 = options.protocolVersion === '5';
   const sessionExpiry = Math.min(Math.ceil(options.sessionExpiry / 1000), 0xffffffff);
   const { will, username, password } = options;
@@ -311,8 +308,8 @@ function clientOptions(options: LinkOptions): IClientOptions {
     // Both timers are ours: the attempt's deadline and the keepalive.
     connectTimeout: LONGEST_TIMER,
     timerVariant: { set: () => 1, clear: () => undefined },
-    messageIdProvider: new UniqueMessageIdProvider(),
-    outgoingStore: new NoStore(),
+    reschedulePings: false,
+    messageIdProvider: ids,
     log: () => undefined,
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),

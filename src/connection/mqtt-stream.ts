@@ -69,6 +69,17 @@ export class MqttStream extends Duplex {
     this.#transport.resume();
   }
 
+  /** Writes what belongs together as one write. */
+  writeAll(pieces: readonly Buffer[]): void {
+    const [first] = pieces;
+    if (pieces.length === 1) this.write(first);
+    else {
+      this.cork();
+      for (const piece of pieces) this.write(piece);
+      this.uncork();
+    }
+  }
+
   override _read(): void {
     if (!this.#isHeld) this.#transport.resume();
   }

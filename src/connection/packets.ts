@@ -1,5 +1,5 @@
 /** What stands in packets, as pure functions: the size and properties of a PUBLISH, the session that a CONNACK grants. */
-import type { IClientPublishOptions, IConnackPacket } from 'mqtt';
+import type { IConnackPacket } from 'mqtt';
 import mqttPacket from 'mqtt-packet';
 import type { Millis } from '../time.js';
 import type { PublishOptions, Session } from './ports.js';
@@ -8,18 +8,44 @@ import type { ProtocolVersion } from './version-memory.js';
 /** The largest packet MQTT can write [MQTT-2.2.3]: fixed header and remaining length. */
 export const LARGEST_PACKET = 5 + 268_435_455;
 const LARGEST_RECEIVE_MAXIMUM = 65_535;
+const PUBLISH = 0x30;
 
-export type PublishProperties = NonNullable<IClientPublishOptions['properties']>;
+const NOTHING = Buffer.alloc(0);
+/** Their length: none. */
+const NO_PROPERTIES = Buffer.of(0);
+const MESSAGE_EXPIRY = 0x02;
+const RESPONSE_TOPIC = 0x08;
+const CORRELATION_DATA = 0x09;
 
-/** The MQTT 5 properties of a publication, or undefined when it has none. */
-export function publishProperties(options: PublishOptions): PublishProperties | undefined {
+/** The properties of a publication with their length in front, as they stand in the packet; MQTT 3.1.1 has none. */
+export function publishProperties(options: PublishOptions, version: ProtocolVersion): Buffer {
+  if (version !== '5') return NOTHING;
   const { correlationData, responseTopic, messageExpiry } = options;
-  if (correlationData === undefined && responseTopic === undefined && messageExpiry === undefined) return undefined;
-  return {
-    ...(correlationData !== undefined && { correlationData }),
-    ...(responseTopic !== undefined && { responseTopic }),
-    ...(messageExpiry !== undefined && { messageExpiryInterval: messageExpiry }),
-  };
+  if (correlationData === undefined && responseTopic === undefined && messageExpiry === undefined) return NO_PROPERTIES;
+  const parts: Buffer[] = [];
+  if (messageExpiry !== undefined) {
+    const expiry = Buffer.of(MESSAGE_EXPIRY, 0, 0, 0, 0);
+    expiry.writeUInt32BE(messageExpiry, 1);
+    parts.push(expiry);
+  }
+  if (responseTopic !== undefined) parts.push(Buffer.of(RESPONSE_TOPIC), topicBytes(responseTopic));
+  if (correlationData !== undefined) parts.push(Buffer.of(CORRELATION_DATA), withLength(correlationData));
+  const properties = Buffer.concat(parts);
+  const length = Buffer.alloc(varintSize(properties.length));
+  writeVarint(length, 0, properties.length);
+  return Buffer.concat([length, properties]);
+}
+
+/** A topic as it stands in a packet. Throws a RangeError for one that MQTT cannot carry: 65,535 bytes is the most. */
+export function topicBytes(topic: string): Buffer {
+  return withLength(Buffer.from(topic));
+}
+
+function withLength(bytes: Buffer): Buffer {
+  const prefixed = Buffer.allocUnsafe(2 + bytes.length);
+  prefixed.writeUInt16BE(bytes.length);
+  prefixed.set(bytes, 2);
+  return prefixed;
 }
 
 /** Properties that may stand in a packet more than once; all others are a protocol error then [MQTT5-2.2.2.2]. */
@@ -41,32 +67,53 @@ export function takeDoubledProperties(packet: object): string | undefined {
   return doubled;
 }
 
-/** How many bytes the PUBLISH will have on the wire. */
-export function publishSize(
-  topic: string,
-  payload: Buffer,
-  qos: 0 | 1,
-  properties: PublishProperties | undefined,
-  version: ProtocolVersion,
-): number {
-  const propertyBytes = version === '5' ? withVarint(propertiesSize(properties)) : 0;
-  return 1 + withVarint(2 + Buffer.byteLength(topic) + (qos > 0 ? 2 : 0) + propertyBytes + payload.length);
+/** How many bytes the PUBLISH will have on the wire; `topic` and `properties` as they stand there. */
+export function publishSize(topic: Buffer, payload: Buffer, qos: 0 | 1, properties: Buffer): number {
+  const remaining = remainingLength(topic, payload, qos, properties);
+  return 1 + varintSize(remaining) + remaining;
 }
 
-function propertiesSize(properties: PublishProperties | undefined): number {
-  if (properties === undefined) return 0;
-  const { correlationData, responseTopic, messageExpiryInterval } = properties;
-  return (
-    (correlationData === undefined ? 0 : 3 + correlationData.length) +
-    (responseTopic === undefined ? 0 : 3 + Buffer.byteLength(responseTopic)) +
-    (messageExpiryInterval === undefined ? 0 : 5)
-  );
+function remainingLength(topic: Buffer, payload: Buffer, qos: 0 | 1, properties: Buffer): number {
+  return topic.length + (qos > 0 ? 2 : 0) + properties.length + payload.length;
 }
 
-/** A length together with the variable byte integer in front of it. */
-function withVarint(length: number): number {
-  const digits = length < 128 ? 1 : length < 16_384 ? 2 : length < 2_097_152 ? 3 : 4;
-  return digits + length;
+/** What stands before the payload. */
+export interface PublishHead {
+  readonly topic: Buffer;
+  readonly qos: 0 | 1;
+  readonly id: number;
+  readonly isRetained: boolean;
+  readonly properties: Buffer;
+}
+
+/** A PUBLISH [MQTT5-3.3], or all of it that stands before its payload. */
+export function publishPacket(head: PublishHead, payload: Buffer, withPayload: boolean): Buffer {
+  const { topic, qos, id, properties } = head;
+  const remaining = remainingLength(topic, payload, qos, properties);
+  const length = 1 + varintSize(remaining) + remaining - (withPayload ? 0 : payload.length);
+  const packet = Buffer.allocUnsafe(length);
+  packet[0] = PUBLISH | (qos << 1) | (head.isRetained ? 1 : 0);
+  let at = writeVarint(packet, 1, remaining);
+  packet.set(topic, at);
+  at += topic.length;
+  if (qos > 0) at = packet.writeUInt16BE(id, at);
+  packet.set(properties, at);
+  if (withPayload) packet.set(payload, at + properties.length);
+  return packet;
+}
+
+/** How many bytes a variable byte integer takes [MQTT5-1.5.5]. */
+function varintSize(value: number): number {
+  return value < 128 ? 1 : value < 16_384 ? 2 : value < 2_097_152 ? 3 : 4;
+}
+
+/** Writes a variable byte integer; returns the position behind it. */
+function writeVarint(bytes: Buffer, from: number, value: number): number {
+  let at = from;
+  let rest = value;
+  for (; rest >= 128; rest >>= 7) bytes[at++] = (rest & 127) | 128;
+  bytes[at++] = rest;
+  return at;
 }
 
 /** What the broker granted; `asked` is what we asked for, which holds where it is silent. */

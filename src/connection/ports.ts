@@ -73,15 +73,15 @@ export interface Delivery {
   readonly qos: 0 | 1 | 2;
   readonly retain: boolean;
   readonly dup: boolean;
-  readonly responseTopic?: string;
-  readonly correlationData?: Buffer;
+  readonly responseTopic?: string | undefined;
+  readonly correlationData?: Buffer | undefined;
   /** Seconds until it expires, counted from its arrival (MQTT 5). */
-  readonly messageExpiry?: number;
+  readonly messageExpiry?: number | undefined;
   /**
    * Set on a message above `maxMessageSize`: the bytes its payload had (or its whole packet, when its properties alone
    * were too large). `payload` then holds the first 64 KiB.
    */
-  readonly truncatedFrom?: number;
+  readonly truncatedFrom?: number | undefined;
   /**
    * Acknowledges it to the broker: its PUBACK leaves when all that arrived before are acknowledged. Without it the
    * broker sends it again on a later connection. Idempotent; nothing once the connection that delivered it has ended.
@@ -104,6 +104,9 @@ export type PublishOutcome =
   | { readonly kind: 'acknowledged'; readonly reasonCode: number }
   /** Larger than the broker (or MQTT) allows: it was not sent. */
   | { readonly kind: 'too-large'; readonly size: number; readonly limit: number };
+
+/** `cut`: the connection was not up, or ended before the answer. */
+export type SendOutcome = PublishOutcome | { readonly kind: 'cut' };
 
 /** The connection is not up (any more, or yet). */
 export interface Down {

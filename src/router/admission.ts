@@ -75,6 +75,7 @@ export class Gate {
   }
 
   #refusal({ directive, messageId }: DataEnvelope): Admission | undefined {
+    if (this.#allowed === undefined && this.#rate === undefined) return undefined;
     const key = directiveKey(directive);
     if (this.#allowed !== undefined && !this.#allowed.has(key)) {
       const text = `the directive ${directive} is not among those this agent takes`;
@@ -88,18 +89,10 @@ export class Gate {
   }
 
   #message(envelope: DataEnvelope, delivery: Delivery, arrivedAt: Millis): Admission {
-    const attributes = readAttributes(envelope.metadata, arrivedAt);
-    const warnings = attributes.unreadable.map(
-      (name) => `the metadata "${name}" cannot be read and counts as not given`,
-    );
+    const { expiresAt, priority, unreadable } = readAttributes(envelope.metadata, arrivedAt);
     const replyTopic = this.#replyTopic(delivery);
-    if (delivery.responseTopic !== undefined && replyTopic === undefined) {
-      warnings.push('its response topic is not allowed; replies go to data/out');
-    }
-    const { messageExpiry } = delivery;
-    const brokerExpiry = messageExpiry === undefined ? [] : [arrivedAt + messageExpiry * 1000];
-    const ownExpiry = attributes.expiresAt === undefined ? [] : [attributes.expiresAt];
-    const deadlines = [...brokerExpiry, ...ownExpiry];
+    const isAnswerable = delivery.responseTopic === undefined || replyTopic !== undefined;
+    const warnings = unreadable.length === 0 && isAnswerable ? NO_WARNINGS : warningsOf(unreadable, isAnswerable);
     const { messageId, responseTo, directive, metadata, content } = envelope;
     const message: NewInbound = {
       messageId,
@@ -107,9 +100,9 @@ export class Gate {
       directive,
       metadata,
       content,
-      priority: attributes.priority,
+      priority,
       arrivedAt,
-      expiresAt: deadlines.length === 0 ? undefined : Math.min(...deadlines),
+      expiresAt: earliest(expiresAt, delivery.messageExpiry, arrivedAt),
       replyTopic,
     };
     return { kind: 'admitted', message, warnings };
@@ -121,4 +114,19 @@ export class Gate {
     if (!isResponseTopicAllowed(topics, settings.responseTopics, responseTopic)) return undefined;
     return { kind: 'topic', topic: responseTopic, correlationData };
   }
+}
+
+const NO_WARNINGS: readonly string[] = [];
+
+function warningsOf(unreadable: readonly string[], isAnswerable: boolean): readonly string[] {
+  const warnings = unreadable.map((name) => `the metadata "${name}" cannot be read and counts as not given`);
+  if (!isAnswerable) warnings.push('its response topic is not allowed; replies go to data/out');
+  return warnings;
+}
+
+/** When a message ends by its own attributes, or by what MQTT says in seconds from its arrival. */
+function earliest(own: Millis | undefined, messageExpiry: number | undefined, arrivedAt: Millis): Millis | undefined {
+  if (messageExpiry === undefined) return own;
+  const brokers = arrivedAt + messageExpiry * 1000;
+  return own === undefined ? brokers : Math.min(own, brokers);
 }

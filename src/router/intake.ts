@@ -11,7 +11,7 @@ import type { Failure, MessageKey } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import { Gate, type Admission } from './admission.js';
-import type { Burial, Delivery, NewInbound, StorePort } from './ports.js';
+import type { Acceptance, Burial, Delivery, NewInbound, StorePort } from './ports.js';
 import type { RouterSettings } from './settings.js';
 import type { Topics } from './topics.js';
 
@@ -59,9 +59,27 @@ const MOST_RECORDING = 1024;
 const MOST_RECORDING_BYTES = 8 * 1024 * 1024;
 
 /** A message that is to be recorded, as what it is or as dead. */
-type Arrival = { readonly delivery: Delivery; readonly link: number; readonly order: number } & (
-  { readonly kind: 'message'; readonly message: NewInbound } | { readonly kind: 'burial'; readonly burial: Burial }
-);
+interface Arrival {
+  readonly delivery: Delivery;
+  readonly link: number;
+  readonly order: number;
+  readonly what: What;
+}
+
+type What =
+  { readonly kind: 'admitted'; readonly message: NewInbound } | { readonly kind: 'burial'; readonly burial: Burial };
+
+/** Offered one after the other, and safe with one commit. */
+interface Batch {
+  readonly durable: Promise<void>;
+  readonly offers: { readonly arrival: Arrival; readonly message: NewInbound; readonly acceptance: Taken }[];
+}
+
+/** How a message is offered: one that is retained is taken only when its id is new. */
+const RETAINED = { isRetained: true };
+const NEW = { isRetained: false };
+
+type Taken = Exclude<Acceptance, { kind: 'full' }>;
 
 export class Intake {
   readonly #options: IntakeOptions;
@@ -78,6 +96,8 @@ export class Intake {
   #arrivals = 0;
   /** Offered to the store, and not yet recorded. */
   readonly #recording = { messages: 0, bytes: 0 };
+  /** The last ones offered: whoever comes next may be safe with them. */
+  #batch: Batch | undefined;
   #isReadingHeld = false;
   #scope: AbortSignal = AbortSignal.abort();
   #counts = { accepted: 0, duplicates: 0, refused: 0, dropped: 0 };
@@ -107,50 +127,119 @@ export class Intake {
 
   /** Takes a delivery of `data/in`. */
   take(delivery: Delivery): void {
-    const arrived = { delivery, link: this.#link, order: this.#arrivals++ };
     const admission = this.#gate.admit(delivery);
-    switch (admission.kind) {
-      case 'refused':
-        // What waits for room in the spool is no reason to wait: dead messages have a room of their own.
-        this.#offer({ kind: 'burial', burial: this.#refused(delivery, admission), ...arrived });
-        return;
-      case 'ignored':
-        this.#options.log.warn('data.ignored', `a message on data/in is ignored: ${admission.reason}`);
-        delivery.ack();
-        return;
-      case 'admitted': {
-        const { message, warnings } = admission;
-        for (const text of warnings) {
-          const { messageId, directive } = message;
-          this.#options.log.warn('data.attribute', `a message carries what is not heeded: ${text}`, {
-            messageId,
-            directive,
-          });
-        }
-        const arrival: Arrival = { kind: 'message', message, ...arrived };
-        // Behind what waits: the order of arrival holds for all of them.
-        if (this.#held.length > 0 || !this.#offer(arrival)) this.#hold(arrival);
-      }
+    if (admission.kind === 'ignored') {
+      this.#options.log.warn('data.ignored', `a message on data/in is ignored: ${admission.reason}`);
+      delivery.ack();
+      return;
+    }
+    const link = this.#link;
+    const order = this.#arrivals++;
+    if (admission.kind === 'refused') {
+      // What waits for room in the spool is no reason to wait: dead messages have a room of their own.
+      this.#offer({ delivery, link, order, what: { kind: 'burial', burial: this.#refused(delivery, admission) } });
+      return;
+    }
+    if (admission.warnings.length > 0) this.#warn(admission);
+    const arrival: Arrival = { delivery, link, order, what: admission };
+    // Behind what waits: the order of arrival holds for all of them.
+    if (this.#held.length > 0 || !this.#offer(arrival)) this.#hold(arrival);
+  }
+
+  #warn({ message, warnings }: Admission & { kind: 'admitted' }): void {
+    const { messageId, directive } = message;
+    for (const text of warnings) {
+      this.#options.log.warn('data.attribute', `a message carries what is not heeded: ${text}`, {
+        messageId,
+        directive,
+      });
     }
   }
 
   /** Offers a message to the store; false when it is full. One that fails waits to be offered again. */
   #offer(arrival: Arrival): boolean {
-    let offered: Promise<void> | undefined;
+    const { what } = arrival;
     try {
-      offered =
-        arrival.kind === 'message'
-          ? this.#accept(arrival.message, arrival.delivery)
-          : this.#bury(arrival.burial, arrival.delivery);
+      if (what.kind === 'burial') {
+        this.#weigh(1, arrival.delivery.payload.length);
+        this.#bury(what.burial, arrival);
+        return true;
+      }
+      return this.#accept(what.message, arrival);
     } catch (error) {
       this.#failed(arrival, error);
       return true;
     }
-    if (offered === undefined) return false;
-    const { length } = arrival.delivery.payload;
+  }
+
+  /** Hands a message to the store, and sees to it when that is safe; false when the store is full. */
+  #accept(message: NewInbound, arrival: Arrival): boolean {
+    FAULT: crashPoint('intake.parsed');
+    const { delivery } = arrival;
+    const acceptance = this.#options.store.accept(message, delivery.retain ? RETAINED : NEW);
+    if (acceptance.kind === 'full') return false;
+    this.#weigh(1, delivery.payload.length);
+    const { durable } = acceptance;
+    const offer = { arrival, message, acceptance };
+    if (this.#batch?.durable === durable) this.#batch.offers.push(offer);
+    else {
+      const batch: Batch = { durable, offers: [offer] };
+      this.#batch = batch;
+      durable.then(
+        () => this.#safe(batch),
+        (error: unknown) => this.#notSafe(batch, error),
+      );
+    }
+    return true;
+  }
+
+  /** A commit is through: its messages may be acknowledged, and go on. */
+  #safe(batch: Batch): void {
+    if (this.#batch === batch) this.#batch = undefined;
+    for (const { arrival, message, acceptance } of batch.offers) {
+      const { delivery } = arrival;
+      FAULT: crashPoint('intake.durable');
+      delivery.ack();
+      if (acceptance.kind === 'accepted') {
+        this.#counts.accepted += 1;
+        this.#options.dataRecv.emit(acceptance.key);
+      } else this.#notTaken(message, acceptance);
+      this.#weigh(-1, -delivery.payload.length);
+      this.#recorded();
+    }
+  }
+
+  #notSafe(batch: Batch, error: unknown): void {
+    if (this.#batch === batch) this.#batch = undefined;
+    for (const { arrival } of batch.offers) {
+      this.#weigh(-1, -arrival.delivery.payload.length);
+      this.#failed(arrival, error);
+    }
+  }
+
+  /** Tells of a message that became no record of its own. */
+  #notTaken({ messageId, directive }: NewInbound, { kind }: Acceptance): void {
+    const { log, answered } = this.#options;
+    if (kind === 'unroutable') {
+      this.#counts.refused += 1;
+      const text = 'a message is ended at once: too many directives that nobody ever registered wait for a worker';
+      log.warn('data.unroutable', text, { messageId, directive });
+    } else {
+      this.#counts.duplicates += 1;
+      log.debug('data.not_taken', `a message is not taken anew: ${kind}`, { messageId, directive });
+    }
+    if (kind !== 'duplicate') answered();
+  }
+
+  #bury(burial: Burial, arrival: Arrival): void {
+    const { delivery } = arrival;
+    const { length } = delivery.payload;
+    const buried = this.#options.store.bury(burial);
     this.#weigh(1, length);
-    offered.then(
-      () => {
+    buried.then(
+      (answer) => {
+        delivery.ack();
+        if (answer !== undefined) this.#options.answered();
         this.#weigh(-1, -length);
         this.#recorded();
       },
@@ -159,40 +248,6 @@ export class Intake {
         this.#failed(arrival, error);
       },
     );
-    return true;
-  }
-
-  /** Resolves when the message is safe; undefined when the store is full. */
-  #accept(message: NewInbound, delivery: Delivery): Promise<void> | undefined {
-    const { store, dataRecv, log, answered } = this.#options;
-    FAULT: crashPoint('intake.parsed');
-    const acceptance = store.accept(message, { isRetained: delivery.retain });
-    if (acceptance.kind === 'full') return undefined;
-    return acceptance.durable.then(() => {
-      FAULT: crashPoint('intake.durable');
-      delivery.ack();
-      if (acceptance.kind === 'accepted') {
-        this.#counts.accepted += 1;
-        dataRecv.emit(acceptance.key);
-        return;
-      }
-      const { messageId, directive } = message;
-      if (acceptance.kind === 'unroutable') {
-        this.#counts.refused += 1;
-        const text = 'a message is ended at once: too many directives that nobody ever registered wait for a worker';
-        log.warn('data.unroutable', text, { messageId, directive });
-      } else {
-        this.#counts.duplicates += 1;
-        log.debug('data.not_taken', `a message is not taken anew: ${acceptance.kind}`, { messageId, directive });
-      }
-      if (acceptance.kind !== 'duplicate') answered();
-    });
-  }
-
-  async #bury(burial: Burial, delivery: Delivery): Promise<void> {
-    const answer = await this.#options.store.bury(burial);
-    delivery.ack();
-    if (answer !== undefined) this.#options.answered();
   }
 
   /** Counts what is on its way to the journal, and holds the broker back while that is too much. */
@@ -200,11 +255,11 @@ export class Intake {
     const recording = this.#recording;
     recording.messages += messages;
     recording.bytes += bytes;
-    const share = Math.max(recording.messages / MOST_RECORDING, recording.bytes / MOST_RECORDING_BYTES);
-    if (share > 1 && !this.#isReadingHeld) {
+    if (!this.#isReadingHeld) {
+      if (recording.messages <= MOST_RECORDING && recording.bytes <= MOST_RECORDING_BYTES) return;
       this.#isReadingHeld = true;
       this.#options.holdReading();
-    } else if (share <= 0.5 && this.#isReadingHeld) {
+    } else if (recording.messages * 2 <= MOST_RECORDING && recording.bytes * 2 <= MOST_RECORDING_BYTES) {
       this.#isReadingHeld = false;
       this.#options.readOn();
     }
@@ -296,6 +351,6 @@ export class Intake {
   }
 }
 
-function idsOf(arrival: Arrival): { readonly messageId?: string; readonly directive?: string } {
-  return arrival.kind === 'message' ? arrival.message : arrival.burial;
+function idsOf({ what }: Arrival): { readonly messageId?: string; readonly directive?: string } {
+  return what.kind === 'admitted' ? what.message : what.burial;
 }

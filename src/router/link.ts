@@ -2,7 +2,7 @@
  * One link to the broker, from its `up` to its `down`: what it allows, a scope that ends with it, and a window that
  * all publications of the agent go through. A link that has ended publishes nothing any more; its counts die with it.
  */
-import type { ConnectionPort, LinkUp, PublishOptions, PublishOutcome } from './ports.js';
+import type { ConnectionPort, LinkUp, PublishOptions, SendOutcome } from './ports.js';
 import { PublishWindow } from './publish-window.js';
 
 /** Control messages that may wait for a place; more of them are dropped: their sender asks again. */
@@ -12,9 +12,6 @@ export interface Publication extends PublishOptions {
   readonly topic: string;
   readonly payload: Buffer;
 }
-
-/** `cut`: the link ended first; whether the broker has it is unknown. */
-export type SendOutcome = PublishOutcome | { readonly kind: 'cut' };
 
 export interface LinkOptions {
   readonly connection: ConnectionPort;
@@ -64,16 +61,16 @@ export class Link {
     if (!this.isUp || this.#window.waiting >= MAX_WAITING_CONTROL) return Promise.resolve({ kind: 'cut' });
     return new Promise((resolve) => {
       this.#window.takeForControl(() => {
-        if (this.isUp) void this.publishHeld(publication).then(resolve);
+        if (this.isUp) this.publishHeld(publication, resolve);
         else resolve({ kind: 'cut' });
       });
     });
   }
 
   /** Publishes an empty message that expects no answer. */
-  async prime(topic: string): Promise<void> {
+  prime(topic: string): void {
     // What becomes of it concerns nobody: it is the broker's log that wants it.
-    await this.#connection.publish(topic, Buffer.alloc(0), { qos: 0, retain: false }).catch(() => undefined);
+    this.#connection.send(topic, Buffer.alloc(0), { qos: 0, retain: false }, () => undefined);
   }
 
   /** Takes a place for data; to be given back with `release`, or used by `publishHeld`. */
@@ -86,18 +83,14 @@ export class Link {
     this.onRoom();
   }
 
-  /** Publishes in a place that is held already, and gives the place back. Never rejects. */
-  async publishHeld({ topic, payload, ...options }: Publication): Promise<SendOutcome> {
-    try {
-      const outcome = await this.#connection.publish(topic, payload, options);
-      this.#isProven = true;
-      return outcome;
-    } catch {
-      // It says that the link has ended, which its `down` tells too, with the reason.
-      this.#isBroken = true;
-      return { kind: 'cut' };
-    } finally {
+  /** Publishes in a place that is held already; tells `done` what came of it, then gives the place back. */
+  publishHeld(publication: Publication, done: (outcome: SendOutcome) => void): void {
+    this.#connection.send(publication.topic, publication.payload, publication, (outcome) => {
+      // A cut says that the link has ended, which its `down` tells too, with the reason.
+      if (outcome.kind === 'cut') this.#isBroken = true;
+      else this.#isProven = true;
+      done(outcome);
       this.release();
-    }
+    });
   }
 }

@@ -1,16 +1,16 @@
 /**
  * Publishes the results of the store's lane `mqtt`, in order, as many at once as the link allows. A result is done
  * when the broker acknowledged it; when the link ends first it goes back to its old place and is sent again on the
- * next (CONTRACT 1.10–1.12). One loop takes from the lane and hands to the link, so that reading a body from disk
- * never lets a later result overtake.
+ * next (CONTRACT 1.10–1.12). One loop takes from the lane and hands to the link, all it can in one turn; it stands still
+ * while a body is read from disk, so that no later result overtakes.
  */
 import { crashPoint } from '../crash-point.js';
 import { errorText, isDamaged } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { encodeData, jsonContent, type Failure, type MessageKey, type OutboundRecord } from '../message/index.js';
 import { fullJitter, type Clock, type Random } from '../time.js';
-import type { Link, Publication, SendOutcome } from './link.js';
-import type { StorePort } from './ports.js';
+import type { Link, Publication } from './link.js';
+import type { SendOutcome, StorePort } from './ports.js';
 import type { RouterSettings } from './settings.js';
 import { Suspects } from './suspects.js';
 import type { Topics } from './topics.js';
@@ -37,15 +37,18 @@ export class Outbox {
   readonly #options: OutboxOptions;
   readonly #suspects = new Suspects();
   #link: Link | undefined;
-  /** Taken from the lane for the present link and not ended: what a cut puts back. */
-  #inFlight = new Set<MessageKey>();
-  /** Those of them that were handed to the link: only they can make the broker cut it. */
-  readonly #written = new Set<MessageKey>();
+  /**
+   * Taken from the lane for the present link and not ended: what a cut puts back. True for those that were handed to the
+   * link: only they can make the broker cut it.
+   */
+  #inFlight = new Map<MessageKey, boolean>();
   #isDraining = false;
   /** One of the results in flight has to be there by itself. */
   #isAlone = false;
   /** The first result cannot be read just now: nothing overtakes it. */
   #isPutOff = false;
+  /** The last time that was written, and its text: many results go out in one millisecond. */
+  #sent = { at: Number.NaN, text: '' };
   #scope: AbortSignal = AbortSignal.abort();
 
   constructor(options: OutboxOptions) {
@@ -74,39 +77,42 @@ export class Outbox {
   /** The link has ended. `isSuspicious`: one of the results in flight may be the cause. */
   linkDown(isSuspicious: boolean): void {
     const { store } = this.#options;
-    const keys = [...this.#inFlight];
-    const written = keys.filter((key) => this.#written.has(key));
-    this.#written.clear();
+    const keys = [...this.#inFlight.keys()];
+    const written = keys.filter((key) => this.#inFlight.get(key) === true);
     this.#link = undefined;
-    this.#inFlight = new Set();
+    this.#inFlight = new Map();
     this.#isAlone = false;
     const guilty = isSuspicious ? this.#suspects.cut(written) : undefined;
     for (const key of keys) if (key !== guilty) store.unsend(key);
     if (guilty === undefined) return;
     const text = 'the broker cut the connection three times when this result alone was on its way';
-    void this.#end(guilty, { code: 'malformed', text });
+    this.#end(guilty, { code: 'malformed', text });
   }
 
   /** There may be something to publish. */
   nudge(): void {
-    if (!this.#isDraining) void this.#drain();
+    if (!this.#isDraining) this.#drain();
   }
 
-  async #drain(): Promise<void> {
+  #drain(): void {
     this.#isDraining = true;
     try {
       for (let link = this.#link; link !== undefined; link = this.#link) {
         const record = this.#take(link);
-        if (record === undefined) return;
-        await this.#send(record, link);
+        if (record === undefined) break;
+        const { content } = record;
+        if (content.kind === 'inline') this.#send(record, link, content.bytes);
+        else {
+          void this.#read(record, link);
+          return;
+        }
       }
     } catch (error) {
       const { log, clock, settings } = this.#options;
       log.error('result.not_read', `cannot read the results that wait: ${errorText(error)}; it is tried again`);
       clock.after(settings.roomInterval, () => this.nudge(), this.#scope);
-    } finally {
-      this.#isDraining = false;
     }
+    this.#isDraining = false;
   }
 
   /** The next record of the lane with a place in the window, or undefined when either has to be waited for. */
@@ -120,48 +126,54 @@ export class Outbox {
     if (mustGoAlone && (this.#inFlight.size > 0 || !link.isProven)) return undefined;
     if (!link.tryTake()) return undefined;
     this.#isAlone = mustGoAlone;
-    this.#inFlight.add(record.key);
+    this.#inFlight.set(record.key, false);
     store.markSending(record.key);
     return record;
   }
 
-  /** Hands `record` to the link, in the place taken for it; what comes of it is dealt with later. */
-  async #send(record: OutboundRecord, link: Link): Promise<void> {
-    let publication: Publication;
+  /** Sends a record whose body is in a file, then goes on with those behind it. */
+  async #read(record: OutboundRecord, link: Link): Promise<void> {
     try {
-      publication = await this.#publication(record);
+      const bytes = await this.#options.store.readContent(record.content);
+      if (this.#link === link) this.#send(record, link, bytes);
     } catch (error) {
-      if (this.#link !== link) return;
-      const text = `its content cannot be read: ${errorText(error)}`;
-      if (isDamaged(error)) await this.#giveUp(record.key, link, { code: 'malformed', text });
-      else this.#putOff(record.key, link, text);
-      return;
+      if (this.#link === link) this.#unreadable(record.key, link, error);
     }
-    if (this.#link !== link) return;
-    FAULT: crashPoint('publish.before-write');
-    this.#written.add(record.key);
-    void link.publishHeld(publication).then((outcome) => this.#settle(record, link, outcome));
+    this.#isDraining = false;
+    this.nudge();
   }
 
-  async #settle(record: OutboundRecord, link: Link, outcome: SendOutcome): Promise<void> {
+  /** Hands `record` to the link, in the place taken for it; what comes of it is dealt with when it comes. */
+  #send(record: OutboundRecord, link: Link, bytes: Buffer): void {
+    const publication = this.#publication(record, bytes);
+    FAULT: crashPoint('publish.before-write');
+    this.#inFlight.set(record.key, true);
+    link.publishHeld(publication, (outcome) => this.#settle(record, link, outcome));
+  }
+
+  /** The link gives the place back after this, and so calls for the next. */
+  #settle(record: OutboundRecord, link: Link, outcome: SendOutcome): void {
     // A link that ended has put back all it had, and `cut` says no more than that it will end.
     if (this.#link !== link || outcome.kind === 'cut') return;
     this.#landed(record.key);
     FAULT: crashPoint('publish.acknowledged');
     if (outcome.kind === 'too-large') {
-      await this.#end(record.key, {
-        code: 'too-large',
-        text: `it makes a packet of ${outcome.size} bytes, and the broker takes ${outcome.limit}`,
-      });
+      const text = `it makes a packet of ${outcome.size} bytes, and the broker takes ${outcome.limit}`;
+      this.#end(record.key, { code: 'too-large', text });
     } else if (outcome.reasonCode === QUOTA_EXCEEDED) {
-      await this.#waitForQuota(record);
+      this.#waitForQuota(record);
     } else if (outcome.reasonCode >= 0x80) {
       const text = `the broker refused it with reason code 0x${outcome.reasonCode.toString(16)}`;
-      await this.#end(record.key, { code: 'unroutable', text });
+      this.#end(record.key, { code: 'unroutable', text });
     } else {
-      await this.#end(record.key);
+      this.#end(record.key);
     }
-    this.nudge();
+  }
+
+  #unreadable(key: MessageKey, link: Link, error: unknown): void {
+    const text = `its content cannot be read: ${errorText(error)}`;
+    if (isDamaged(error)) this.#giveUp(key, link, { code: 'malformed', text });
+    else this.#putOff(key, link, text);
   }
 
   /** Puts a record back that cannot be read now, and tries again a little later. */
@@ -180,54 +192,54 @@ export class Outbox {
   }
 
   /** Ends a record before it was handed to the link, and gives its place back. */
-  async #giveUp(key: MessageKey, link: Link, failure: Failure): Promise<void> {
+  #giveUp(key: MessageKey, link: Link, failure: Failure): void {
     this.#landed(key);
+    this.#end(key, failure);
     link.release();
-    await this.#end(key, failure);
   }
 
   #landed(key: MessageKey): void {
     this.#inFlight.delete(key);
-    this.#written.delete(key);
     this.#isAlone = false;
   }
 
-  async #end(key: MessageKey, failure?: Failure): Promise<void> {
+  /** Nobody waits for it: the store records it when it can; a crash before that publishes it again: at least once. */
+  #end(key: MessageKey, failure?: Failure): void {
     const { store, log } = this.#options;
     this.#suspects.forget(key);
     if (failure !== undefined) log.warn('result.dead', `a result is given up: ${failure.text}`, { key });
-    try {
-      await (failure === undefined ? store.endOutbound(key, 'sent') : store.endOutbound(key, 'dead', failure));
-      FAULT: crashPoint('publish.recorded');
-    } catch (error) {
-      // The store records it when it can; a crash before that publishes it once more: at least once.
-      log.error('result.not_recorded', `cannot record the end of a result: ${errorText(error)}`, { key });
-    }
+    const ended = failure === undefined ? store.endOutbound(key, 'sent') : store.endOutbound(key, 'dead', failure);
+    ended.then(
+      () => {
+        FAULT: crashPoint('publish.recorded');
+      },
+      (error: unknown) =>
+        log.error('result.not_recorded', `cannot record the end of a result: ${errorText(error)}`, { key }),
+    );
   }
 
-  async #waitForQuota(record: OutboundRecord): Promise<void> {
+  #waitForQuota(record: OutboundRecord): void {
     const { store, settings, clock, random, log } = this.#options;
+    const { key } = record;
     const wait = fullJitter(settings.quotaBackoff, record.attempts, random);
-    log.warn('result.quota', 'the broker’s quota is exceeded; a result is tried again later', {
-      key: record.key,
-      wait,
+    log.warn('result.quota', 'the broker’s quota is exceeded; a result is tried again later', { key, wait });
+    store.retryOutbound(key, clock.now() + wait).catch((error: unknown) => {
+      log.error('result.not_recorded', `cannot put a result off: ${errorText(error)}`, { key });
     });
-    try {
-      await store.retryOutbound(record.key, clock.now() + wait);
-    } catch (error) {
-      log.error('result.not_recorded', `cannot put a result off: ${errorText(error)}`, { key: record.key });
-    }
   }
 
-  async #publication(record: OutboundRecord): Promise<Publication> {
-    const { store, topics, clock } = this.#options;
-    const bytes = await store.readContent(record.content);
+  #publication(record: OutboundRecord, bytes: Buffer): Publication {
     const { content, metadata } = jsonContent(bytes, record.metadata);
     const { messageId, responseTo, directive, destination } = record;
-    const sent = new Date(clock.now()).toISOString();
-    const payload = encodeData({ messageId, responseTo, sent, directive, metadata, content });
+    const payload = encodeData({ messageId, responseTo, sent: this.#now(), directive, metadata, content });
     return destination.kind === 'topic'
       ? { topic: destination.topic, payload, qos: 1, retain: false, correlationData: destination.correlationData }
-      : { topic: topics.dataOut, payload, qos: 1, retain: false };
+      : { topic: this.#options.topics.dataOut, payload, qos: 1, retain: false };
+  }
+
+  #now(): string {
+    const at = this.#options.clock.now();
+    if (at !== this.#sent.at) this.#sent = { at, text: new Date(at).toISOString() };
+    return this.#sent.text;
   }
 }

@@ -68,6 +68,9 @@ export type PublishOutcome =
   | { readonly kind: 'acknowledged'; readonly reasonCode: number }
   | { readonly kind: 'too-large'; readonly size: number; readonly limit: number };
 
+/** `cut`: the link ended first; whether the broker has it is unknown. */
+export type SendOutcome = PublishOutcome | { readonly kind: 'cut' };
+
 /** What the broker publishes when the connection ends without a DISCONNECT. QoS 1. */
 export interface Will {
   readonly topic: string;
@@ -82,8 +85,11 @@ export interface ConnectionPort {
   readonly down: Source<LinkDown>;
   /** In order of arrival; those of a session that went on may come before `up`. */
   readonly message: Source<Delivery>;
-  /** Hands a message to the link at once, in the order of the calls. Rejects when the link ends before the answer. */
-  publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome>;
+  /**
+   * Hands a message to the link at once, in the order of the calls. `done` is called once, perhaps before this returns:
+   * with the answer, or with `cut` when the link ends before it. It does not throw.
+   */
+  send(topic: string, payload: Buffer, options: PublishOptions, done: (outcome: SendOutcome) => void): void;
   /** Reads nothing more from the broker until `readOn`, or until the next link. What was read already still comes. */
   holdReading(): void;
   readOn(): void;

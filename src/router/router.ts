@@ -208,7 +208,7 @@ export class MessageRouter {
     const connection = this.#options.connection();
     const link = new Link({ connection, granted, publishWindow, controlSlots });
     this.#link = link;
-    if (primeTopics) void link.prime(this.#topics.dataOut);
+    if (primeTopics) link.prime(this.#topics.dataOut);
     this.#presence.linkUp(link);
     for (const delivery of this.#early.splice(0)) void this.#commands.take(delivery);
     this.#outbox.linkUp(link);

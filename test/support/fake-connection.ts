@@ -10,6 +10,7 @@ import type {
   LinkUp,
   PublishOptions,
   PublishOutcome,
+  SendOutcome,
   Will,
 } from '../../src/router/index.js';
 
@@ -114,7 +115,11 @@ export class FakeConnection implements ConnectionPort {
     };
   }
 
-  publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome> {
+  send(topic: string, payload: Buffer, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
+    this.#publish(topic, payload, options).then(done, () => done({ kind: 'cut' }));
+  }
+
+  #publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome> {
     if (!this.isUp) return Promise.reject(new Error('the connection is not up'));
     const limit = this.#options.maximumPayload ?? Number.POSITIVE_INFINITY;
     if (payload.length > limit) return Promise.resolve({ kind: 'too-large', size: payload.length, limit });

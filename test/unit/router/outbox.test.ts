@@ -30,6 +30,9 @@ const contents = (t: TestRouter): unknown[] => t.on(DATA_OUT).map(({ content }) 
 const unanswered = (t: TestRouter): ReturnType<TestRouter['results']> =>
   t.results().filter(({ isAnswered }) => !isAnswered);
 
+/** A content that is in a file, as those that have to be read are. */
+const BODY = 'x'.repeat(2 * INLINE_LIMIT);
+
 /** The store with one method that fails. */
 function failing(method: keyof StorePort): (store: Datastore) => StorePort {
   return (store) =>
@@ -181,7 +184,7 @@ describe('when the link is cut', () => {
     });
     await t.router.start();
     await t.connection.open();
-    const key = await t.result('1');
+    const key = await t.result(`"${BODY}"`);
     t.connection.cut();
     fail();
     await settle();
@@ -303,8 +306,9 @@ describe('when the link is cut', () => {
           },
         }),
     });
-    await t.result('1');
+    await t.result(`"${BODY}"`);
     for (let i = 0; i < 3; i++) {
+      await until(() => contents(t).length === 1);
       t.connection.cut();
       await again(t);
     }
@@ -318,7 +322,8 @@ describe('when the link is cut', () => {
     t.connection.cut();
     for (const read of reading.splice(0)) read();
     await again(t);
-    assert.deepEqual(contents(t), [1]);
+    await until(() => contents(t).length === 1);
+    assert.deepEqual(contents(t), [BODY]);
     assert.deepEqual([...t.store.deadLetters()], []);
   });
 
@@ -389,7 +394,7 @@ describe('when the store fails', () => {
   test('a result whose content is damaged is dead, and does not hold up the others', async () => {
     const damaged = new AgentError('content.damaged', 'it fails its checksum');
     await using t = await openUp({ wrapStore: failingRead(damaged) });
-    await t.result('1');
+    await t.result(`"${BODY}"`);
     await t.result('2');
     await until(() => contents(t).length === 1);
     assert.deepEqual(contents(t), [2]);
@@ -398,13 +403,13 @@ describe('when the store fails', () => {
 
   test('a result whose content cannot be read just now is sent a little later, before those behind it', async () => {
     await using t = await openUp({ wrapStore: failingRead(new Error('EIO')) });
-    await t.result('1');
+    await t.result(`"${BODY}"`);
     assert.match((await t.log.line('result.not_read')).text, /EIO/);
     await t.result('2');
     assert.deepEqual(contents(t), []);
     await t.clock.advance(1000);
     await until(() => contents(t).length === 2);
-    assert.deepEqual(contents(t), [1, 2]);
+    assert.deepEqual(contents(t), [BODY, 2]);
   });
 
   test('a lane that cannot be read is read again', async () => {

@@ -1,0 +1,107 @@
+/**
+ * What one connection publishes: the packets of one turn leave in one write, and each publication with QoS 1 waits for
+ * its PUBACK under its packet id. It writes them itself, as the PUBACKs are written, and not through the mqtt package,
+ * which makes a copy of each payload (a second 1 MiB in memory) and writes each field of a packet by itself.
+ */
+import type { PacketIds } from './packet-ids.js';
+import { LARGEST_PACKET, publishPacket, publishProperties, publishSize, topicBytes } from './packets.js';
+import type { PublishOptions, PublishOutcome, SendOutcome } from './ports.js';
+import type { ProtocolVersion } from './version-memory.js';
+
+/** Above this a payload is handed on as it is: the copy would cost more than a second piece in the write. */
+const COPY_BELOW = 16 * 1024;
+const TAKEN: PublishOutcome = Object.freeze({ kind: 'acknowledged', reasonCode: 0 });
+const CUT: SendOutcome = Object.freeze({ kind: 'cut' });
+
+/** What the broker allows. */
+export interface PublishLimits {
+  readonly maximumPacketSize: number | undefined;
+  readonly retainAvailable: boolean;
+}
+
+interface Pending {
+  readonly size: number;
+  readonly done: (outcome: SendOutcome) => void;
+}
+
+export class Publications {
+  readonly #pending = new Map<number, Pending>();
+  /** The packets of this turn. */
+  #pieces: Buffer[] = [];
+  /** The last topic: most publications have the same. */
+  #topic = { text: '', bytes: topicBytes('') };
+  #isClosed = false;
+
+  /** `write` takes the bytes of all packets of a turn. */
+  constructor(
+    private readonly ids: PacketIds,
+    private readonly version: ProtocolVersion,
+    private readonly write: (pieces: readonly Buffer[]) => void,
+  ) {}
+
+  /** The size in bytes of the largest packet that waits for its answer. */
+  get largestPending(): number {
+    let largest = 0;
+    for (const { size } of this.#pending.values()) largest = Math.max(largest, size);
+    return largest;
+  }
+
+  /** `done` is called once: with the answer (at QoS 0 and for what is too large before this returns), or by `close`. */
+  publish(
+    topic: string,
+    payload: Buffer,
+    options: PublishOptions,
+    limits: PublishLimits,
+    done: (outcome: SendOutcome) => void,
+  ): void {
+    if (topic !== this.#topic.text) this.#topic = { text: topic, bytes: topicBytes(topic) };
+    const { bytes } = this.#topic;
+    const { qos = 1 } = options;
+    const properties = publishProperties(options, this.version);
+    const size = publishSize(bytes, payload, qos, properties);
+    const limit = Math.min(limits.maximumPacketSize ?? LARGEST_PACKET, LARGEST_PACKET);
+    if (size > limit) {
+      done({ kind: 'too-large', size, limit });
+      return;
+    }
+    const id = qos === 0 ? 0 : this.ids.allocate();
+    if (id === null) throw new RangeError('65,535 publications wait for their answer, and MQTT counts no further');
+    const isRetained = options.retain === true && limits.retainAvailable;
+    const isCopied = payload.length < COPY_BELOW;
+    this.#add(publishPacket({ topic: bytes, qos, id, isRetained, properties }, payload, isCopied));
+    if (!isCopied) this.#add(payload);
+    if (qos === 0) done(TAKEN);
+    else this.#pending.set(id, { size, done });
+  }
+
+  /** The PUBACK for a packet id came. One that nobody waits for means nothing. */
+  answered(id: number, reasonCode: number): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    this.#pending.delete(id);
+    this.ids.deallocate(id);
+    pending.done(reasonCode === 0 ? TAKEN : { kind: 'acknowledged', reasonCode });
+  }
+
+  /** Writes now what was published in this turn. */
+  flush(): void {
+    const pieces = this.#pieces;
+    if (this.#isClosed || pieces.length === 0) return;
+    this.#pieces = [];
+    this.write(pieces);
+  }
+
+  /** The connection has ended: nothing is written any more, and no answer comes. */
+  close(): void {
+    this.#isClosed = true;
+    this.#pieces = [];
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { done } of pending) done(CUT);
+  }
+
+  #add(piece: Buffer): void {
+    if (this.#pieces.length === 0) process.nextTick(() => this.flush());
+    this.#pieces.push(piece);
+  }
+}

@@ -1,0 +1,93 @@
+/** Messages on data/in that become safe with one commit of the store, or do not. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Datastore } from '../../../src/datastore/index.js';
+import type { StorePort } from '../../../src/router/index.js';
+import { settle } from '../../support/clock.js';
+import { DATA_IN, dataMessage, openTestRouter, type TestRouter } from '../../support/router.js';
+
+interface Commit {
+  readonly done: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A commit that the test lets through, or not. */
+function deferred(): Commit {
+  let [resolve, reject]: [() => void, (error: Error) => void] = [() => undefined, () => undefined];
+  const done = new Promise<void>((resolved, rejected) => ([resolve, reject] = [resolved, rejected]));
+  return { done, resolve, reject };
+}
+
+/** The store, whose messages are all safe with the commit that `durable` gives when they are offered. */
+function oneCommit(store: Datastore, durable: () => Promise<void>): StorePort {
+  return new Proxy<StorePort>(store, {
+    get: (target, name) => {
+      if (name === 'accept') {
+        return (...args: Parameters<StorePort['accept']>) => ({ ...store.accept(...args), durable: durable() });
+      }
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+async function up(test: TestRouter): Promise<TestRouter> {
+  await test.router.start();
+  await test.connection.open();
+  await settle();
+  return test;
+}
+
+test('messages of one commit that fails are taken in the order of arrival, those of the next with them', async () => {
+  let commit = deferred();
+  await using t = await openTestRouter({
+    wrapStore: (store) => oneCommit(store, () => commit.done),
+  });
+  await up(t);
+  const delivered = ['m1', 'm2'].map((id) => t.connection.deliver(DATA_IN, dataMessage(id)));
+  const first = commit;
+  commit = deferred();
+  delivered.push(t.connection.deliver(DATA_IN, dataMessage('m3')));
+  first.reject(new Error('EIO'));
+  await settle();
+  assert.equal(t.router.counts.held, 2);
+  assert.deepEqual(t.received, []);
+  // Behind those that wait, and with the commit that they are tried again with.
+  delivered.push(t.connection.deliver(DATA_IN, dataMessage('m4')));
+  commit.resolve();
+  await settle();
+  await t.clock.advance(1000);
+  assert.equal(t.router.counts.held, 0);
+  assert.deepEqual(
+    delivered.map(({ isAcknowledged }) => isAcknowledged),
+    [true, true, true, true],
+  );
+  assert.equal((await t.log.line('data.not_recorded')).level, 'error');
+});
+
+test('messages of one commit are acknowledged and announced together, in the order of arrival', async () => {
+  const commit = deferred();
+  await using t = await openTestRouter({
+    wrapStore: (store) => oneCommit(store, () => commit.done),
+  });
+  await up(t);
+  const ids = ['m1', 'm2', 'm1', 'm3'];
+  const delivered = ids.map((id) => t.connection.deliver(DATA_IN, dataMessage(id)));
+  await settle();
+  assert.ok(delivered.every(({ isAcknowledged }) => !isAcknowledged));
+  assert.deepEqual(t.received, []);
+  commit.resolve();
+  await settle();
+  assert.ok(delivered.every(({ isAcknowledged }) => isAcknowledged));
+  assert.deepEqual(
+    t.received.map((key) => t.store.inbound(key)?.messageId),
+    ['m1', 'm2', 'm3'],
+  );
+  const { accepted, duplicates } = t.router.counts;
+  assert.deepEqual([accepted, duplicates], [3, 1]);
+  // One that comes with a commit that is through already is a commit by itself.
+  t.connection.deliver(DATA_IN, dataMessage('m4'));
+  await settle();
+  assert.equal(t.received.length, 4);
+});
