@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import test from 'node:test';
 import { Aedes } from 'aedes';
 import { Connection } from '../../src/connection/index.js';
@@ -9,6 +9,7 @@ import { FakeClock } from '../support/clock.js';
 import { startConnectProxy } from '../support/connect-proxy.js';
 import { testConnection, type TestConnection } from '../support/connection.js';
 import { freePorts, mosquittoMissing, startMosquitto } from '../support/mosquitto.js';
+import { CONNECT, FrameReader, PUBLISH, SUBSCRIBE } from '../support/mqtt-frames.js';
 import { tempDir } from '../support/temp.js';
 
 const options = { skip: mosquittoMissing, timeout: 15_000 };
@@ -291,4 +292,31 @@ test('many starts and stops leave no handle behind', options, async () => {
   await settled();
   // The time-outs of this test itself are 100 of AbortSignal, which do not count as resources.
   assert.ok(count() <= before + 2, `${before} handles became ${count()}: ${process.getActiveResourcesInfo().join()}`);
+});
+
+test('a broker that answers a publication with PUBREC is told from one', options, async () => {
+  const server = createServer((socket) => {
+    const frames = new FrameReader();
+    socket.on('error', () => undefined);
+    socket.on('data', (chunk) => {
+      for (const { type, bytes, packetId = 0 } of frames.push(chunk)) {
+        if (type === CONNECT) socket.write(Buffer.of(0x20, 2, 0, 0));
+        if (type === SUBSCRIBE) socket.write(Buffer.of(0x90, 3, ...bytes.subarray(2, 4), 1));
+        if (type === PUBLISH) socket.write(Buffer.of(0x50, 2, packetId >> 8, packetId & 255));
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  try {
+    await using agent = testConnection({ brokers: [`mqtt://127.0.0.1:${port}`], protocolVersion: '3.1.1' });
+    await agent.connection.start();
+    await agent.up();
+    await assert.rejects(agent.connection.publish('out', Buffer.from('x')), { code: 'connection.closed' });
+    const down = await agent.down();
+    assert.equal(down.code, 'protocol');
+    assert.match(down.reason, /a PUBREC came/);
+  } finally {
+    server.close();
+  }
 });
