@@ -14,6 +14,11 @@ export class Blame {
 
   constructor(private readonly isLive: (key: MessageKey) => boolean) {}
 
+  /** Nobody is suspected or guilty. */
+  get isQuiet(): boolean {
+    return this.#suspects.size === 0 && this.#guilty.size === 0;
+  }
+
   get hasSuspects(): boolean {
     for (const key of this.#suspects) if (!this.isLive(key)) this.#suspects.delete(key);
     return this.#suspects.size > 0;
@@ -57,6 +62,7 @@ export class Blame {
 
   /** It has its receipt, or is dead. */
   forget(key: MessageKey): void {
+    if (this.isQuiet) return;
     this.#suspects.delete(key);
     this.#guilty.delete(key);
   }

@@ -119,7 +119,7 @@ export class Dispatcher {
   /** A message is ready: its worker gets it when its turn comes. Unknown keys and missing workers are no error. */
   enqueue(key: MessageKey): void {
     const record = this.options.store.inbound(key);
-    if (record !== undefined) this.#holderOf(record.directiveKey)?.queue.pump();
+    if (record !== undefined) this.#holderOf(record.directiveKey)?.queue.wake();
   }
 
   /** A worker's process was started. It makes itself known by registering, so there is nothing to do yet. */

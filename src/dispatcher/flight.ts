@@ -42,7 +42,8 @@ export interface Flight {
   readonly link: Link;
   /** Ends when the call has its answer: the scope of the deadline's timer. Undefined where there is no deadline. */
   answered: AbortController | undefined;
-  state: 'open' | 'broken';
+  /** `completed`: its end is being committed. */
+  state: 'open' | 'broken' | 'completed';
   isOverdue: boolean;
   cancel: Cancel;
 }

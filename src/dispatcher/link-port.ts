@@ -1,14 +1,14 @@
 /**
  * The way to one incarnation of a worker, as queue and seat see it: calls of the original, or our stream. What comes of
- * a message is told once, by `done`.
+ * a message is told once, by `done`; of one that is `completed` also how its commit went.
  */
 import type { Event } from '../../protocol/generated/yggdrasil.js';
 import type { MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
 import type { Millis } from '../time.js';
-import type { Answer, Health } from './plan.js';
+import type { Health, Report } from './plan.js';
 
-export type { Answer, Health } from './plan.js';
+export type { Answer, Health, Report } from './plan.js';
 
 /** Ends our interest in what comes of a message: `done` may be called once more, or not. Nothing once it was called. */
 export type Cancel = () => void;
@@ -22,13 +22,15 @@ export interface Link {
   readonly isReady: boolean;
   /** False: not even the smallest message may go. */
   readonly hasRoom: boolean;
+  /** True: it asks for messages itself at the end of this turn of the event loop, and what is there by then goes together. */
+  asksSoon(): boolean;
   /** Whether it reads contents that lie in files by itself. */
   readonly takesFiles: boolean;
   /** Why the worker can never take this message, if it cannot. */
   problemWith(record: InboundRecord): string | undefined;
   roomFor(record: InboundRecord): Room;
   /** Hands a message to the worker. Only while `isReady`; `content` is empty when the link reads the file. */
-  send(record: InboundRecord, content: Buffer, done: (answer: Answer) => void): Cancel;
+  send(record: InboundRecord, content: Buffer, done: (report: Report) => void): Cancel;
   /** Asks the worker to give a message up. False when it cannot be told. */
   giveUp(key: MessageKey): boolean;
   /** Asks the worker how it is. Resolves always; `silence` when no answer came within `timeout`. */

@@ -16,7 +16,7 @@ import { WorkerClient, type Event } from '../../protocol/generated/yggdrasil.js'
 import type { Clock, Millis } from '../time.js';
 import type { InboundRecord } from '../message/record.js';
 import { dataFromRecord, isSurelyBelow, wireSize } from './codec.js';
-import type { Answer, Cancel, Health, Link, Room } from './link-port.js';
+import type { Answer, Cancel, Health, Link, Report, Room } from './link-port.js';
 
 /** A worker that was just started listens within milliseconds: the usual second of back-off would be most of the wait. */
 const RECONNECT: ClientOptions = {
@@ -114,11 +114,15 @@ export class WorkerLink implements Link {
     return `the message has ${size} bytes and the worker of ${record.directive} takes ${largest}`;
   }
 
+  asksSoon(): boolean {
+    return false;
+  }
+
   roomFor(): Room {
     return 'here';
   }
 
-  send(record: InboundRecord, content: Buffer, done: (answer: Answer) => void): Cancel {
+  send(record: InboundRecord, content: Buffer, done: (report: Report) => void): Cancel {
     const client = this.#client;
     if (client === undefined) {
       done({ kind: 'status', code: status.UNAVAILABLE, details: 'the link is closed', isConnected: false });

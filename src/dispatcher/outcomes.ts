@@ -8,6 +8,9 @@ import type { InboundRecord } from '../message/record.js';
 import { fullJitter } from '../time.js';
 import type { QueueOptions } from './flight.js';
 import { RETRY } from './plan.js';
+import type { Outcome } from './ports.js';
+
+const DELIVERED: Outcome = { kind: 'delivered' };
 
 export class Outcomes {
   #underWay = 0;
@@ -19,9 +22,23 @@ export class Outcomes {
     this.track(this.#deliver(record));
   }
 
-  /** Its end is being committed already, together with its results. */
-  completed(record: InboundRecord, durable: Promise<unknown>): void {
-    this.track(this.#completed(record, durable));
+  /** The end of a message is being committed already, together with its results: `written` or `unwritten` follows. */
+  begun(): void {
+    this.#underWay += 1;
+  }
+
+  /** It has ended as delivered. */
+  written(record: InboundRecord): void {
+    this.options.onOutcome(record.key, DELIVERED);
+    this.#done();
+  }
+
+  unwritten(error: unknown): void {
+    this.options.log.error(
+      'dispatcher.journal_failed',
+      `what became of a message could not be written yet, the store tries again: ${errorText(error)}`,
+    );
+    this.#done();
   }
 
   cancelled(record: InboundRecord): void {
@@ -41,18 +58,12 @@ export class Outcomes {
     this.#underWay += 1;
     work.then(
       () => this.#done(),
-      (error: unknown) => {
-        this.options.log.error(
-          'dispatcher.journal_failed',
-          `what became of a message could not be written yet, the store tries again: ${errorText(error)}`,
-        );
-        this.#done();
-      },
+      (error: unknown) => this.unwritten(error),
     );
   }
 
   /** Resolves when nothing is under way. */
-  async written(): Promise<void> {
+  async allWritten(): Promise<void> {
     while (this.#underWay > 0) await new Promise<void>((resolve) => this.#whenWritten.push(resolve));
   }
 
@@ -64,11 +75,7 @@ export class Outcomes {
   async #deliver(record: InboundRecord): Promise<void> {
     if (!(await this.options.store.delivered(record.key))) return;
     FAULT: crashPoint('dispatch.delivered');
-    this.options.onOutcome(record.key, { kind: 'delivered' });
-  }
-
-  #completed(record: InboundRecord, durable: Promise<unknown>): Promise<void> {
-    return durable.then(() => this.options.onOutcome(record.key, { kind: 'delivered' }));
+    this.options.onOutcome(record.key, DELIVERED);
   }
 
   async #giveUp(record: InboundRecord): Promise<void> {

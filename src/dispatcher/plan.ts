@@ -23,7 +23,8 @@ export interface Load {
 
 /** The directives that may take a call now, in the order of their turns: the one after `last` begins. */
 export function turnOrder<L extends Load>(loads: readonly L[], last: DirectiveKey | undefined): L[] {
-  if (loads.length === 1) return loads.filter(isFree);
+  const [first] = loads;
+  if (first !== undefined && loads.length === 1) return isFree(first) ? [first] : [];
   const start = loads.findIndex((load) => load.directive === last) + 1;
   const rotated = [...loads.slice(start), ...loads.slice(0, start)];
   return rotated.filter(isFree);
@@ -47,8 +48,8 @@ export function isOldestTurn(turn: number): boolean {
 /** How a call to a worker ended. */
 export type Answer =
   | { readonly kind: 'receipt'; readonly response: Buffer }
-  /** It has ended as delivered, together with its results; `durable` is the commit. */
-  | { readonly kind: 'completed'; readonly durable: Promise<unknown> }
+  /** It has ended as delivered, together with its results; how their commit went is reported later. */
+  | { readonly kind: 'completed' }
   /** It was to be given up, and the worker did. */
   | { readonly kind: 'cancelled' }
   /** Its content cannot be read. */
@@ -57,7 +58,7 @@ export type Answer =
 
 export type Verdict =
   | { readonly kind: 'delivered' }
-  | { readonly kind: 'completed'; readonly durable: Promise<unknown> }
+  | { readonly kind: 'completed' }
   | { readonly kind: 'cancelled' }
   /** The connection broke under the call: whether the worker died decides what it means. */
   | { readonly kind: 'broken' }
@@ -66,9 +67,18 @@ export type Verdict =
   | { readonly kind: 'retry' }
   | { readonly kind: 'dead'; readonly text: string };
 
+/** What a link reports of a call: its answer, and after one that is `completed` how the commit went. */
+export type Report =
+  | Answer
+  | { readonly kind: 'written' }
+  /** The store tries again. */
+  | { readonly kind: 'unwritten'; readonly error: unknown };
+
+const DELIVERED: Verdict = { kind: 'delivered' };
+
 /** What an answer means for a message that has failed `attempts` times before. */
 export function verdictOn(answer: Answer, attempts: number, maxAttempts: number): Verdict {
-  if (answer.kind === 'receipt') return { kind: 'delivered' };
+  if (answer.kind === 'receipt') return DELIVERED;
   if (answer.kind === 'unreadable') return onUnreadable(answer.error, attempts, maxAttempts);
   if (answer.kind !== 'status') return answer;
   if (!answer.isConnected && isTransportFailure(answer.code, answer.details)) return { kind: 'broken' };

@@ -7,6 +7,7 @@
 import { crashPoint } from '../crash-point.js';
 import type { DirectiveKey, MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
+import { SlotTable } from '../signal/slot-table.js';
 import { fullJitter, type Millis } from '../time.js';
 import { Blame } from './blame.js';
 import type { Link } from './link-port.js';
@@ -22,20 +23,27 @@ import {
   verdictOn,
   workerLimit,
 } from './plan.js';
-import type { Answer, Verdict } from './plan.js';
+import type { Answer, Report, Verdict } from './plan.js';
 
 /** How long the last bytes of a worker that died may take to be read before its calls count as unanswered. */
 const LAST_WORDS: Millis = 1000;
 
 const NO_BYTES = Buffer.alloc(0);
 
+const OLDEST = { oldest: true };
+const FIRST = { oldest: false };
+const NOT_CALLED = (): void => undefined;
+
 const PROCESS_ENDED = 'the process of the worker has ended';
 
 export class WorkerQueue {
   readonly #lanes = new Map<DirectiveKey, Lane>();
-  /** The lanes as a list. */
+  /** The lanes as a list, and the most calls that any of them may have at once. */
   #loads: readonly Lane[] = [];
-  readonly #flights = new Map<MessageKey, Flight>();
+  #limit = 0;
+  readonly #flights = new SlotTable<Flight>();
+  /** Those of them that are open. */
+  #open = 0;
   readonly #blame: Blame;
   readonly #outcomes: Outcomes;
   #link: Link | undefined;
@@ -56,7 +64,7 @@ export class WorkerQueue {
   }
 
   has(key: MessageKey): boolean {
-    return this.#flights.has(key);
+    return this.#flights.get(key) !== undefined;
   }
 
   /** Serves a directive with at most `limit` calls at once, from now on. */
@@ -64,13 +72,13 @@ export class WorkerQueue {
     const lane = this.#lanes.get(directive);
     if (lane !== undefined) lane.limit = limit;
     else this.#lanes.set(directive, { directive, limit, inFlight: 0, isPaused: false, turn: 0, setbacks: 0 });
-    this.#loads = [...this.#lanes.values()];
+    this.#lanesChanged();
   }
 
   /** Serves a directive no more; its calls in flight end by themselves. */
   forsake(directive: DirectiveKey): void {
     this.#lanes.delete(directive);
-    this.#loads = [...this.#lanes.values()];
+    this.#lanesChanged();
   }
 
   /** Uses this link from now on. */
@@ -89,14 +97,27 @@ export class WorkerQueue {
     this.#isCondemned = true;
   }
 
+  /** There may be something for the worker. A link that asks for it at the end of the turn is not asked now. */
+  wake(): void {
+    if (this.#link?.asksSoon() !== true) this.pump();
+  }
+
   /** Gives the worker what it can take now. */
   pump(): void {
     while (!this.#isHeld() && this.#link?.isReady === true && this.#link.hasRoom) {
-      const loads = this.#loads;
-      const isAlone = this.#blame.hasSuspects || this.#blame.isAnyGuilty((key) => this.#flights.has(key));
-      if (this.#flights.size >= workerLimit(loads, isAlone)) return;
-      if (!this.#takeNext(turnOrder(loads, this.#last), this.#link)) return;
+      if (this.#flights.size >= (this.#isAlone() ? workerLimit(this.#loads, true) : this.#limit)) return;
+      if (!this.#takeNext(turnOrder(this.#loads, this.#last), this.#link)) return;
     }
+  }
+
+  /** Whether one message goes at a time: one of them is, or may be, to blame. */
+  #isAlone(): boolean {
+    return !this.#blame.isQuiet && (this.#blame.hasSuspects || this.#blame.isAnyGuilty((key) => this.has(key)));
+  }
+
+  #lanesChanged(): void {
+    this.#loads = [...this.#lanes.values()];
+    this.#limit = workerLimit(this.#loads, false);
   }
 
   /**
@@ -114,7 +135,7 @@ export class WorkerQueue {
     this.#death = { isBlameless, link: this.#link };
     this.#link = undefined;
     this.#judge();
-    if (!this.#hasOpenCalls()) return;
+    if (this.#open === 0) return;
     // A child that outlived the worker may hold the connection open.
     this.options.clock.after(LAST_WORDS, () => this.#breakOff(), this.options.scope);
   }
@@ -122,14 +143,14 @@ export class WorkerQueue {
   /** Begins nothing more; resolves when no call is in flight and all that ended is written. */
   async drain(): Promise<void> {
     this.#isDraining = true;
-    while (this.#hasOpenCalls()) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
-    await this.#outcomes.written();
+    while (this.#open > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+    await this.#outcomes.allWritten();
   }
 
   /** Breaks off what is still in flight: it stays ready in the store and counts nothing. */
   halt(): void {
     this.#isDraining = true;
-    for (const flight of [...this.#flights.values()]) {
+    for (const flight of this.#flights.values()) {
       this.#requeue(flight);
       flight.cancel();
     }
@@ -139,7 +160,7 @@ export class WorkerQueue {
 
   #takeNext(lanes: readonly Lane[], link: Link): boolean {
     for (const lane of lanes) {
-      const record = this.options.store.nextReady(lane.directive, { oldest: isOldestTurn(lane.turn) });
+      const record = this.options.store.nextReady(lane.directive, isOldestTurn(lane.turn) ? OLDEST : FIRST);
       if (record === undefined) continue;
       // The others wait too: were they to go on, its turn would never come.
       if (this.#flights.size > 0 && this.#blame.isGuilty(record.key)) return false;
@@ -166,15 +187,16 @@ export class WorkerQueue {
       answered: undefined,
       state: 'open',
       isOverdue: false,
-      cancel: () => undefined,
+      cancel: NOT_CALLED,
     };
-    this.#flights.set(record.key, flight);
+    this.#flights.add(record.key, flight);
+    this.#open += 1;
     this.options.onDispatch(record);
     lane.inFlight += 1;
-    this.options.log.debug('dispatcher.dispatching', 'a message goes to its worker', {
-      key: record.key,
-      messageId: record.messageId,
-    });
+    if (this.options.log.isEnabled('debug')) {
+      const { key, messageId } = record;
+      this.options.log.debug('dispatcher.dispatching', 'a message goes to its worker', { key, messageId });
+    }
     if (record.content.kind === 'inline') this.#call(flight, record.content.bytes);
     else if (link.takesFiles) this.#call(flight, NO_BYTES);
     else this.#outcomes.track(this.#readAndCall(flight));
@@ -201,12 +223,19 @@ export class WorkerQueue {
       flight.answered = new AbortController();
       this.options.clock.after(deadline, () => this.#overdue(flight), flight.answered.signal);
     }
-    flight.cancel = flight.link.send(flight.record, content, (answer) => this.#answered(flight, answer));
+    flight.cancel = flight.link.send(flight.record, content, (report) => this.#reported(flight, report));
   }
 
   #overdue(flight: Flight): void {
     flight.isOverdue = true;
     this.options.onOverdue(flight.record.messageId);
+  }
+
+  #reported(flight: Flight, report: Report): void {
+    if (report.kind !== 'written' && report.kind !== 'unwritten') this.#answered(flight, report);
+    else if (flight.state !== 'completed') return;
+    else if (report.kind === 'written') this.#outcomes.written(flight.record);
+    else this.#outcomes.unwritten(report.error);
   }
 
   #answered(flight: Flight, answer: Answer): void {
@@ -221,7 +250,7 @@ export class WorkerQueue {
       });
     }
     const verdict = verdictOn(answer, flight.record.attempts, this.options.maxAttempts);
-    if (verdict.kind === 'broken') flight.state = 'broken';
+    if (verdict.kind === 'broken') this.#broke(flight);
     else {
       this.#land(flight);
       this.#act(flight, verdict);
@@ -233,7 +262,7 @@ export class WorkerQueue {
   #settled(): void {
     this.#judge();
     this.#wakeIdle();
-    this.pump();
+    this.wake();
   }
 
   #act(flight: Flight, verdict: Verdict): void {
@@ -248,7 +277,8 @@ export class WorkerQueue {
       case 'completed':
         lane.setbacks = 0;
         this.#blame.forget(record.key);
-        this.#outcomes.completed(record, verdict.durable);
+        flight.state = 'completed';
+        this.#outcomes.begun();
         return;
       case 'cancelled':
         this.#blame.forget(record.key);
@@ -279,7 +309,15 @@ export class WorkerQueue {
 
   #land(flight: Flight): void {
     flight.answered?.abort();
-    if (this.#flights.delete(flight.record.key)) flight.lane.inFlight -= 1;
+    if (!this.#flights.delete(flight.record.key)) return;
+    flight.lane.inFlight -= 1;
+    if (flight.state === 'open') this.#open -= 1;
+  }
+
+  /** Its call has ended without an answer; it stays in hand until that is judged. */
+  #broke(flight: Flight): void {
+    if (flight.state === 'open') this.#open -= 1;
+    flight.state = 'broken';
   }
 
   /** Holds a directive back for a while; the others of the worker go on. */
@@ -302,19 +340,11 @@ export class WorkerQueue {
     return this.#isDraining || this.#isCondemned || this.#death !== undefined;
   }
 
-  #openCalls(): Flight[] {
-    return [...this.#flights.values()].filter(({ state }) => state === 'open');
-  }
-
-  #hasOpenCalls(): boolean {
-    for (const { state } of this.#flights.values()) if (state === 'open') return true;
-    return false;
-  }
-
   #breakOff(): void {
     if (this.#death === undefined) return;
-    for (const flight of this.#openCalls()) {
-      flight.state = 'broken';
+    for (const flight of this.#flights.values()) {
+      if (flight.state !== 'open') continue;
+      this.#broke(flight);
       flight.cancel();
     }
     this.#settled();
@@ -322,9 +352,9 @@ export class WorkerQueue {
 
   #judge(): void {
     const death = this.#death;
-    if (death === undefined || this.#hasOpenCalls()) return;
+    if (death === undefined || this.#open > 0) return;
     this.#death = undefined;
-    const unanswered = [...this.#flights.values()];
+    const unanswered = this.#flights.values();
     const judged = judgeDeath(
       unanswered.map(({ record, isOverdue }) => ({ key: record.key, isOverdue })),
       death.isBlameless,
@@ -345,7 +375,7 @@ export class WorkerQueue {
 
   /** The worker lives and is back: what its cut broke off goes to its place again, unless this went on too long. */
   #judgeCut(): void {
-    const broken = [...this.#flights.values()].filter(({ state }) => state === 'broken');
+    const broken = this.#flights.values().filter(({ state }) => state === 'broken');
     const isAlone = this.#flights.size === 1;
     if (!isAlone) this.#blame.suspect(broken.map(({ record }) => record.key));
     for (const flight of broken) {

@@ -7,7 +7,7 @@ import type { Metadata } from '../message/envelope.js';
 import type { DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
 import type { Clock } from '../time.js';
 import type { DispatchStore, NewResult } from './ports.js';
-import type { Booking, Books, HandedResult } from './stream/books.js';
+import type { Books, Full, HandedResult } from './stream/books.js';
 
 export interface ResultBooksOptions {
   readonly store: Pick<DispatchStore, 'acceptResult' | 'complete' | 'recorded'>;
@@ -44,22 +44,26 @@ export function resultBooks({ store, clock, worker, handlers, passOn, onReturn }
       return { kind: 'taken', durable: kept };
     },
 
-    complete(key, results) {
+    complete(key, results, watch) {
       FAULT: crashPoint('complete.received');
       const completed = store.complete(key, results.map(newResult));
       if (completed.kind === 'full') return full(completed.index, completed.lacks);
-      const kept = completed.durable.then((keys) => {
+      // The one promise of a completion: whoever wants to know of it is called from here.
+      completed.durable.then((keys) => {
         FAULT: crashPoint('complete.durable');
         for (const each of keys) onReturn(each);
-      });
-      return { kind: 'taken', durable: kept };
+        watch.durable();
+      }, watch.failed);
+      return TAKEN;
     },
 
     recorded: (key) => store.recorded(key),
   };
 }
 
-function full(index: number, lacks: 'spool' | 'destinations'): Booking {
+const TAKEN = { kind: 'taken' } as const;
+
+function full(index: number, lacks: 'spool' | 'destinations'): Full {
   const problem = lacks === 'spool' ? 'the agent’s spool is full' : 'too many destinations wait';
   return { kind: 'full', index, reason: `${problem}: keep the result and send it again later` };
 }

@@ -26,7 +26,7 @@ export interface RunsOptions {
 
 /** How long the outcome of a run is kept whose receipt may have got lost. An agent delivers again at once. */
 const KEPT: Millis = 60_000;
-/** After so many a Map is made anew: an old one keeps what it held from being collected (stream/tag-table.ts). */
+/** After so many a Map is made anew: an old one keeps what it held from being collected (signal/slot-table.ts). */
 const MOST_FORGOTTEN = 1_024;
 
 export class Runs implements RunOwner {

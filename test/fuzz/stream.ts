@@ -46,7 +46,10 @@ export function fuzzedStream(): FuzzedStream {
       bodies: bodies.incoming,
     }),
     books: {
-      complete: () => ({ kind: 'taken', durable }),
+      complete: (_key, _results, watch) => {
+        void durable.then(watch.durable);
+        return { kind: 'taken' };
+      },
       accept: () => ({ kind: 'taken', durable }),
       recorded: () => durable,
     },

@@ -8,13 +8,29 @@ import type { ReceivedBody } from '../ports.js';
 /** A result that was checked, with its content, whichever way that came. */
 export type HandedResult = Omit<ReceivedResult, 'content'> & { readonly content: Buffer | ReceivedBody };
 
-/** Taken in one commit: `durable` rejects when that fails. Or nothing of it, for a reason that may pass. */
-export type Booking =
-  | { readonly kind: 'taken'; readonly durable: Promise<unknown> }
-  | { readonly kind: 'full'; readonly index: number; readonly reason: string };
+/** Why nothing of it is taken: it may pass. */
+export interface Full {
+  readonly kind: 'full';
+  readonly index: number;
+  readonly reason: string;
+}
+
+/** `durable` rejects when the commit fails. */
+export type Booking = { readonly kind: 'taken'; readonly durable: Promise<unknown> } | Full;
+
+/** Who is told, in a later turn, how the commit of a completion went: one of the two, once. */
+export interface CompletionWatch {
+  readonly durable: () => void;
+  readonly failed: (error: unknown) => void;
+}
 
 export interface Books {
-  complete(key: MessageKey, results: readonly HandedResult[]): Booking;
+  /** All of it in one commit, of which `watch` is told; or nothing of it. */
+  complete(
+    key: MessageKey,
+    results: readonly HandedResult[],
+    watch: CompletionWatch,
+  ): { readonly kind: 'taken' } | Full;
   accept(result: HandedResult): Booking;
   /** Resolves when the journal knows how a message ended, however often it had to try. */
   recorded(key: MessageKey): Promise<void>;

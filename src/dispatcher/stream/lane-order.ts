@@ -13,6 +13,11 @@ export interface Outcome {
 export class LaneOrder {
   readonly #lanes = new Map<string, Outcome[]>();
 
+  /** No outcome waits. */
+  get isIdle(): boolean {
+    return this.#lanes.size === 0;
+  }
+
   /** Adds an outcome behind those of its lane; it takes effect now when nothing holds it back. */
   add(lane: string, outcome: Outcome): void {
     const waiting = this.#lanes.get(lane);

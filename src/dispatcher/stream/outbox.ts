@@ -3,18 +3,15 @@
  * 256 KiB, or one message. Two are on their way at once at most: what comes meanwhile gathers for the next, and is gone
  * with the stream instead of filling memory behind a worker that does not read.
  */
-import { AgentFrame } from '../../../protocol/generated/stream.js';
-import type { Delivery, ResultRefusal, Welcome } from '../../../protocol/generated/stream.js';
+import type { AgentFrame, Delivery, ResultRefusal, Welcome } from '../../../protocol/generated/stream.js';
 import type { Event } from '../../../protocol/generated/yggdrasil.js';
+import { boundOfDelivery, bytesOf, OVERHEAD } from './frame-writer.js';
 
 /** Bytes of a frame that holds more than one message. */
 export const MOST_IN_FRAME = 256 * 1024;
 
 /** Frames handed to gRPC whose end it has not reported. */
 const MOST_ON_THE_WAY = 2;
-
-/** Of a field beside its content: tags, lengths, numbers. */
-const OVERHEAD = 64;
 
 /** What has an order: a cancel never comes before the delivery it names. */
 export type Part =
@@ -32,17 +29,7 @@ export interface Acknowledgements {
 
 /** An upper bound of the bytes that a part takes in a frame. */
 export function boundOf(part: Part): number {
-  if (part.kind !== 'delivery') return OVERHEAD;
-  const { data } = part.delivery;
-  if (data === undefined) return OVERHEAD;
-  // UTF-8 takes at most three bytes for a unit of UTF-16.
-  let text = data.messageId.length + data.responseTo.length + data.directive.length;
-  let bytes = OVERHEAD + data.content.length;
-  for (const [name, value] of Object.entries(data.metadata)) {
-    text += name.length + value.length;
-    bytes += OVERHEAD;
-  }
-  return bytes + 3 * text;
+  return part.kind === 'delivery' ? boundOfDelivery(part.delivery) : OVERHEAD;
 }
 
 /** The next frame: takes from `acks` and `parts` what fits, at least one of them. */
@@ -132,6 +119,11 @@ export class Outbox {
     this.schedule();
   }
 
+  /** Whether `gather` is sure to be called at the end of this turn, once it is asked for. */
+  get isOpen(): boolean {
+    return this.#state === 'open';
+  }
+
   /** Sees to it that `gather` is called, and what is there sent, at the end of this turn. */
   schedule(): void {
     // What comes after the end is for nobody.
@@ -179,9 +171,8 @@ export class Outbox {
   }
 
   #write(frame: AgentFrame): void {
-    const bytes = AgentFrame.encode(frame).finish();
     this.#onTheWay += 1;
-    this.options.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), () => {
+    this.options.write(bytesOf(frame), () => {
       this.#onTheWay -= 1;
       if (this.#state === 'open' && (this.#hasMore() || this.#whenEmpty !== undefined)) this.#flush();
     });

@@ -8,6 +8,7 @@ import { resultFromData } from '../codec.js';
 import type { DispatchLimits, DispatchStore, ReceivedBody } from '../ports.js';
 import type { HandedResult } from './books.js';
 import type { Arrival, IncomingBodies } from './incoming.js';
+import { SlotTable } from '../../signal/slot-table.js';
 import { Violation } from './violation.js';
 import { Window, type Load, type WindowLimits } from './window.js';
 
@@ -39,18 +40,23 @@ export interface ResultsOptions {
   readonly bodies: IncomingBodies;
 }
 
+const KEPT_NOTHING = (): void => undefined;
+
+/** Never changed: of batches without bodies. */
+const NONE = new Set<number>();
+
 const NOTHING: Batch = {
   load: { messages: 0, bytes: 0, bodies: 0 },
   numbers: [],
   results: [],
-  missing: new Set(),
-  release: () => undefined,
+  missing: NONE,
+  release: KEPT_NOTHING,
 };
 
 export class Results {
   readonly #window: Window;
   /** Numbers of results that are not settled. */
-  readonly #numbers = new Set<number>();
+  readonly #numbers = new SlotTable<Batch>();
   /** Batches whose bodies are on the way, or that wait for those before them. */
   readonly #begun = new Set<Batch>();
 
@@ -63,28 +69,30 @@ export class Results {
     return this.#window.messages === 0;
   }
 
+  /** Takes results without bodies into the window: for `handOver` or `discard` in the same turn. Throws a Violation. */
+  take(results: readonly Result[]): Batch | Declined {
+    if (results.length === 0) return NOTHING;
+    const load = this.#admitted(results);
+    const handed = this.#check(results);
+    return 'kind' in handed ? handed : this.#batch(load, results, handed, NONE, KEPT_NOTHING);
+  }
+
   /**
    * Takes results into the window. Once, and not in this turn, one of the two is called if bodies are missing: `whole`,
    * or `broken` when one cannot come; then the batch has ended. Throws a Violation.
    */
   begin(results: readonly Result[], whole: () => void, broken: (declined: Declined) => void): Batch | Declined {
     if (results.length === 0) return NOTHING;
-    const load = loadOf(results);
-    if (this.#window.roomFor(load) !== 'here') {
-      throw new Violation('more results are in flight than the window of Welcome allows');
-    }
+    const load = this.#admitted(results);
     const handed = this.#check(results);
     if ('kind' in handed) return this.#declineAll(results, handed);
-    const room = load.bodies === 0 ? (): void => undefined : this.options.store.reserve(bodyBytes(results));
+    const room = load.bodies === 0 ? KEPT_NOTHING : this.options.store.reserve(bodyBytes(results));
     if (room === undefined) {
       const number = results.find(({ body }) => body !== undefined)?.number ?? 0;
       const reason = 'the agent’s spool is full: keep the result and send it again later';
       return this.#declineAll(results, { kind: 'declined', number, isPassing: true, reason });
     }
-    const numbers = results.map(({ number }) => number);
-    const batch: Batch = { load, numbers, results: handed, missing: new Set(), release: room };
-    for (const number of numbers) this.#numbers.add(number);
-    this.#window.take(load);
+    const batch = this.#batch(load, results, handed, new Set(), room);
     this.#begun.add(batch);
     for (const [index, { number, body }] of results.entries()) {
       if (body === undefined) continue;
@@ -95,6 +103,25 @@ export class Results {
         else if (batch.missing.size === 0) whole();
       });
     }
+    return batch;
+  }
+
+  #admitted(results: readonly Result[]): Load {
+    const load = loadOf(results);
+    if (this.#window.roomFor(load) === 'here') return load;
+    throw new Violation('more results are in flight than the window of Welcome allows');
+  }
+
+  #batch(
+    load: Load,
+    results: readonly Result[],
+    handed: HandedResult[],
+    missing: Set<number>,
+    release: () => void,
+  ): Batch {
+    const batch: Batch = { load, numbers: results.map(numberOf), results: handed, missing, release };
+    for (const { number } of results) this.#numbers.add(number, batch);
+    this.#window.take(load);
     return batch;
   }
 
@@ -143,13 +170,11 @@ export class Results {
 
   #check(results: readonly Result[]): HandedResult[] | Declined {
     const handed: HandedResult[] = [];
-    const numbers = new Set<number>();
-    for (const { number, data, body } of results) {
+    for (const [index, { number, data, body }] of results.entries()) {
       if (data === undefined) throw new Violation(`the result ${number} has no data`);
-      if (this.#numbers.has(number) || numbers.has(number)) {
+      if (this.#numbers.get(number) !== undefined || results.findIndex((other) => other.number === number) < index) {
         throw new Violation(`the number ${number} is that of another result in flight`);
       }
-      numbers.add(number);
       if (data.content.length > INLINE_LIMIT) {
         throw new Violation(`a content of more than ${INLINE_LIMIT} bytes stands in a frame: it must go as a body`);
       }
@@ -171,6 +196,10 @@ export class Results {
     // What cannot be removed now is removed at the next start: no record names it.
     this.options.store.discardContentFile(content.file.path).catch(() => undefined);
   }
+}
+
+function numberOf({ number }: Result): number {
+  return number;
 }
 
 /** What results take of the window. */

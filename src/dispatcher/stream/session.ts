@@ -4,7 +4,7 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { WorkerFrame, type Hello, type Registered } from '../../../protocol/generated/stream.js';
+import type { Hello, Registered, WorkerFrame } from '../../../protocol/generated/stream.js';
 import type { Config, RegistrationRequest } from '../../../protocol/generated/yggdrasil.js';
 import { errorText } from '../../errors.js';
 import type { Log } from '../../log/log.js';
@@ -13,6 +13,7 @@ import type { Link } from '../link-port.js';
 import type { DispatchLimits, DispatchStore } from '../ports.js';
 import { Bodies, type BodiesOptions } from './bodies.js';
 import type { Books } from './books.js';
+import { frameFrom } from './frame-reader.js';
 import { MOST_IN_FRAME, Outbox } from './outbox.js';
 import { LARGEST_FRAME, TOO_LARGE, type RawCall } from './raw-call.js';
 import { Results } from './results.js';
@@ -193,7 +194,7 @@ export class Session {
 
 function decoded(bytes: Buffer): WorkerFrame {
   try {
-    return WorkerFrame.decode(bytes);
+    return frameFrom(bytes);
   } catch (error) {
     throw new Violation(`a frame is no WorkerFrame: ${errorText(error)}`);
   }

@@ -4,41 +4,28 @@
  * said of it is durable: so what waits for the journal is bounded too.
  */
 import type { Completion, Refusal, Result, WorkerFrame } from '../../../protocol/generated/stream.js';
-import { Refusal_Kind } from '../../../protocol/generated/stream.js';
 import { status } from '@grpc/grpc-js';
 import type { Event } from '../../../protocol/generated/yggdrasil.js';
 import type { MessageKey } from '../../message/ids.js';
 import { contentSize, type InboundRecord } from '../../message/record.js';
+import { SlotTable } from '../../signal/slot-table.js';
 import type { Clock, Millis } from '../../time.js';
 import { dataFromRecord } from '../codec.js';
-import type { Answer, Cancel, Health, Link, Room } from '../link-port.js';
+import type { Cancel, Health, Link, Report, Room } from '../link-port.js';
 import type { Books } from './books.js';
 import { LaneOrder, type Outcome } from './lane-order.js';
 import type { Outbox } from './outbox.js';
 import type { OutgoingBodies } from './outgoing.js';
 import type { Batch, Declined, Results } from './results.js';
+import { answerFrom, COMPLETED, laneOf, loadOf, WRITTEN, type StreamFlight } from './stream-flight.js';
 import { MOST_EMPTY, Violation } from './violation.js';
-import { Window, type Load, type WindowLimits } from './window.js';
+import { Window, type WindowLimits } from './window.js';
 
 /** Tags count up to here and begin anew: so one is not soon used again. */
 const LAST_TAG = 2 ** 31 - 1;
 
 /** Of results that answer nothing in flight. */
 const OWN_LANE = '';
-
-interface StreamFlight {
-  readonly tag: number;
-  readonly record: InboundRecord;
-  readonly load: Load;
-  /** What the queue wants to be told; undefined once it was, or does not want to be any more. */
-  done: ((answer: Answer) => void) | undefined;
-  /** `settling`: the worker has said what became of it, and that is not durable yet. */
-  state: 'open' | 'settling';
-  /** Its end is being committed: what becomes of the stream changes nothing any more. */
-  isDecided: boolean;
-  /** The worker was asked to give it up. */
-  isCancelled: boolean;
-}
 
 export interface StreamLinkOptions {
   readonly outbox: Outbox;
@@ -59,8 +46,8 @@ export class StreamLink implements Link {
   readonly transport = 'stream';
   readonly takesFiles = true;
   readonly #window: Window;
-  readonly #flights = new Map<number, StreamFlight>();
-  readonly #tags = new Map<MessageKey, number>();
+  /** By tag. */
+  readonly #flights = new SlotTable<StreamFlight>();
   readonly #order = new LaneOrder();
   readonly #pings = new Map<number, (health: Health) => void>();
   #lastTag = 0;
@@ -88,11 +75,18 @@ export class StreamLink implements Link {
     return `the message has ${size} bytes of content and the worker of ${record.directive} takes ${maxBody}`;
   }
 
+  /** The outbox gathers at the end of each turn in which it is asked to. */
+  asksSoon(): boolean {
+    if (!this.#isOpen || !this.options.outbox.isOpen) return false;
+    this.options.outbox.schedule();
+    return true;
+  }
+
   roomFor(record: InboundRecord): Room {
     return this.#window.roomFor(loadOf(record));
   }
 
-  send(record: InboundRecord, content: Buffer, done: (answer: Answer) => void): Cancel {
+  send(record: InboundRecord, content: Buffer, done: (report: Report) => void): Cancel {
     const tag = this.#nextTag();
     const flight: StreamFlight = {
       tag,
@@ -103,8 +97,7 @@ export class StreamLink implements Link {
       isDecided: false,
       isCancelled: false,
     };
-    this.#flights.set(tag, flight);
-    this.#tags.set(record.key, tag);
+    this.#flights.add(tag, flight);
     this.#window.take(flight.load);
     const { priority, content: stored } = record;
     const body = stored.kind === 'file' ? { size: BigInt(stored.size) } : undefined;
@@ -122,7 +115,7 @@ export class StreamLink implements Link {
   }
 
   giveUp(key: MessageKey): boolean {
-    const flight = this.#flights.get(this.#tags.get(key) ?? 0);
+    const flight = this.#flights.find(({ record }) => record.key === key);
     if (flight?.state !== 'open') return false;
     if (!flight.isCancelled) this.options.outbox.put({ kind: 'cancel', tag: flight.tag });
     flight.isCancelled = true;
@@ -176,7 +169,7 @@ export class StreamLink implements Link {
   drain(then: () => void): void {
     this.#whenSettled = then;
     this.#isOpen = false;
-    for (const flight of [...this.#flights.values()]) if (flight.state === 'open') this.#breakOff(flight);
+    for (const flight of this.#flights.values()) if (flight.state === 'open') this.#breakOff(flight);
     this.#wake();
   }
 
@@ -185,7 +178,7 @@ export class StreamLink implements Link {
     this.#isOpen = false;
     this.#whenSettled = undefined;
     for (const answer of [...this.#pings.values()]) answer('unknown');
-    for (const flight of [...this.#flights.values()]) if (!flight.isDecided) this.#breakOff(flight);
+    for (const flight of this.#flights.values()) if (!flight.isDecided) this.#breakOff(flight);
   }
 
   #breakOff(flight: StreamFlight): void {
@@ -196,19 +189,30 @@ export class StreamLink implements Link {
 
   #completion({ tag, results }: Completion): void {
     const flight = this.#open(tag);
-    const lane = laneOf(flight.record);
-    const declined = ({ number, isPassing, reason }: Declined): void => {
-      // The completion is still owed.
-      flight.state = 'open';
-      this.options.outbox.refused({ number, tag, passing: isPassing, reason });
-      if (!this.#isOpen) this.#breakOff(flight);
-      this.#wake();
-    };
-    this.#inOrder(lane, results, {
-      declined,
+    // Nearly always nothing holds it back: then it needs no place in an order.
+    if (this.#order.isIdle && results.every(isWhole)) {
+      const batch = this.options.results.take(results);
+      if ('kind' in batch) {
+        this.#declined(flight, batch);
+        return;
+      }
+      flight.state = 'settling';
+      this.#complete(flight, batch);
+      return;
+    }
+    this.#inOrder(laneOf(flight.record), results, {
+      declined: (declined) => this.#declined(flight, declined),
       begun: () => (flight.state = 'settling'),
-      run: (batch) => this.#complete(flight, batch, declined),
+      run: (batch) => this.#complete(flight, batch),
     });
+  }
+
+  /** Nothing of a completion was taken: it is still owed. */
+  #declined(flight: StreamFlight, { number, isPassing, reason }: Declined): void {
+    flight.state = 'open';
+    this.options.outbox.refused({ number, tag: flight.tag, passing: isPassing, reason });
+    if (!this.#isOpen) this.#breakOff(flight);
+    this.#wake();
   }
 
   /** Takes results in, and does `run` with them in their turn of the lane, once they are whole; or they are declined. */
@@ -245,27 +249,35 @@ export class StreamLink implements Link {
     this.#order.add(lane, outcome);
   }
 
-  #complete(flight: StreamFlight, batch: Batch, declined: (declined: Declined) => void): void {
+  #complete(flight: StreamFlight, batch: Batch): void {
     const { books, outbox, results } = this.options;
     const { key } = flight.record;
-    const booking = books.complete(key, batch.results);
-    if (booking.kind === 'full') {
-      results.discard(batch);
-      const number = batch.numbers[booking.index] ?? 0;
-      declined({ kind: 'declined', number, isPassing: true, reason: booking.reason });
-      return;
-    }
-    flight.isDecided = true;
-    results.handOver(batch);
     const settled = (): void => {
       results.end(batch);
       outbox.settled(flight.tag);
       this.#land(flight);
       this.#wake();
     };
-    this.#tell(flight, { kind: 'completed', durable: booking.durable });
-    // The store tries again until it is through: only then is the worker told.
-    booking.durable.then(settled, () => void books.recorded(key).then(settled));
+    const booking = books.complete(key, batch.results, {
+      durable: () => {
+        this.#tell(flight, WRITTEN);
+        settled();
+      },
+      failed: (error) => {
+        this.#tell(flight, { kind: 'unwritten', error });
+        // The store tries again until it is through: only then is the worker told.
+        void books.recorded(key).then(settled);
+      },
+    });
+    if (booking.kind === 'full') {
+      results.discard(batch);
+      const number = batch.numbers[booking.index] ?? 0;
+      this.#declined(flight, { kind: 'declined', number, isPassing: true, reason: booking.reason });
+      return;
+    }
+    flight.isDecided = true;
+    results.handOver(batch);
+    flight.done?.(COMPLETED);
   }
 
   #result(result: Result): void {
@@ -306,8 +318,8 @@ export class StreamLink implements Link {
   /** The lane of the message it answers, while that is in flight: a handler's results keep their order with its end. */
   #laneOfAnswer({ data }: Result): string {
     if (data === undefined || data.responseTo === '') return OWN_LANE;
-    for (const { record } of this.#flights.values()) if (record.messageId === data.responseTo) return laneOf(record);
-    return OWN_LANE;
+    const answered = this.#flights.find(({ record }) => record.messageId === data.responseTo);
+    return answered === undefined ? OWN_LANE : laneOf(answered.record);
   }
 
   #refusal({ tag, kind, reason }: Refusal): void {
@@ -333,16 +345,15 @@ export class StreamLink implements Link {
     return flight;
   }
 
-  #tell(flight: StreamFlight, answer: Answer): void {
+  #tell(flight: StreamFlight, report: Report): void {
     const { done } = flight;
     flight.done = undefined;
-    done?.(answer);
+    done?.(report);
   }
 
   /** Its tag and its place are free. */
   #land(flight: StreamFlight): void {
     if (!this.#flights.delete(flight.tag)) return;
-    if (this.#tags.get(flight.record.key) === flight.tag) this.#tags.delete(flight.record.key);
     if (flight.load.bodies > 0) this.options.bodies.stop(flight.tag);
     this.#window.give(flight.load);
   }
@@ -356,35 +367,11 @@ export class StreamLink implements Link {
 
   #nextTag(): number {
     do this.#lastTag = this.#lastTag === LAST_TAG ? 1 : this.#lastTag + 1;
-    while (this.#flights.has(this.#lastTag));
+    while (this.#flights.get(this.#lastTag) !== undefined);
     return this.#lastTag;
   }
 }
 
-function laneOf(record: InboundRecord): string {
-  return `${record.directiveKey}/${record.priority}`;
-}
-
-function loadOf({ content }: InboundRecord): Load {
-  return content.kind === 'inline'
-    ? { messages: 1, bytes: content.bytes.length, bodies: 0 }
-    : { messages: 1, bytes: 0, bodies: 1 };
-}
-
-/** What a refusal means, in the words of a unary call. */
-function answerFrom(kind: Refusal_Kind, reason: string): Answer {
-  const answer = (code: status): Answer => ({ kind: 'status', code, details: reason, isConnected: true });
-  switch (kind) {
-    case Refusal_Kind.FAILED:
-      return answer(status.INTERNAL);
-    case Refusal_Kind.UNAVAILABLE:
-      return answer(status.UNAVAILABLE);
-    case Refusal_Kind.INVALID:
-      return answer(status.INVALID_ARGUMENT);
-    case Refusal_Kind.CANCELLED:
-      return { kind: 'cancelled' };
-    case Refusal_Kind.UNRECOGNIZED:
-    default:
-      throw new Violation(`${kind} is no kind of refusal`);
-  }
+function isWhole({ body }: Result): boolean {
+  return body === undefined;
 }

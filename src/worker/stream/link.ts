@@ -24,7 +24,7 @@ import { Outbox } from './outbox.js';
 import { type Parcel, parcelOf, problemOf } from './parcel.js';
 import { checkDelivery, checkWelcome, checkWindow, RuleBroken } from './rules.js';
 import { type DeliveryStream, StreamDelivery } from './stream-delivery.js';
-import { TagTable } from './tag-table.js';
+import { SlotTable } from '../../signal/slot-table.js';
 import { Transfer, type TransferCall } from './transfer.js';
 import { Window } from './window.js';
 
@@ -68,7 +68,7 @@ const KINDS: Readonly<Record<RefusalKind, Refusal_Kind>> = {
 
 export class StreamLink implements DeliveryStream {
   /** By tag: those the agent does not know to be over. */
-  readonly #deliveries: TagTable<StreamDelivery>;
+  readonly #deliveries = new SlotTable<StreamDelivery>();
   /** By number. */
   readonly #early = new Map<number, EarlyResult>();
   readonly #outbox = new Outbox();
@@ -99,7 +99,6 @@ export class StreamLink implements DeliveryStream {
   ) {
     const { hello, openTransfer } = options;
     this.#window = new Window(hello.window);
-    this.#deliveries = new TagTable(2 * (hello.window?.messages ?? 0));
     this.#transfer = new Transfer({
       open: openTransfer,
       bodies: hello.window?.bodies ?? 0,
@@ -345,9 +344,10 @@ export class StreamLink implements DeliveryStream {
     this.#scope.abort();
     this.#transfer.close();
     const lost: { run: Run; delivery: StreamDelivery }[] = [];
-    for (const delivery of this.#deliveries.clear()) {
+    for (const delivery of this.#deliveries.values()) {
       if (delivery.run !== undefined) lost.push({ run: delivery.run, delivery });
     }
+    this.#deliveries.clear();
     this.options.runs.lose(lost);
     for (const early of this.#early.values()) early.reject(new AgentLost('the agent is gone'));
     this.#early.clear();
