@@ -1,15 +1,18 @@
 /**
  * Content too large for a record lives in a file of the content directory, 0600, synced with its directory before the
  * record that names it is committed. A file that no record names is left over from a crash and deleted at the start.
- * The record holds the checksum of its file, and bytes that fail it are never handed out.
+ * The record holds the checksum of its file, and bytes that fail it are never handed out. What was just written stays in
+ * memory for a moment (`hot-contents.ts`).
  */
 import { randomBytes } from 'node:crypto';
-import { open, readFile, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, readFile, readdir, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { crashPoint } from '../crash-point.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content } from '../message/index.js';
+import { systemClock, type Clock } from '../time.js';
+import { HotContents } from './hot-contents.js';
 import { makePrivateDirectory, syncDirectory } from './lmdb-journal.js';
 
 /** A content that is being read. */
@@ -19,12 +22,31 @@ export interface ContentReader {
   close(): Promise<void>;
 }
 
-export class ContentFiles {
-  /** `directory` is made at `open`. */
-  constructor(readonly directory: string) {}
+/** A content file that was written, synced and closed by who created it, and all its bytes. */
+export interface WrittenContent {
+  readonly path: string;
+  readonly parts: readonly Buffer[];
+}
 
-  open(): Promise<void> {
-    return makePrivateDirectory(this.directory);
+export class ContentFiles {
+  readonly #hot: HotContents;
+  /** The sync of the directory that is under way. */
+  #syncing: Promise<void> | undefined;
+  /** The one behind it, for all whose names may have come too late for that. */
+  #nextSync: Promise<void> | undefined;
+
+  /** `directory` is made at `open`. */
+  constructor(
+    readonly directory: string,
+    clock: Clock = systemClock,
+  ) {
+    this.#hot = new HotContents(clock);
+  }
+
+  /** Until the scope ends, what was just written is kept in memory for its first reader. */
+  async open(scope: AbortSignal): Promise<void> {
+    await makePrivateDirectory(this.directory);
+    this.#hot.start(scope);
   }
 
   /** A new file to write to. Whoever writes it syncs and closes it. */
@@ -45,15 +67,20 @@ export class ContentFiles {
     try {
       const { path, handle } = await this.create();
       begun = path;
+      let checksum: number;
       try {
-        await handle.writeFile(bytes);
+        const written = writeAll(handle, bytes);
+        // While it is written.
+        checksum = crc32(bytes);
+        await written;
         await handle.sync();
       } finally {
         await handle.close();
       }
-      await this.syncDirectory();
+      await this.#namesSynced();
       FAULT: crashPoint('content.file-synced');
-      return { kind: 'file', path, size: bytes.length, crc32: crc32(bytes) };
+      this.#hot.keep(path, [bytes], 'message');
+      return { kind: 'file', path, size: bytes.length, crc32: checksum };
     } catch (error) {
       // Half a file on a full disk would stay in the way of what frees it. What cannot be deleted goes at the start.
       if (begun !== undefined) await rm(begun, { force: true }).catch(() => undefined);
@@ -70,6 +97,8 @@ export class ContentFiles {
   async read(content: Content): Promise<Buffer> {
     if (content.kind === 'inline') return content.bytes;
     const { path, size, crc32: expected } = content;
+    const hot = this.#hot.take(path, size);
+    if (hot !== undefined) return hot;
     let bytes: Buffer;
     try {
       bytes = await readFile(path);
@@ -87,6 +116,8 @@ export class ContentFiles {
    * bit of it is handed out.
    */
   async openRead({ path, size, crc32: expected }: Extract<Content, { kind: 'file' }>): Promise<ContentReader> {
+    const hot = this.#hot.take(path, size);
+    if (hot !== undefined) return new HotReader(hot);
     let handle: FileHandle;
     try {
       handle = await open(path, 'r');
@@ -126,9 +157,38 @@ export class ContentFiles {
     return size === content.size;
   }
 
-  /** Makes the names of new files durable. */
-  syncDirectory(): Promise<void> {
-    return syncDirectory(this.directory);
+  /** Makes the names of new files durable. What one of them holds, when that is given, is kept for its first reader. */
+  async syncDirectory(written?: WrittenContent): Promise<void> {
+    await this.#namesSynced();
+    if (written !== undefined) this.#hot.keep(written.path, written.parts, 'result');
+  }
+
+  /** Those that ask while a sync is under way share the next one. */
+  #namesSynced(): Promise<void> {
+    if (this.#syncing === undefined) return this.#sync();
+    const next = (): Promise<void> => this.#sync();
+    return (this.#nextSync ??= this.#syncing.then(next, next));
+  }
+
+  #sync(): Promise<void> {
+    const syncing = syncDirectory(this.directory);
+    this.#syncing = syncing;
+    this.#nextSync = undefined;
+    const done = (): void => {
+      if (this.#syncing === syncing) this.#syncing = undefined;
+    };
+    syncing.then(done, done);
+    return syncing;
+  }
+
+  /** Deletes a file, if it is there. */
+  async remove(path: string): Promise<void> {
+    this.#hot.drop(path);
+    try {
+      await unlink(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
   }
 
   /** Deletes every file that is not `named`. */
@@ -137,6 +197,31 @@ export class ContentFiles {
       const path = join(this.directory, name);
       if (!named.has(path)) await rm(path, { force: true, recursive: true });
     }
+  }
+}
+
+/** Reads what is in memory. */
+class HotReader implements ContentReader {
+  #position = 0;
+
+  constructor(private readonly bytes: Buffer) {}
+
+  next(most: number): Promise<{ readonly bytes: Buffer; readonly isLast: boolean }> {
+    const bytes = this.bytes.subarray(this.#position, this.#position + most);
+    this.#position += bytes.length;
+    return Promise.resolve({ bytes, isLast: this.#position === this.bytes.length });
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** A write may be short when the disk is nearly full. */
+async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
+  for (let rest = bytes; rest.length > 0;) {
+    const { bytesWritten } = await handle.write(rest);
+    rest = rest.subarray(bytesWritten);
   }
 }
 

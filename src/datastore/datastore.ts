@@ -22,7 +22,7 @@ import {
 } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
 import { Alarms } from './alarms.js';
-import { ContentFiles, type ContentReader } from './content-files.js';
+import { ContentFiles, type ContentReader, type WrittenContent } from './content-files.js';
 import { DeadLetters } from './dead-letters.js';
 import type { ProcessEntry, Refused, WorkerEntry } from './entries.js';
 import { bringUpToDate } from './format.js';
@@ -73,7 +73,7 @@ export class Datastore {
   constructor(private readonly options: DatastoreOptions) {
     const { stateDir, journal, clock, log } = options;
     this.#lock = new StateLock(stateDir);
-    this.#files = new ContentFiles(join(stateDir, 'content'));
+    this.#files = new ContentFiles(join(stateDir, 'content'), clock);
     this.#ledger = new Ledger(journal, this.#files, clock, log, options.spool, options.watch);
     this.#facts = new SmallFacts(this.#ledger);
     this.#dead = new DeadLetters(this.#ledger, options.dead, log);
@@ -123,7 +123,7 @@ export class Datastore {
       await journal.open();
       FAULT: crashPoint('start.journal-open');
       await bringUpToDate({ journal, stateDir, log: this.options.log });
-      await this.#files.open();
+      await this.#files.open(scope.signal);
       const { deadBytes, damaged } = await this.#ledger.open(scope.signal);
       this.#facts.open();
       this.#dead.open(deadBytes);
@@ -288,9 +288,9 @@ export class Datastore {
     return this.#files.openRead(content);
   }
 
-  /** Makes the names of new content files durable. */
-  syncContent(): Promise<void> {
-    return this.#files.syncDirectory();
+  /** Makes the names of new content files durable. With the bytes of one of them its first reader is spared the disk. */
+  syncContent(written?: WrittenContent): Promise<void> {
+    return this.#files.syncDirectory(written);
   }
 
   /** Keeps room in the spool for a result that is on its way, until what it gives is called. Undefined: there is none. */

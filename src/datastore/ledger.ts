@@ -2,7 +2,7 @@
  * The journal as the queues use it: commits that read their own writes, the sequence of keys, the space that messages
  * take, and the records themselves. One commit may hold changes of several queues; all of them happen or none.
  */
-import { rm, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import type { Log } from '../log/log.js';
 import { messageKey, type Content, type LiveRecord, type MessageKey } from '../message/index.js';
 import { Signal } from '../signal/index.js';
@@ -238,7 +238,7 @@ export class Ledger {
     if (content.kind !== 'file') return;
     // What stays in the inventory is put right at the next start.
     this.enlistSoon([this.#inventory.released(content.path)], 0, NOBODY);
-    rm(content.path, { force: true }).catch((error: unknown) => {
+    this.files.remove(content.path).catch((error: unknown) => {
       this.log.warn('content.left', 'a content file could not be deleted; it goes at the next start', { error });
     });
   }

@@ -83,8 +83,8 @@ export interface DispatchStore {
   openContent(content: FileContent): Promise<ContentReader>;
   newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }>;
   discardContentFile(path: string): Promise<void>;
-  /** Makes the names of new content files durable. */
-  syncContent(): Promise<void>;
+  /** Makes the names of new content files durable. With the bytes of one of them its first reader is spared the disk. */
+  syncContent(written?: { readonly path: string; readonly parts: readonly Buffer[] }): Promise<void>;
   /** Keeps room in the spool until what it gives is called; undefined when there is none. */
   reserve(bytes: number): (() => void) | undefined;
   acceptResult(result: NewResult): ResultAcceptance;

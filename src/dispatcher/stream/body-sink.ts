@@ -1,6 +1,8 @@
 /**
  * Where a body that comes bit by bit is put: small ones stay in memory, the rest goes to a content file, which is synced
  * with its directory before anybody hears of it. Writes go one after the other; the checksum and hash are made on the way.
+ * When to write is its owner's affair: a body that goes to disk in one write is shown to the store, which need not read
+ * then what was just written.
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
@@ -9,13 +11,18 @@ import { crashPoint } from '../../crash-point.js';
 import { INLINE_LIMIT } from '../../message/record.js';
 import type { DispatchStore, ReceivedBody } from '../ports.js';
 
+/** More pieces than these are put together: small ones would take many times their bytes. */
+const MOST_PIECES = 64;
+
 export type BodyFiles = Pick<DispatchStore, 'newContentFile' | 'discardContentFile' | 'syncContent'>;
 
 export class BodySink {
   readonly #hash = createHash('sha256');
   #crc32 = 0;
   #size = 0;
+  /** What is to be written. */
   #held: Buffer[] = [];
+  #heldBytes = 0;
   #file: { readonly path: string; readonly handle: FileHandle } | undefined;
   /** The last step; each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -23,34 +30,61 @@ export class BodySink {
 
   constructor(private readonly files: BodyFiles) {}
 
-  /** Resolves when the bytes are where they belong. Rejects when they cannot be written: then discard it. */
-  write(bytes: Buffer): Promise<void> {
-    return this.#inTurn(async () => {
-      this.#hash.update(bytes);
-      this.#crc32 = crc32(bytes, this.#crc32);
-      this.#size += bytes.length;
-      this.#held.push(bytes);
-      if (this.#size <= INLINE_LIMIT) return;
-      this.#file ??= await this.files.newContentFile();
-      const { handle } = this.#file;
-      for (const each of this.#held.splice(0)) await writeAll(handle, each);
-    });
+  /** Bytes that came. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Bytes that are held until they are written. */
+  get held(): number {
+    return this.#heldBytes;
+  }
+
+  /** Takes the next bytes. */
+  add(bytes: Buffer): void {
+    this.#hash.update(bytes);
+    this.#crc32 = crc32(bytes, this.#crc32);
+    this.#size += bytes.length;
+    this.#held.push(bytes);
+    this.#heldBytes += bytes.length;
+    if (this.#held.length > MOST_PIECES) this.#held = [Buffer.concat(this.#held)];
+  }
+
+  /** Writes what is held; resolves when it is where it belongs. Rejects when it cannot be written: then discard it. */
+  flush(): Promise<unknown> {
+    const parts = this.#takeHeld();
+    return this.#inTurn(() => this.#write(parts));
   }
 
   /** The whole body: on stable storage when it is in a file. */
   finish(): Promise<Buffer | ReceivedBody> {
+    const parts = this.#takeHeld();
     return this.#inTurn(async () => {
-      if (this.#file === undefined) return Buffer.concat(this.#held);
-      const { path, handle } = this.#file;
+      if (this.#size <= INLINE_LIMIT) return Buffer.concat(parts);
+      const isInOne = this.#file === undefined;
+      const { path, handle } = await this.#write(parts);
       await handle.sync();
       await handle.close();
-      await this.files.syncContent();
+      await this.files.syncContent(isInOne ? { path, parts } : undefined);
       FAULT: crashPoint('content.file-synced');
       return {
         file: { kind: 'file', path, size: this.#size, crc32: this.#crc32 },
         sha256: this.#hash.digest(),
       };
     });
+  }
+
+  #takeHeld(): readonly Buffer[] {
+    const parts = this.#held;
+    this.#held = [];
+    this.#heldBytes = 0;
+    return parts;
+  }
+
+  async #write(parts: readonly Buffer[]): Promise<{ readonly path: string; readonly handle: FileHandle }> {
+    this.#file ??= await this.files.newContentFile();
+    await writeAll(this.#file.handle, parts);
+    return this.#file;
   }
 
   /** Forgets what was written, behind what is under way. Not once `finish` has given it away. */
@@ -79,9 +113,18 @@ export class BodySink {
 }
 
 /** A write may be short when the disk is nearly full. */
-async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
-  for (let rest = bytes; rest.length > 0;) {
-    const { bytesWritten } = await handle.write(rest);
-    rest = rest.subarray(bytesWritten);
+async function writeAll(handle: FileHandle, parts: readonly Buffer[]): Promise<void> {
+  for (let rest = parts; rest.length > 0;) {
+    const { bytesWritten } = await handle.writev(rest);
+    rest = behind(rest, bytesWritten);
   }
+}
+
+function behind(parts: readonly Buffer[], bytes: number): readonly Buffer[] {
+  let left = bytes;
+  for (const [index, part] of parts.entries()) {
+    if (left < part.length) return [part.subarray(left), ...parts.slice(index + 1)];
+    left -= part.length;
+  }
+  return [];
 }

@@ -6,6 +6,7 @@
  */
 import type { BodyCredit, Chunk } from '../../../protocol/generated/stream.js';
 import { errorText } from '../../errors.js';
+import { INLINE_LIMIT } from '../../message/record.js';
 import type { ReceivedBody } from '../ports.js';
 import { BodySink, type BodyFiles } from './body-sink.js';
 import { Violation } from './violation.js';
@@ -113,8 +114,9 @@ export class IncomingBodies {
       this.#tell(id, body, { kind: 'broken', reason: 'the worker could not read the body to its end' });
     } else {
       check(id, body);
-      if (data.length > 0) this.#write(id, body, data);
+      if (data.length > 0) body.sink.add(data);
       if (last) this.#finish(id, body);
+      else if (!isGathered(body) && body.sink.size > INLINE_LIMIT) this.#flush(id, body);
     }
   }
 
@@ -160,15 +162,16 @@ export class IncomingBodies {
     return body;
   }
 
-  #write(id: number, body: Incoming, data: Buffer): void {
-    this.#under(data.length, body.sink.write(data)).then(
-      () => this.#credit(id, body, data.length),
+  #flush(id: number, body: Incoming): void {
+    const bytes = body.sink.held;
+    this.#under(bytes, body.sink.flush()).then(
+      () => this.#credit(id, body, bytes),
       (error: unknown) => this.#cannotWrite(id, body, error),
     );
   }
 
   #finish(id: number, body: Incoming): void {
-    this.#under(0, body.sink.finish()).then(
+    this.#under(body.sink.held, body.sink.finish()).then(
       (content) => this.#tell(id, body, { kind: 'whole', content }),
       (error: unknown) => this.#cannotWrite(id, body, error),
     );
@@ -212,6 +215,8 @@ export class IncomingBodies {
       body.owed += bytes;
       return;
     }
+    // What may come already is all of it.
+    if (body.allowed >= body.size) return;
     body.allowed += bytes;
     this.options.credit({ id, bytes: BigInt(bytes), stop: false });
   }
@@ -244,6 +249,14 @@ export class IncomingBodies {
     body.isDropping = true;
     this.options.credit({ id, bytes: 0n, stop: true });
   }
+}
+
+/**
+ * Whether all of it waits for one write: that of a short body, whose sender waits for no credit. As many as may be sent
+ * side by side hold so much at most.
+ */
+function isGathered({ size }: Incoming): boolean {
+  return size !== undefined && size <= FIRST_WINDOW;
 }
 
 /** Holds what came against the size that was named. */

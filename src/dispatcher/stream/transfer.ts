@@ -3,13 +3,17 @@
  * to; then chunks and credits go both ways. Two frames are on their way at once at most.
  */
 import { status } from '@grpc/grpc-js';
-import { BodyFrame, type BodyCredit, type Chunk } from '../../../protocol/generated/stream.js';
+import { decodeBodyFrame, encodeBodyFrame } from '../../../protocol/body-frame.js';
+import type { BodyCredit, BodyFrame, Chunk } from '../../../protocol/generated/stream.js';
 import { errorText } from '../../errors.js';
 import type { Clock, Millis } from '../../time.js';
 import { LARGEST_BODY_FRAME, TOO_LARGE, type RawCall } from './raw-call.js';
 import { MOST_EMPTY, Violation } from './violation.js';
 
 const MOST_ON_THE_WAY = 2;
+
+/** Of all frames but the first. */
+const NO_TOKEN = Buffer.alloc(0);
 
 /** What a Transfer works for, once it has said so. */
 export interface TransferOwner {
@@ -66,7 +70,7 @@ export class Transfer {
   /** Sends a chunk; resolves when there is room for the next, or the call is over. */
   chunk(chunk: Chunk): Promise<void> {
     if (this.#isOver) return Promise.resolve();
-    this.#write({ token: Buffer.alloc(0), chunks: [chunk], credits: this.#takeCredits() });
+    this.#write({ token: NO_TOKEN, chunks: [chunk], credits: this.#takeCredits() });
     if (this.#onTheWay < MOST_ON_THE_WAY) return Promise.resolve();
     return new Promise((resolve) => this.#whenRoom.push(resolve));
   }
@@ -111,7 +115,7 @@ export class Transfer {
 
   #flush(): void {
     if (this.#isOver || this.#credits.size === 0 || this.#onTheWay >= MOST_ON_THE_WAY) return;
-    this.#write({ token: Buffer.alloc(0), chunks: [], credits: this.#takeCredits() });
+    this.#write({ token: NO_TOKEN, chunks: [], credits: this.#takeCredits() });
   }
 
   #takeCredits(): BodyCredit[] {
@@ -121,9 +125,8 @@ export class Transfer {
   }
 
   #write(frame: BodyFrame): void {
-    const bytes = BodyFrame.encode(frame).finish();
     this.#onTheWay += 1;
-    this.call.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), () => {
+    this.call.write(encodeBodyFrame(frame), () => {
       this.#onTheWay -= 1;
       this.#flush();
       if (this.#onTheWay < MOST_ON_THE_WAY) this.#wake();
@@ -154,7 +157,7 @@ export class Transfer {
 
 function decoded(bytes: Buffer): BodyFrame {
   try {
-    return BodyFrame.decode(bytes);
+    return decodeBodyFrame(bytes);
   } catch (error) {
     throw new Violation(`a frame is no BodyFrame: ${errorText(error)}`);
   }

@@ -1,6 +1,7 @@
 /** The transport of one call: Connect carries all messages, so that the worker needs no server and no second socket. */
 import { type ClientOptions, credentials, status } from '@grpc/grpc-js';
-import { DispatcherClient, type Hello, type Welcome } from '../../../protocol/generated/stream.js';
+import { decodeBodyFrame, encodeBodyFrame } from '../../../protocol/body-frame.js';
+import { DispatcherClient, DispatcherService, type Hello, type Welcome } from '../../../protocol/generated/stream.js';
 import type { Data, EventNotification } from '../../../protocol/generated/yggdrasil.js';
 import { AgentError } from '../../errors.js';
 import type { Log } from '../../log/log.js';
@@ -39,7 +40,8 @@ export class StreamTransport implements Transport {
 
   session(onUp: () => void, stop: AbortSignal): Promise<SessionEnd> {
     const { hello, runs, clock, random, log, onEvent } = this.options;
-    const openTransfer = (): TransferCall => this.#client.transfer();
+    const openTransfer = (): TransferCall =>
+      this.#client.makeBidiStreamRequest(DispatcherService.transfer.path, encodeBodyFrame, decodeBodyFrame);
     return new Promise((resolve) => {
       const call = this.#client.connect();
       const ended = new AbortController();
