@@ -1,7 +1,9 @@
 /**
  * What goes to a worker on its stream, gathered for a turn of the event loop and sent in few frames. Frames hold at most
  * 256 KiB, or one message. Two are on their way at once at most: what comes meanwhile gathers for the next, and is gone
- * with the stream instead of filling memory behind a worker that does not read.
+ * with the stream instead of filling memory behind a worker that does not read. That a completion is durable waits a while
+ * for a frame to ride in: the worker is done with it, and a frame of its own costs a worker that gets few messages as much
+ * as half of one.
  */
 import type { AgentFrame, Delivery, ResultRefusal, Welcome } from '../../../protocol/generated/stream.js';
 import type { Event } from '../../../protocol/generated/yggdrasil.js';
@@ -12,6 +14,12 @@ export const MOST_IN_FRAME = 256 * 1024;
 
 /** Frames handed to gRPC whose end it has not reported. */
 const MOST_ON_THE_WAY = 2;
+
+/** How long a tag may wait for a frame that goes anyway, in milliseconds: well below what a worker that stops is given. */
+const RIDE_WITHIN = 100;
+
+/** So many do not wait: small ones, hence far from filling the window of results. */
+const MOST_WAITING = 8;
 
 /** What has an order: a cancel never comes before the delivery it names. */
 export type Part =
@@ -81,6 +89,8 @@ export class Outbox {
   readonly #acks: Acknowledgements = { settled: [], accepted: [], refusals: [], pings: [] };
   readonly #parts: Part[] = [];
   #turn: NodeJS.Immediate | undefined;
+  /** Sends what waits for a ride. Of real time, as the turns are: no test has to hold it. */
+  #ride: NodeJS.Timeout | undefined;
   #onTheWay = 0;
   #state: 'held' | 'open' | 'closed' = 'held';
   #whenEmpty: (() => void) | undefined;
@@ -99,9 +109,17 @@ export class Outbox {
     this.schedule();
   }
 
-  settled(tag: number): void {
-    this.#acks.settled.push(tag);
-    this.schedule();
+  /** `isUrgent`: the room that its results take is wanted again soon. */
+  settled(tag: number, isUrgent = true): void {
+    const { settled } = this.#acks;
+    settled.push(tag);
+    if (isUrgent || settled.length >= MOST_WAITING || this.#state === 'closed') this.schedule();
+    else {
+      this.#ride ??= setTimeout(() => {
+        this.#ride = undefined;
+        if (settled.length > 0) this.schedule();
+      }, RIDE_WITHIN).unref();
+    }
   }
 
   accepted(number: number): void {
@@ -145,7 +163,9 @@ export class Outbox {
   close(): void {
     this.#state = 'closed';
     clearImmediate(this.#turn);
+    clearTimeout(this.#ride);
     this.#turn = undefined;
+    this.#ride = undefined;
     this.#whenEmpty = undefined;
     this.#clear();
   }

@@ -19,7 +19,7 @@ import type { OutgoingBodies } from './outgoing.js';
 import type { Batch, Declined, Results } from './results.js';
 import { answerFrom, COMPLETED, laneOf, loadOf, WRITTEN, type StreamFlight } from './stream-flight.js';
 import { MOST_EMPTY, Violation } from './violation.js';
-import { Window, type WindowLimits } from './window.js';
+import { Window, type Load, type WindowLimits } from './window.js';
 
 /** Tags count up to here and begin anew: so one is not soon used again. */
 const LAST_TAG = 2 ** 31 - 1;
@@ -254,7 +254,7 @@ export class StreamLink implements Link {
     const { key } = flight.record;
     const settled = (): void => {
       results.end(batch);
-      outbox.settled(flight.tag);
+      outbox.settled(flight.tag, isBulky(batch.load));
       this.#land(flight);
       this.#wake();
     };
@@ -370,6 +370,11 @@ export class StreamLink implements Link {
     while (this.#flights.get(this.#lastTag) !== undefined);
     return this.#lastTag;
   }
+}
+
+/** Whether results take so much of their window that the worker may wait for it. */
+function isBulky({ messages, bytes, bodies }: Load): boolean {
+  return bodies > 0 || messages > 16 || bytes > 16 * 1024;
 }
 
 function isWhole({ body }: Result): boolean {
