@@ -129,11 +129,11 @@ class Run {
     }
   }
 
-  /** The compiler of V8 needs some thousand messages before the code is as fast as it gets. */
+  /** V8 goes on to compile for long: after 3,000 messages a third of the time was its compiler's (docs/performance.md). */
   async #warm(subject: Subject): Promise<void> {
     if (this.flags.quick) return;
     const { driver, directives } = subject;
-    const warmUp = { seconds: 0, messages: 3_000 };
+    const warmUp = { seconds: 10, messages: 3_000 };
     const measured = { seconds: 0, messages: 1 };
     await driver.run({ inFlight: 128, payload: 100, directives, warmUp, measured }, this.ground.scope);
   }

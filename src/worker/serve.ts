@@ -3,6 +3,7 @@
  * the agent was away, and at the end lets the handlers finish. Composition and life cycle only; each piece is in a file
  * of its own.
  */
+import { setMaxListeners } from 'node:events';
 import type { EventNotification } from '../../protocol/generated/yggdrasil.js';
 import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
@@ -42,6 +43,8 @@ export async function serve(options: ServeOptions, handler: Handler): Promise<vo
   const ended = new AbortController();
   const stop = options.signal ?? stopOnSignals(ended.signal);
   const cutOff = new AbortController();
+  // One listener for each reply that is under way.
+  setMaxListeners(0, cutOff.signal);
 
   const link = openAgentLink({ target, registration, clock, random, log });
   const exchange = new Exchange();

@@ -211,6 +211,31 @@ describe('messages of unary calls', () => {
   });
 });
 
+describe('many messages at once', () => {
+  test('replies that are under way together are no leak, and Node warns of none', async () => {
+    const warnings: string[] = [];
+    const onWarning = ({ message }: Error): number => warnings.push(message);
+    process.on('warning', onWarning);
+    const all = deferred();
+    let underWay = 0;
+    await using r = await rig(
+      ({ content }) => content,
+      { concurrency: 24 },
+      (agent) => {
+        agent.onSend = async () => {
+          if (++underWay === 24) all.resolve();
+          await all.promise;
+          return undefined;
+        };
+      },
+    );
+    await Promise.all(Array.from({ length: 24 }, (_, i) => r.agent.send({ messageId: `m${i}` })));
+    await new Promise(setImmediate);
+    process.off('warning', onWarning);
+    assert.deepEqual(warnings, []);
+  });
+});
+
 describe('health and events', () => {
   test('the health service says SERVING, and knows no other service', async () => {
     await using r = await rig(() => undefined);
