@@ -135,7 +135,7 @@ export function spoolSize(record: InboundRecord | OutboundRecord): number {
   let size = 256 + contentSize(record.content) + record.messageId.length + record.directive.length;
   const { metadata } = record;
   // It has no prototype. No arrays of names and values: this is asked several times for every message.
-  for (const name in metadata) size += name.length + (metadata[name]?.length ?? 0) + 8;
+  for (const name in metadata) size += name.length + (metadata[name] as string).length + 8;
   return size;
 }
 

@@ -219,7 +219,7 @@ describe('many messages at once', () => {
     const all = deferred();
     let underWay = 0;
     await using r = await rig(
-      ({ content }) => content,
+      ({ content }) => ({ content }),
       { concurrency: 24 },
       (agent) => {
         agent.onSend = async () => {
