@@ -19,7 +19,7 @@ import type { RingReader } from '../signal/index.js';
 import { systemClock, type Millis } from '../time.js';
 import { VERSION } from '../version.js';
 import { releaseStartPages } from './idle-pages.js';
-import { MemoryRelief, openTrim } from './memory-relief.js';
+import { MemoryRelief, openCollector, openTrim } from './memory-relief.js';
 import { createNotifier, type Notifier } from './notify.js';
 import type { BrokerAddress, EmbeddedBroker } from '../broker/index.js';
 import { exampleCommands } from './examples.js';
@@ -176,7 +176,13 @@ class Daemon {
     const trim = await openTrim();
     if (trim === undefined) return;
     const relief = new MemoryRelief(
-      { clock: systemClock, resident: () => process.memoryUsage.rss(), trim },
+      {
+        clock: systemClock,
+        resident: () => process.memoryUsage.rss(),
+        // A context of its own each time: it is seldom needed, and would be kept for ever.
+        collect: () => openCollector()?.(),
+        trim,
+      },
       this.#scope.signal,
     );
     agent.router.dataRecv.connect(() => relief.touch(), this.#scope.signal);
