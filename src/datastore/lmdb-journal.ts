@@ -13,7 +13,7 @@ import { silentLog, type Log } from '../log/log.js';
 import { gathered } from './gather.js';
 import { END, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 import { openLmdb, type Tables } from './lmdb-store.js';
-import { deferred, type Deferred } from './promises.js';
+import { deferred, nextTurn, type Deferred } from './promises.js';
 import { salvage, writeMark } from './salvage.js';
 import type { Watch } from './witness.js';
 
@@ -199,10 +199,6 @@ export class LmdbJournal implements Journal {
   #closed(): AgentError {
     return new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Why a transaction failed: lmdb-js hides it in a promise of its error, which is settled in the same turn. */

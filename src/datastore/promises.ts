@@ -21,3 +21,8 @@ export function inThisTurn<T>(work: () => Promise<T>): Promise<T> {
     return Promise.reject(error instanceof Error ? error : new Error(String(error)));
   }
 }
+
+/** Resolves in the next turn of the event loop: what this one still does comes before. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -4,6 +4,7 @@
  * one turn, in the order they came. A promise for each step of each message would cost more than the step.
  */
 import type { Change, Table } from './journal.js';
+import { nextTurn } from './promises.js';
 
 /** Is told how a commit went, behind the turn that asked for it. Once, by one of the two. */
 export interface Settler {
@@ -157,8 +158,4 @@ export class Transactions {
       this.port.misled(thrown);
     }
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -156,3 +156,11 @@ export const ANY_KEY = messageKey(1);
 export async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
 }
+
+/** Starts it and opens its connection; gives it back. */
+export async function up(test: TestRouter): Promise<TestRouter> {
+  await test.router.start();
+  await test.connection.open();
+  await settle();
+  return test;
+}

@@ -2,22 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Datastore } from '../../../src/datastore/index.js';
+import { deferred } from '../../../src/datastore/promises.js';
 import type { StorePort } from '../../../src/router/index.js';
 import { settle } from '../../support/clock.js';
-import { DATA_IN, dataMessage, openTestRouter, type TestRouter } from '../../support/router.js';
-
-interface Commit {
-  readonly done: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** A commit that the test lets through, or not. */
-function deferred(): Commit {
-  let [resolve, reject]: [() => void, (error: Error) => void] = [() => undefined, () => undefined];
-  const done = new Promise<void>((resolved, rejected) => ([resolve, reject] = [resolved, rejected]));
-  return { done, resolve, reject };
-}
+import { DATA_IN, dataMessage, openTestRouter, up } from '../../support/router.js';
 
 /** The store, whose messages are all safe with the commit that `durable` gives when they are offered. */
 function oneCommit(store: Datastore, durable: () => Promise<void>): StorePort {
@@ -30,13 +18,6 @@ function oneCommit(store: Datastore, durable: () => Promise<void>): StorePort {
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },
   });
-}
-
-async function up(test: TestRouter): Promise<TestRouter> {
-  await test.router.start();
-  await test.connection.open();
-  await settle();
-  return test;
 }
 
 test('messages of one commit that fails are taken in the order of arrival, those of the next with them', async () => {

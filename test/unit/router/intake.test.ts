@@ -7,7 +7,7 @@ import type { MalformedMessage, StorePort } from '../../../src/router/index.js';
 import { settle } from '../../support/clock.js';
 import { FaultyJournal } from '../../support/faulty-journal.js';
 import { directive, inbound } from '../../support/messages.js';
-import { DATA_IN, DATA_OUT, dataMessage, openTestRouter, until, type TestRouter } from '../../support/router.js';
+import { DATA_IN, DATA_OUT, dataMessage, openTestRouter, until, up, type TestRouter } from '../../support/router.js';
 
 /** The store with some of its methods replaced. */
 function withFault(store: Datastore, fault: Partial<StorePort>): StorePort {
@@ -17,13 +17,6 @@ function withFault(store: Datastore, fault: Partial<StorePort>): StorePort {
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },
   });
-}
-
-async function up(test: TestRouter): Promise<TestRouter> {
-  await test.router.start();
-  await test.connection.open();
-  await settle();
-  return test;
 }
 
 function onlyRecord(test: TestRouter): NonNullable<ReturnType<Datastore['inbound']>> {
