@@ -43,6 +43,8 @@ const INBOUND_STATES = ['accepted', 'fetching', 'ready', 'dispatching'] as const
 const OUTBOUND_STATES = ['queued', 'sending'] as const;
 const WORKER_STATES = ['starting', 'running', 'stopping', 'backoff', 'waiting', 'stopped', 'refused'] as const;
 const REFUSALS = ['malformed', 'too-large', 'unroutable'] as const;
+/** In the journal's directory. */
+const JOURNAL_FILES = ['data.mdb', 'wal-0', 'wal-1'];
 
 export class AgentMetrics {
   readonly recorder: Recorder;
@@ -186,9 +188,10 @@ export class AgentMetrics {
 
   async #collectDisk(): Promise<void> {
     const { stateDir } = this.parts.settings;
-    const size = await sizeOf(join(stateDir, 'journal', 'data.mdb'));
+    const sizes = await Promise.all(JOURNAL_FILES.map((name) => sizeOf(join(stateDir, 'journal', name))));
+    const size = sizes.reduce<number>((sum, each) => sum + (each ?? 0), 0);
     const free = await freeBytes(stateDir);
-    if (size !== undefined) this.#registry.count(METRICS.journalSize).with().value = size;
+    if (size > 0) this.#registry.count(METRICS.journalSize).with().value = size;
     if (free !== undefined) this.#registry.count(METRICS.diskFree).with().value = free;
   }
 }

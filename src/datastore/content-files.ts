@@ -13,7 +13,7 @@ import { AgentError, errnoOf, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content } from '../message/index.js';
 import { systemClock, type Clock } from '../time.js';
 import { HotContents } from './hot-contents.js';
-import { makePrivateDirectory, syncDirectory } from './lmdb-journal.js';
+import { makePrivateDirectory, syncDirectory } from './directories.js';
 
 /** A content that is being read. */
 export interface ContentReader {

@@ -38,7 +38,7 @@ import type {
 } from './inbound-types.js';
 import { Ledger } from './ledger.js';
 import { LiveCollection, liveDatabase } from './live-collection.js';
-import { makePrivateDirectory } from './lmdb-journal.js';
+import { makePrivateDirectory } from './directories.js';
 import { Listing } from './listing.js';
 import type { DatastoreOptions } from './options.js';
 import { OutboundQueue } from './outbound-queue.js';

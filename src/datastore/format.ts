@@ -12,8 +12,10 @@ import { decodeRecord, encodeRecord } from './record-codec.js';
 /**
  * 2: dead messages keep what a replay needs, and torn records have a table of their own. 3: an entry of `ended` may name
  * many ids, what is known of a message id may name the results that came with its end, and replies may be for this machine.
+ * 4: a write-ahead log stands before the tables (an older version would not look into it), and what a record holds by
+ * default is left out.
  */
-export const FORMAT = 3;
+export const FORMAT = 4;
 
 const KEY = 'format';
 /** Changes in one commit. */
@@ -22,8 +24,9 @@ const BATCH = 256;
 /** From each older version to the next: all that has to be changed, whatever of it is changed already. */
 const UPGRADES: Readonly<Record<number, (journal: Journal) => Iterable<Change>>> = {
   1: tellOriginOfDead,
-  // What format 2 wrote is read as it stands.
+  // What formats 2 and 3 wrote is read as it stands.
   2: () => [],
+  3: () => [],
 };
 
 export interface FormatOptions {

@@ -10,7 +10,8 @@ export type {
   NextOptions,
 } from './inbound-types.js';
 export type { Change, Journal, RangeOptions, Table } from './journal.js';
-export { LmdbJournal, makePrivateDirectory, type WayCheck } from './lmdb-journal.js';
+export { makePrivateDirectory, type WayCheck } from './directories.js';
+export { LmdbJournal } from './lmdb-journal.js';
 export { MemoryJournal } from './memory-journal.js';
 export type { Listing, Page, PageStart } from './listing.js';
 export type { LiveCollection } from './live-collection.js';

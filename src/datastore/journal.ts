@@ -1,6 +1,6 @@
 /**
- * The journal is what survives: ordered tables of bytes, changed by atomic commits. This file is the port; LMDB stands
- * behind it in the agent, memory in tests, and one contract suite holds for both. It knows nothing of messages.
+ * The journal is what survives: ordered tables of bytes, changed by atomic commits. This file is the port; a write-ahead log and
+ * LMDB stand behind it in the agent, memory in tests, and one contract suite holds for both. It knows nothing of messages.
  *
  * Keys are text, ordered by their bytes. A commit becomes visible to reads when its promise has resolved, in the order
  * of the calls; until then a reader sees the state before it. One that fails takes along what was asked for behind it
@@ -11,7 +11,7 @@
  * `records` live messages by queue and arrival; `ids` what is known of a message id; `ended` the order in which ids
  * may be forgotten; `alarms` wall times at which a record wants attention; `dead` messages given up; `facts` small
  * things that must survive; `torn` the bytes of records that could not be read, for a person to look at; `files` which
- * record names a content file.
+ * record names a content file. Their order stands on disk (wal-frames.ts): new ones go to the end.
  */
 export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts', 'torn', 'files'] as const;
 export type Table = (typeof TABLES)[number];

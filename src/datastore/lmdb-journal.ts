@@ -1,88 +1,136 @@
 /**
- * The journal on LMDB. Commits that are asked for in one go share a transaction; while it is being synced, those that
- * come gather for the next one. A promise resolves when its transaction is on stable storage, and reads see it no
- * earlier: LMDB writes and syncs the pages, and only then the meta page that makes them count (ADR 0006).
+ * The journal of the agent: a write-ahead log before the tables of LMDB (ADR 0014). A commit is one write to the log,
+ * and from then on lies over the tables in memory. What is still there after some seconds, or thousands of changes, goes
+ * to the tables in the background: a checkpoint. Of a message that came and went meanwhile that is the memory of its id,
+ * one write to a tree instead of six.
+ *
+ * The number of the last commit that is in the tables stands there too (`logged`), written behind all that belongs to
+ * it. So a start repeats what comes behind that number, in order; what was in the tables already is set once more to what
+ * it is. Where a write to the log fails, nobody can tell how much of it is there: then all that counts goes to the tables
+ * with the number of the failed one, and the log begins anew.
  */
-import { chmod, mkdir, open as openFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import type * as Lmdb from 'lmdb';
-import type { RootDatabase } from 'lmdb';
 import { crashPoint } from '../crash-point.js';
-import { AgentError, errnoOf, errorText } from '../errors.js';
+import { AgentError, errorText } from '../errors.js';
 import { silentLog, type Log } from '../log/log.js';
 import { gathered } from './gather.js';
-import { END, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
-import { openLmdb, type Tables } from './lmdb-store.js';
-import { deferred, nextTurn, type Deferred } from './promises.js';
-import { salvage, writeMark } from './salvage.js';
+import { MAX_KEY_BYTES, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
+import { LmdbTables } from './lmdb-tables.js';
+import { layered, Overlay, type Layer, type OverlayMeasure } from './overlay.js';
+import { deferred, type Deferred } from './promises.js';
+import { WriteAheadLog } from './wal.js';
 import type { Watch } from './witness.js';
+
+/** When what stands in the log goes to the tables. */
+export interface LogMeasure extends OverlayMeasure {
+  /** Bytes in a file of the log. */
+  readonly file: number;
+  /** Milliseconds since the first commit that left something there. */
+  readonly after: number;
+}
+
+/** What the tables keep of a message is one entry, so that these are thousands of messages: a second of full load. */
+const USUAL: LogMeasure = { entries: 8192, bytes: 8 * 2 ** 20, file: 16 * 2 ** 20, after: 2_000 };
+/** A checkpoint that failed is tried again. */
+const AGAIN_MS = 5_000;
+/** Changes of a checkpoint in one turn, and in one transaction of the tables. */
+const PART = 1024;
+/** How far above its measure the log may grow while the tables are behind: then commits wait for them. */
+const FULL = 2;
+/** The fact that names the last commit which is in the tables. */
+const LOGGED = 'logged';
 
 /** Commits that go together: one promise is that of them all. */
 interface Group extends Deferred {
   readonly changes: Change[];
 }
 
+/** What is on its way to the tables. */
+interface Checkpoint {
+  readonly overlay: Overlay;
+  /** The last commit that it holds. */
+  readonly number: number;
+}
+
 export class LmdbJournal implements Journal {
-  #root: RootDatabase<Buffer, string> | undefined;
-  #tables: Tables | undefined;
-  /** Of the package, which is loaded when it is first needed. */
-  #lmdb: typeof Lmdb | undefined;
+  readonly #tables: LmdbTables;
+  readonly #wal: WriteAheadLog;
+  /** Lies over the checkpoint, and that over the tables. */
+  #overlay: Overlay;
+  #checkpoint: Checkpoint | undefined;
+  #moving: Promise<void> | undefined;
+  /** How many keys each table holds, without what is on its way to it. */
+  readonly #counts = new Map<Table, number>();
+  #timer: NodeJS.Timeout | undefined;
   #isOpen = false;
-  /** What goes into the next transaction. */
+  /** What goes into the next write. */
   #next: Group | undefined;
   #writing: Promise<void> | undefined;
-  /** A transaction has failed since the store was opened. */
-  #hasFailed = false;
+  /** Nothing may be written to the log before all that it holds is in the tables. */
+  #isTorn = false;
+  /** The last commit that is in the tables. */
+  #logged = 0;
+  /** What the write to the log that is under way belongs to nobody knows before it is done: then this is called. */
+  #whenLaid: (() => void) | undefined;
+  #isAppending = false;
 
   /** `path` is the journal's directory, made when it is missing. */
   constructor(
     private readonly path: string,
     private readonly log: Log = silentLog,
     private readonly watch: Watch = {},
-  ) {}
+    private readonly measure: LogMeasure = USUAL,
+  ) {
+    this.#tables = new LmdbTables(path, log);
+    this.#wal = new WriteAheadLog(path, log, measure.file);
+    this.#overlay = new Overlay(measure);
+  }
 
+  /** Throws AgentError state.unwritable, state.corrupt or state.version. */
   async open(): Promise<void> {
-    await makePrivateDirectory(this.path);
-    this.#lmdb ??= await import('lmdb');
+    await this.#tables.open();
     try {
-      await salvage({ lmdb: this.#lmdb, path: this.path, log: this.log });
-      this.#openStore(this.#lmdb);
-      // LMDB makes its files readable for all; the directory keeps others out, but a copy of them would not.
-      for (const file of ['data.mdb', 'lock.mdb']) await chmod(join(this.path, file), 0o600);
-      // LMDB syncs its file, but not the names that lead to it.
-      for (const directory of [this.path, dirname(this.path)]) await syncDirectory(directory);
+      this.#count();
+      const logged = Number(this.#tables.get('facts', LOGGED)?.toString() ?? '0');
+      this.#logged = Number.isSafeInteger(logged) ? logged : 0;
+      for (const { changes } of await this.#wal.open(this.#logged)) this.#lay(changes);
+      this.#isTorn = true;
+      await this.#beginAnew().catch((error: unknown) => this.#isBehind(error));
       this.#isOpen = true;
-      await writeMark(this.path);
     } catch (error) {
+      await this.#closeAll(false);
       if (error instanceof AgentError) throw error;
       throw new AgentError(
-        errnoOf(error) === 'EACCES' || /permission|read-only/i.test(errorText(error))
-          ? 'state.unwritable'
-          : 'state.corrupt',
-        `the journal in ${this.path} cannot be opened: ${errorText(error)}`,
+        'state.unwritable',
+        `the write-ahead log in ${this.path} cannot be opened: ${errorText(error)}. Give it to the daemon's user`,
         { path: this.path },
         { cause: error },
       );
     }
   }
 
-  #openStore(lmdb: typeof Lmdb): void {
-    const { root, tables } = openLmdb(lmdb, this.path);
-    this.#root = root;
-    this.#tables = tables;
-  }
-
   async close(): Promise<void> {
+    if (!this.#isOpen) return;
     this.#isOpen = false;
     await this.#writing;
-    await this.#closeStore();
+    // What is not in the tables stays in the log: the next start finds it there.
+    const isDone = await this.#beginAnew().then(
+      () => true,
+      (error: unknown) => {
+        this.#isBehind(error);
+        return false;
+      },
+    );
+    await this.#closeAll(isDone);
   }
 
-  async #closeStore(): Promise<void> {
-    const root = this.#root;
-    this.#root = undefined;
-    this.#tables = undefined;
-    await root?.close();
+  async #closeAll(isDone: boolean): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    await this.#wal.close(isDone);
+    await this.#tables.close();
+    this.#overlay = new Overlay(this.measure);
+    this.#checkpoint = undefined;
+    this.#isTorn = false;
   }
 
   commit(changes: readonly Change[]): Promise<void> {
@@ -93,7 +141,7 @@ export class LmdbJournal implements Journal {
     return group.done;
   }
 
-  /** One transaction after the other until nobody waits. */
+  /** One write after the other until nobody waits. */
   async #writeAll(): Promise<void> {
     // Whatever else is asked for in one go comes along; whoever gathers for longer has done so already.
     await Promise.resolve();
@@ -102,15 +150,9 @@ export class LmdbJournal implements Journal {
         await this.#writeWatched(group.changes);
         group.resolve();
       } catch (error) {
-        this.#hasFailed = true;
-        const failure = new AgentError(
-          'journal.write_failed',
-          `the journal in ${this.path} cannot be written: ${errorText(error)}. What it holds is kept; see to the disk`,
-          { path: this.path },
-          { cause: error },
-        );
         // Those that gathered behind it meanwhile may depend on it, or must not overtake it.
         const behind = this.#takeNext();
+        const failure = error instanceof AgentError ? error : this.#notWritten(error);
         group.reject(failure);
         behind?.reject(failure);
       }
@@ -137,109 +179,145 @@ export class LmdbJournal implements Journal {
     );
   }
 
-  async #write(changes: readonly Change[]): Promise<void> {
-    if (this.#hasFailed) await this.#reopen();
-    const tables = this.#open();
+  async #write(asked: readonly Change[]): Promise<void> {
+    if (this.#isTorn) await this.#beginAnew();
+    else if (this.#fill >= FULL) await this.#move();
+    const changes = gathered(asked);
+    const tooLong = changes.find(({ key }) => key.length > MAX_KEY_BYTES);
+    if (tooLong !== undefined) throw this.#notWritten(new Error(`a key of ${tooLong.key.length} bytes is too long`));
     FAULT: crashPoint('journal.before-commit');
+    this.#isAppending = true;
     try {
-      await this.#storeOf().batch(() => {
-        for (const { table, key, value } of gathered(changes)) {
-          // Within a batch these have no promise of their own: `batch` has that of them all.
-          if (value === undefined) void tables[table].remove(key);
-          else void tables[table].put(key, value);
-        }
-      });
+      await this.#wal.append(changes);
       FAULT: crashPoint('journal.committed');
+      this.#lay(changes);
     } catch (error) {
-      throw await reasonOf(error);
+      this.#isTorn = true;
+      throw error;
+    } finally {
+      this.#isAppending = false;
+      this.#whenLaid?.();
     }
+    if (this.#fill >= 1 && this.#moving === undefined) this.#moveLater(0);
+    else if (this.#timer === undefined) this.#moveLater(this.measure.after);
   }
 
-  /**
-   * Once its meta page could not be written, LMDB takes no transaction any more, and lmdb-js never tells those who wait
-   * for one; opened anew it does. In a turn of its own, so that nobody reads in between.
-   */
-  async #reopen(): Promise<void> {
-    await nextTurn();
-    await this.#closeStore();
-    if (this.#lmdb !== undefined) this.#openStore(this.#lmdb);
-    this.#hasFailed = false;
+  get #fill(): number {
+    return Math.max(this.#wal.fill, this.#overlay.fill);
+  }
+
+  #lay(changes: readonly Change[]): void {
+    for (const change of changes) this.#overlay.set(change, this.#isBelow);
+  }
+
+  /** Whether a key stands in what lies below the overlay. */
+  readonly #isBelow = (table: Table, key: string): boolean => {
+    const moving = this.#checkpoint?.overlay.get(table, key);
+    if (moving !== undefined) return moving.value !== undefined;
+    return this.#counts.get(table) !== 0 && this.#tables.has(table, key);
+  };
+
+  #moveLater(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#move().then(
+        () => {
+          const isLeft = !this.#overlay.isEmpty && this.#timer === undefined;
+          if (isLeft && this.#isOpen) this.#moveLater(this.measure.after);
+        },
+        (error: unknown) => {
+          this.#isBehind(error);
+          if (this.#isOpen) this.#moveLater(AGAIN_MS);
+        },
+      );
+    }, ms);
+  }
+
+  /** Brings what the log holds to the tables; while that is under way already, waits for it. Rejects as `commit` does. */
+  #move(): Promise<void> {
+    return (this.#moving ??= this.#moveAll().finally(() => (this.#moving = undefined)));
+  }
+
+  async #moveAll(): Promise<void> {
+    const { overlay, number } = this.#checkpoint ?? (await this.#takeOverlay());
+    FAULT: crashPoint('checkpoint.begun');
+    const changes = overlay.changes();
+    for (let at = 0; at < changes.length; at += PART) {
+      await this.#tables.write(changes.slice(at, at + PART));
+      FAULT: crashPoint('checkpoint.part');
+    }
+    await this.#tables.write([{ table: 'facts', key: LOGGED, value: Buffer.from(String(number)) }]);
+    FAULT: crashPoint('checkpoint.done');
+    this.#logged = number;
+    this.#checkpoint = undefined;
+    this.#count();
+  }
+
+  /** From here on the log goes on in its other file, and what it holds until now is a checkpoint. */
+  async #takeOverlay(): Promise<Checkpoint> {
+    if (this.#isAppending) await new Promise<void>((resolve) => (this.#whenLaid = resolve));
+    this.#whenLaid = undefined;
+    const taken = { overlay: this.#overlay, number: this.#wal.last };
+    // In one go, so that no reader finds it nowhere.
+    this.#checkpoint = taken;
+    this.#overlay = new Overlay(this.measure);
+    this.#wal.rotate();
+    return taken;
+  }
+
+  /** All that counts goes to the tables, so that the log holds nothing any more that does. */
+  async #beginAnew(): Promise<void> {
+    while (this.#checkpoint !== undefined || this.#logged !== this.#wal.last) await this.#move();
+    this.#isTorn = false;
+  }
+
+  #count(): void {
+    for (const table of TABLES) this.#counts.set(table, this.#tables.count(table));
   }
 
   get(table: Table, key: string): Buffer | undefined {
-    return this.#open()[table].get(key);
+    const known = this.#overlay.get(table, key) ?? this.#checkpoint?.overlay.get(table, key);
+    if (known === undefined) return this.#tables.get(table, key);
+    return known.value && Buffer.from(known.value);
   }
 
-  *range(table: Table, { after, before, limit }: RangeOptions): Generator<readonly [string, Buffer]> {
-    const entries = this.#open()[table].getRange({
-      start: after,
-      exclusiveStart: true,
-      ...(before === END ? {} : { end: before }),
-      ...(limit === undefined ? {} : { limit }),
-    });
-    for (const { key, value } of entries) yield [key, value];
+  *range(table: Table, { after, before, limit = Infinity }: RangeOptions): Generator<readonly [string, Buffer]> {
+    let entries: Layer = this.#tables.range(table, { after, before });
+    for (const overlay of [this.#checkpoint?.overlay, this.#overlay])
+      if (overlay?.has(table) === true) entries = layered(overlay.range(table, after, before), entries);
+    let left = limit;
+    for (const [key, value] of entries) {
+      if (left <= 0) return;
+      if (value === undefined) continue;
+      left -= 1;
+      yield [key, Buffer.from(value)];
+    }
   }
 
   count(table: Table): number {
-    // LMDB keeps the count itself; lmdb-js types its statistics as an open object.
-    const stats: unknown = this.#open()[table].getStats();
-    return typeof stats === 'object' && stats !== null && 'entryCount' in stats ? Number(stats.entryCount) : 0;
+    if (!this.#isOpen) throw this.#closed();
+    const moving = this.#checkpoint?.overlay.growth(table) ?? 0;
+    return (this.#counts.get(table) ?? 0) + moving + this.#overlay.growth(table);
   }
 
-  #open(): Tables {
-    if (this.#tables === undefined) throw this.#closed();
-    return this.#tables;
+  /** The tables are behind the log. Nothing is lost by that: it holds what they do not. */
+  #isBehind(error: unknown): void {
+    this.log.error('journal.behind', 'what the log of the journal holds cannot be brought into its tables yet', {
+      error,
+    });
   }
 
-  #storeOf(): RootDatabase<Buffer, string> {
-    if (this.#root === undefined) throw this.#closed();
-    return this.#root;
+  #notWritten(error: unknown): AgentError {
+    return new AgentError(
+      'journal.write_failed',
+      `the journal in ${this.path} cannot be written: ${errorText(error)}. What it holds is kept; see to the disk`,
+      { path: this.path },
+      { cause: error },
+    );
   }
 
   #closed(): AgentError {
     return new AgentError('journal.write_failed', 'the journal is closed', { path: this.path });
-  }
-}
-
-/** Why a transaction failed: lmdb-js hides it in a promise of its error, which is settled in the same turn. */
-async function reasonOf(error: unknown): Promise<unknown> {
-  if (!(error instanceof Error) || !('commitError' in error)) return error;
-  const { commitError } = error;
-  const hidden = Promise.resolve(commitError).catch((reason: unknown) => reason);
-  return (await Promise.race([hidden, nextTurn()])) ?? error;
-}
-
-/** Makes the names in a directory durable. */
-export async function syncDirectory(path: string): Promise<void> {
-  const handle = await openFile(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Tells what is wrong with the way to a directory: who else could change it. Undefined when it is safe. */
-export type WayCheck = (directory: string) => Promise<string | undefined>;
-
-/**
- * Makes `path` a directory of mode 0700 that can be written; throws AgentError `state.unwritable` with what to do, or
- * `state.untrusted` where `wayProblem` finds something: then nothing in it was touched.
- */
-export async function makePrivateDirectory(path: string, wayProblem?: WayCheck): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
-    const problem = await wayProblem?.(path);
-    if (problem !== undefined)
-      throw new AgentError('state.untrusted', `cannot keep messages in ${path}: ${problem}`, { path });
-    await chmod(path, 0o700);
-  } catch (error) {
-    if (error instanceof AgentError) throw error;
-    throw new AgentError(
-      'state.unwritable',
-      `the directory ${path} cannot be made: ${errorText(error)}. Give the daemon's user a state-dir it can write`,
-      { path },
-      { cause: error },
-    );
   }
 }

@@ -7,7 +7,7 @@ import type { DeadLimits } from './dead-letters.js';
 import type { Lifetimes } from './inbound-types.js';
 import type { Journal } from './journal.js';
 import type { SpoolLimits } from './ledger.js';
-import type { WayCheck } from './lmdb-journal.js';
+import type { WayCheck } from './directories.js';
 import type { DedupeWindow } from './recent-ids.js';
 import type { WindowLimits } from './window.js';
 import type { Watch } from './witness.js';

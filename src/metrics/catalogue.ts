@@ -209,7 +209,7 @@ export const METRICS = {
   ),
   journalSize: declared(journal, 'gauge')(
     'yggdrasil_journal_size_bytes',
-    'Size of the journal’s file. It is reused, and does not shrink.',
+    'Size of the journal’s files. They are reused, and do not shrink while the agent runs.',
   ),
 
   workerState: workerGauge(

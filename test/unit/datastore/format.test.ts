@@ -49,7 +49,7 @@ describe('a store of format 1', () => {
       assert.match(replay.kind === 'not-replayable' ? replay.reason : '', /older version/);
       assert.equal(store.spoolBytes, 0);
     }
-    assert.equal(await formatOf(journal), '3 true');
+    assert.equal(await formatOf(journal), '4 true');
   });
 
   it('that was left in the middle of its upgrade is upgraded at the next start', async () => {
@@ -69,7 +69,7 @@ describe('a store of format 1', () => {
 });
 
 describe('a store of another format', () => {
-  for (const format of ['4', '0', 'x', '1.5']) {
+  for (const format of ['5', '0', 'x', '1.5']) {
     it(`"${format}" is refused, and not touched`, async () => {
       await using dir = await tempDir();
       const journal = new MemoryJournal();
@@ -77,7 +77,7 @@ describe('a store of another format', () => {
       await journal.commit([{ table: 'facts', key: 'format', value: Buffer.from(format) }]);
       await assert.rejects(openTestStore({ journal, stateDir: dir.path }), {
         code: 'state.version',
-        message: /has format .*; this version reads format 3 and older\. Install the version that wrote it/,
+        message: /has format .*; this version reads format 4 and older\. Install the version that wrote it/,
       });
       await journal.open();
       assert.equal([...journal.range('facts', { after: '', before: END })].length, 1);
@@ -92,6 +92,6 @@ describe('a store of another format', () => {
       const accepted = test.store.acceptResult(result('r'));
       if (accepted.kind === 'accepted') await accepted.durable;
     }
-    assert.equal(await formatOf(journal), '3 true');
+    assert.equal(await formatOf(journal), '4 true');
   });
 });

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { LmdbJournal } from '../../../src/datastore/index.js';
+import { LmdbTables } from '../../../src/datastore/lmdb-tables.js';
 import { TABLES, type Change } from '../../../src/datastore/journal.js';
 import { LmdbPages } from '../../../src/datastore/lmdb-pages.js';
+import { silentLog } from '../../../src/log/log.js';
 import { between, seeded, testSeed } from '../../support/seeded.js';
 import { tempDir } from '../../support/temp.js';
 
@@ -26,8 +27,8 @@ test('a store that was written, overwritten and emptied at random is sound at ev
   t.diagnostic(`seed ${seed} (YGG_TEST_SEED=${seed} repeats it)`);
   const random = seeded(seed);
   await using dir = await tempDir();
-  const journal = new LmdbJournal(dir.path);
-  await journal.open();
+  const tables = new LmdbTables(dir.path, silentLog);
+  await tables.open();
   for (let commit = 0; commit < 200; commit++) {
     const ops = Array.from({ length: between(random, 1, 40) }, (): Change => {
       const table = TABLES[between(random, 0, TABLES.length - 1)]!;
@@ -35,19 +36,19 @@ test('a store that was written, overwritten and emptied at random is sound at ev
       const size = random() < 0.2 ? between(random, 2_000, 40_000) : between(random, 0, 400);
       return { table, key, value: commit > 150 || random() < 0.3 ? undefined : Buffer.alloc(size, commit) };
     });
-    await journal.commit(ops);
+    await tables.write(ops);
     assert.deepEqual(problemsOf(join(dir.path, 'data.mdb')), []);
   }
-  await journal.close();
+  await tables.close();
 });
 
 test('a bit that LMDB trusts is found: the transaction of a page, a key, a length, a kind of tree, a meta page', async () => {
   await using dir = await tempDir();
-  const journal = new LmdbJournal(dir.path);
-  await journal.open();
+  const tables = new LmdbTables(dir.path, silentLog);
+  await tables.open();
   for (let n = 0; n < 30; n++)
-    await journal.commit([{ table: 'records', key: `i/echo/5/${n}`, value: Buffer.alloc(300, n) }]);
-  await journal.close();
+    await tables.write([{ table: 'records', key: `i/echo/5/${n}`, value: Buffer.alloc(300, n) }]);
+  await tables.close();
   const file = join(dir.path, 'data.mdb');
   const whole = readFileSync(file);
   assert.deepEqual(problemsOf(file), []);

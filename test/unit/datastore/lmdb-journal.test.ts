@@ -1,0 +1,231 @@
+// The write-ahead log before the tables: what was committed is there after any crash, and where the tables lag behind.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { LmdbJournal, MemoryJournal, type Change, type Journal } from '../../../src/datastore/index.js';
+import { END, TABLES } from '../../../src/datastore/journal.js';
+import type { LogMeasure } from '../../../src/datastore/lmdb-journal.js';
+import { LmdbTables } from '../../../src/datastore/lmdb-tables.js';
+import { silentLog } from '../../../src/log/log.js';
+import { recordingLog } from '../../support/log.js';
+import { between, seeded, testSeed } from '../../support/seeded.js';
+import { tempDir, type TempDir } from '../../support/temp.js';
+
+/** Nothing goes to the tables but at the end. */
+const NEVER: LogMeasure = { entries: Infinity, bytes: Infinity, file: Infinity, after: 2 ** 30 };
+/** Every few commits the other file is written. */
+const SMALL: LogMeasure = { entries: 12, bytes: 4_000, file: 6_000, after: 5 };
+
+const open = async (path: string, measure = NEVER, log = silentLog): Promise<LmdbJournal> => {
+  const journal = new LmdbJournal(path, log, {}, measure);
+  await journal.open();
+  return journal;
+};
+
+const record = (key: string, text = key): Change => ({ table: 'records', key, value: Buffer.from(text) });
+
+/** The directory as a kill at this moment would leave it: all that was written is there. */
+function killed(path: string, dir: TempDir): string {
+  const copy = join(dir.path, 'killed');
+  copyAtRest(path, copy);
+  return copy;
+}
+
+/** Tables may be written meanwhile, by a thread of LMDB's: then again. */
+function copyAtRest(path: string, copy: string): void {
+  do {
+    rmSync(copy, { recursive: true, force: true });
+    cpSync(path, copy, { recursive: true });
+  } while (!readFileSync(join(path, 'data.mdb')).equals(readFileSync(join(copy, 'data.mdb'))));
+}
+
+function contents(journal: Journal): object {
+  return Object.fromEntries(
+    TABLES.map((table) => [
+      table,
+      [...journal.range(table, { after: '', before: END })]
+        .filter(([key]) => key !== 'logged')
+        .map(([key, value]) => `${key}=${value.length}:${value.toString('latin1', 0, 20)}`),
+    ]),
+  );
+}
+
+test('after a kill all commits are there, whether they are in the tables or not', async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  const journal = await open(path);
+  await journal.commit([record('a'), record('b')]);
+  await journal.commit([{ table: 'records', key: 'a', value: undefined }, record('c')]);
+  const again = await open(killed(path, dir));
+  assert.deepEqual(contents(again), contents(journal));
+  assert.equal(again.count('records'), 2);
+  await again.commit([record('d')]);
+  await again.close();
+  const last = await open(join(dir.path, 'killed'));
+  assert.deepEqual(
+    [...last.range('records', { after: '', before: END })].map(([key]) => key),
+    ['b', 'c', 'd'],
+  );
+  await last.close();
+  await journal.close();
+});
+
+test('what came and went never reaches the tables, and a journal that was closed has no log', async () => {
+  await using dir = await tempDir();
+  const journal = await open(dir.path);
+  await journal.commit([record('a')]);
+  await journal.commit([record('b'), { table: 'records', key: 'a', value: undefined }]);
+  assert.equal(journal.count('records'), 1);
+  await journal.close();
+  assert.deepEqual(readdirSync(dir.path).sort(), ['data.mdb', 'lock.mdb', 'made']);
+  assert.equal(readFileSync(join(dir.path, 'data.mdb')).includes('records'), true);
+  const tables = new LmdbTables(dir.path, silentLog);
+  await tables.open();
+  assert.deepEqual([tables.has('records', 'a'), tables.has('records', 'b'), tables.count('records')], [false, true, 1]);
+  await tables.close();
+});
+
+test('at random, with kills at random, it is what a journal in memory is', async (t) => {
+  const seed = testSeed();
+  t.diagnostic(`seed ${seed} (YGG_TEST_SEED=${seed} repeats it)`);
+  const random = seeded(seed);
+  await using dir = await tempDir();
+  let path = join(dir.path, 'journal');
+  let journal = await open(path, SMALL);
+  const model = new MemoryJournal();
+  await model.open();
+  for (let step = 0; step < 300; step++) {
+    const together = Array.from({ length: between(random, 1, 3) }, () =>
+      Array.from({ length: between(random, 0, 6) }, (): Change => {
+        const table = (['records', 'ids', 'alarms', 'facts'] as const)[between(random, 0, 3)]!;
+        const value = random() < 0.45 ? undefined : Buffer.alloc(between(random, 0, 300), step);
+        return { table, key: `k/${between(random, 0, 40)}`, value };
+      }),
+    );
+    await Promise.all(together.flatMap((changes) => [journal.commit(changes), model.commit(changes)]));
+    for (const table of TABLES)
+      assert.equal(
+        journal.count(table) - Number(table === 'facts' && journal.get('facts', 'logged') !== undefined),
+        model.count(table),
+        table,
+      );
+    const [after, before] = [`k/${between(random, 0, 40)}`, random() < 0.5 ? END : `k/${between(random, 0, 40)}`];
+    const options = { after, before, limit: between(random, 1, 20) };
+    assert.deepEqual([...journal.range('records', options)], [...model.range('records', options)]);
+    assert.deepEqual(journal.get('ids', after), model.get('ids', after));
+    if (random() < 0.1) {
+      const copy = join(dir.path, `killed-${step}`);
+      copyAtRest(path, copy);
+      await journal.close();
+      path = copy;
+      journal = await open(path, SMALL);
+    }
+    assert.deepEqual(contents(journal), contents(model), `step ${step}`);
+  }
+  await journal.close();
+});
+
+test('a kill in the midst of a checkpoint loses nothing: the tables hold a part, and the log all of it', async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  const journal = await open(path);
+  for (let n = 0; n < 20; n++) await journal.commit([record(`k/${n}`, `${n}`), record(`gone/${n}`)]);
+  await journal.commit(
+    Array.from({ length: 20 }, (_, n) => ({ table: 'records', key: `gone/${n}`, value: undefined })),
+  );
+  const copy = killed(path, dir);
+  // Some of the first commits, as of a checkpoint that was cut off, without the number behind it.
+  const tables = new LmdbTables(copy, silentLog);
+  await tables.open();
+  await tables.write([record('gone/3'), record('k/3', '3')]);
+  await tables.close();
+  const again = await open(copy);
+  assert.deepEqual(contents(again), contents(journal));
+  await again.close();
+  await journal.close();
+});
+
+test('a log of days long gone is not repeated', async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  const journal = await open(path);
+  await journal.commit([record('a', 'old')]);
+  const copy = killed(path, dir);
+  await journal.close();
+  const second = await open(path);
+  await second.commit([record('a', 'new')]);
+  await second.close();
+  for (const name of ['wal-0', 'wal-1']) cpSync(join(copy, name), join(path, name));
+  const third = await open(path);
+  assert.equal(third.get('records', 'a')?.toString(), 'new');
+  await third.close();
+});
+
+test('damage in the midst of the log is told, and costs no other commit', async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  const journal = await open(path);
+  for (const key of ['a', 'b', 'c']) await journal.commit([record(key, `value of ${key}`)]);
+  const copy = killed(path, dir);
+  await journal.close();
+  for (const name of ['wal-0', 'wal-1']) {
+    const bytes = readFileSync(join(copy, name));
+    const at = bytes.indexOf('value of b');
+    if (at < 0) continue;
+    bytes.write('x', at);
+    writeFileSync(join(copy, name), bytes);
+  }
+  const log = recordingLog();
+  const again = await open(copy, NEVER, log);
+  const keys = [...again.range('records', { after: '', before: END })].map(([key]) => key);
+  assert.deepEqual(keys, ['a', 'c']);
+  await log.line('journal.damaged');
+  await again.close();
+});
+
+test('a log of a later version is refused, and not touched', async () => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  await (await open(path)).close();
+  const later = Buffer.alloc(2048);
+  for (const at of [0, 512]) later.write('YGGWAL9\n', at);
+  writeFileSync(join(path, 'wal-0'), later);
+  await assert.rejects(open(path), { code: 'state.version' });
+  assert.deepEqual(readFileSync(join(path, 'wal-0')), later);
+});
+
+test('where the log cannot be written, commits fail, what was there stays, and it goes on in the other file', async (t) => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  await (await open(path)).close();
+  try {
+    // A file on which each write fails for want of space.
+    execFileSync('mknod', [join(path, 'wal-1'), 'c', '1', '7'], { stdio: 'ignore' });
+  } catch {
+    t.skip('only root can make the device that is always full');
+    return;
+  }
+  const journal = await open(path, { ...NEVER, entries: 3 });
+  await assert.rejects(journal.commit([record('a')]), { code: 'journal.write_failed' });
+  for (let n = 0; n < 40; n++) {
+    const key = `k/${n}`;
+    // Each time it is the full one's turn one commit fails, and the next is in the other.
+    await journal.commit([record(key)]).catch(() => journal.commit([record(key)]));
+  }
+  assert.equal(journal.get('records', 'a'), undefined);
+  assert.equal(journal.count('records'), 40);
+  await journal.close();
+  rmSync(join(path, 'wal-1'), { force: true });
+  const again = await open(path);
+  assert.equal(again.count('records'), 40);
+  await again.close();
+});
+
+test('a directory that is in the place of the log is told', async () => {
+  await using dir = await tempDir();
+  await mkdir(join(dir.path, 'wal-0'));
+  await assert.rejects(open(dir.path), { code: 'state.unwritable' });
+});
