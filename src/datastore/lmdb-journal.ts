@@ -198,8 +198,9 @@ export class LmdbJournal implements Journal {
       this.#isAppending = false;
       this.#whenLaid?.();
     }
-    if (this.#fill >= 1 && this.#moving === undefined) this.#moveLater(0);
-    else if (this.#timer === undefined) this.#moveLater(this.measure.after);
+    // One that has failed is tried again by itself.
+    if (this.#fill >= 1 && this.#checkpoint === undefined) this.#moveNow();
+    else this.#moveLater(this.measure.after);
   }
 
   get #fill(): number {
@@ -218,20 +219,27 @@ export class LmdbJournal implements Journal {
   };
 
   #moveLater(ms: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    if (!this.#isOpen) return;
+    this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.#move().then(
-        () => {
-          const isLeft = !this.#overlay.isEmpty && this.#timer === undefined;
-          if (isLeft && this.#isOpen) this.#moveLater(this.measure.after);
-        },
-        (error: unknown) => {
-          this.#isBehind(error);
-          if (this.#isOpen) this.#moveLater(AGAIN_MS);
-        },
-      );
+      this.#moveNow();
     }, ms);
+  }
+
+  /** In the background. What comes meanwhile has its turn later. */
+  #moveNow(): void {
+    if (this.#moving !== undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#move().then(
+      () => {
+        if (!this.#overlay.isEmpty) this.#moveLater(this.measure.after);
+      },
+      (error: unknown) => {
+        this.#isBehind(error);
+        this.#moveLater(AGAIN_MS);
+      },
+    );
   }
 
   /** Brings what the log holds to the tables; while that is under way already, waits for it. Rejects as `commit` does. */
