@@ -37,7 +37,7 @@ import type {
   NextOptions,
 } from './inbound-types.js';
 import { Ledger } from './ledger.js';
-import { LiveCollection, liveDatabase } from './live-collection.js';
+import { LiveCollection, liveDatabase, liveMessages } from './live-collection.js';
 import { makePrivateDirectory } from './directories.js';
 import { Listing } from './listing.js';
 import type { DatastoreOptions } from './options.js';
@@ -53,7 +53,7 @@ import { Upkeep } from './upkeep.js';
 
 export class Datastore {
   readonly #database = liveDatabase();
-  readonly #messages = new LiveCollection<MessageKey, LiveRecord>(this.#database, 'messages', (record) => record.key);
+  readonly #messages = liveMessages(this.#database);
   readonly workers = new LiveCollection<WorkerName, WorkerEntry>(this.#database, 'workers', (entry) => entry.id);
   readonly processes = new LiveCollection<WorkerName, ProcessEntry>(this.#database, 'processes', (entry) => entry.id);
   /** What an operator may look through: all messages there are. */

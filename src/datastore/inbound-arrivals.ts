@@ -14,6 +14,7 @@ import {
   type MessageKey,
   type Metadata,
 } from '../message/index.js';
+import { SlotTable } from '../signal/index.js';
 import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
 import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
@@ -23,6 +24,7 @@ import { deferred } from './promises.js';
 import type { IdState } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
 import type { Settler } from './transactions.js';
+import { UnderWay } from './under-way.js';
 
 export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
   readonly lanes: Lanes<InboundRecord>;
@@ -44,9 +46,9 @@ const MAX_UNKNOWN_LANES = 1024;
 type Pending = IdState & { readonly kind: 'pending' };
 
 export class InboundArrivals {
-  readonly #committing = new Map<MessageKey, Promise<void>>();
+  readonly #committing = new SlotTable<Promise<void>>();
   /** Messages whose commit is under way, by id: a second copy waits for the first. */
-  readonly #arriving = new Map<string, IdState>();
+  readonly #arriving = new UnderWay<IdState>();
 
   constructor(private readonly parts: ArrivalsParts) {}
 
@@ -170,7 +172,7 @@ export class InboundArrivals {
         reject(error);
       },
     });
-    if (this.#arriving.get(idKey) === state) this.#committing.set(state.key, durable);
+    if (this.#arriving.get(idKey) === state) this.#committing.add(state.key, durable);
     return durable;
   }
 

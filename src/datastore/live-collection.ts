@@ -3,7 +3,8 @@
  * `find`. Loki's unique index never forgets a key (117 MB per million messages), so it is not used.
  */
 import Loki from 'lokijs';
-import { Signal } from '../signal/index.js';
+import type { LiveRecord, MessageKey } from '../message/index.js';
+import { Signal, SlotTable } from '../signal/index.js';
 
 /** What Loki stores: the entry's fields stand under `entry`, so that Loki's own marks never mix with ours. */
 interface Row<E> {
@@ -17,8 +18,25 @@ interface Row<E> {
  */
 const MOST_FREE = 256;
 
+/** Where an entry's row is found. */
+interface RowIndex<Id, R> {
+  readonly size: number;
+  get(id: Id): R | undefined;
+  /** The id must be free. */
+  add(id: Id, row: R): void;
+  delete(id: Id): boolean;
+  values(): Iterable<R>;
+  clear(): void;
+}
+
+class MapIndex<Id, R> extends Map<Id, R> implements RowIndex<Id, R> {
+  add(id: Id, row: R): void {
+    this.set(id, row);
+  }
+}
+
 export class LiveCollection<Id extends string | number, E extends object> {
-  readonly #rows = new Map<Id, Row<E> & LokiObj>();
+  readonly #rows: RowIndex<Id, Row<E> & LokiObj>;
   readonly #free: (Row<E> & LokiObj)[] = [];
   readonly #collection: Collection<Row<E>>;
   /** The id of an entry that was put or removed. */
@@ -29,7 +47,9 @@ export class LiveCollection<Id extends string | number, E extends object> {
     database: Loki,
     name: string,
     private readonly idOf: (entry: E) => Id,
+    rows: RowIndex<Id, Row<E> & LokiObj> = new MapIndex(),
   ) {
+    this.#rows = rows;
     this.#collection = database.addCollection<Row<E>>(name, { disableMeta: true });
     this.changed = new Signal(`${name}-changed`);
   }
@@ -48,7 +68,7 @@ export class LiveCollection<Id extends string | number, E extends object> {
     const row = this.#rows.get(id);
     // The row stays the one that Loki holds, and it has no index over what is in it: an update would do nothing else.
     if (row !== undefined) row.entry = entry;
-    else this.#rows.set(id, this.#rowFor(entry));
+    else this.#rows.add(id, this.#rowFor(entry));
     if (this.changed.size > 0) this.changed.emit(id);
   }
 
@@ -104,4 +124,12 @@ function entriesOf<E>(rows: Iterable<Row<E>>): readonly E[] {
  */
 export function liveDatabase(): Loki {
   return new Loki('live', { adapter: new Loki.LokiMemoryAdapter(), autosave: false, autoload: false });
+}
+
+/**
+ * The collection of messages, whose keys count up and go.
+ * @internal
+ */
+export function liveMessages(database: Loki): LiveCollection<MessageKey, LiveRecord> {
+  return new LiveCollection<MessageKey, LiveRecord>(database, 'messages', ({ key }) => key, new SlotTable());
 }

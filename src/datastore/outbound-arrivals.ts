@@ -30,6 +30,7 @@ import {
 import { deferred, type Deferred } from './promises.js';
 import type { IdState, RecentIds } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
+import { UnderWay } from './under-way.js';
 
 /**
  * URLs with results that wait, at once. Each costs memory, and they are the worker's choice; with this many blocked at
@@ -59,7 +60,7 @@ export interface Taker {
 }
 
 /** A commit under way; a promise is made of it when somebody waits, which is seldom. */
-class UnderWay {
+class Commit {
   #waiting: Deferred | undefined;
 
   wait(): Promise<void> {
@@ -74,7 +75,7 @@ class UnderWay {
 
 export class OutboundArrivals {
   /** Commits under way by dedupe key, so that a second copy waits for the first. */
-  readonly #pending = new Map<string, UnderWay>();
+  readonly #pending = new UnderWay<Commit>();
 
   constructor(
     private readonly ledger: Ledger,
@@ -156,7 +157,7 @@ export class OutboundArrivals {
       arrivals.push({ prefix, record });
       if (idKey !== undefined) newIds.push(idKey);
     }
-    const underWay = new UnderWay();
+    const underWay = new Commit();
     for (const idKey of newIds) this.#pending.set(idKey, underWay);
     this.lanes.addAll(
       arrivals,
@@ -177,7 +178,7 @@ export class OutboundArrivals {
     );
   }
 
-  #settled(idKeys: readonly string[], underWay: UnderWay, error?: unknown): void {
+  #settled(idKeys: readonly string[], underWay: Commit, error?: unknown): void {
     for (const idKey of idKeys) this.#pending.delete(idKey);
     underWay.settle(error);
   }
@@ -217,7 +218,7 @@ export class OutboundArrivals {
     return this.lanes.size - others.length < MAX_URL_LANES ? undefined : 'destinations';
   }
 
-  #underWay(results: readonly Planned[]): UnderWay | undefined {
+  #underWay(results: readonly Planned[]): Commit | undefined {
     for (const { idKey } of results) {
       const underWay = idKey === undefined ? undefined : this.#pending.get(idKey);
       if (underWay !== undefined) return underWay;
@@ -256,7 +257,7 @@ export class OutboundArrivals {
     const { idKey } = record;
     const prefix = prefixOf(record);
     const idKeys = idKey === undefined ? [] : [idKey];
-    const underWay = new UnderWay();
+    const underWay = new Commit();
     for (const each of idKeys) this.#pending.set(each, underWay);
     const { done: durable, resolve, reject } = deferred();
     this.lanes.add(prefix, record, {

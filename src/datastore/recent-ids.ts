@@ -7,7 +7,8 @@ import { idsIn } from './gather.js';
 import { END, type Change } from './journal.js';
 import { padded, RESULT_IDS, under } from './keys.js';
 import type { Ledger } from './ledger.js';
-import { restoreTopic, storeTopic, type StoredTopic } from './record-codec.js';
+import { restoreTopic } from './record-codec.js';
+import { storeTopic, type StoredTopic } from './record-header.js';
 
 export type IdState =
   | { readonly kind: 'pending'; readonly recordKey: string; readonly key: MessageKey }

@@ -9,24 +9,30 @@ import type {
   DeadOrigin,
   DeadRecord,
   Destination,
+  DirectiveKey,
   InboundRecord,
   Metadata,
   OutboundRecord,
   ReplyTopic,
 } from '../message/index.js';
 import { metadataFrom } from '../message/index.js';
+import {
+  entriesOf,
+  inboundHeader,
+  outboundHeader,
+  storeTopic,
+  USUAL_PRIORITY,
+  type StoredTopic,
+} from './record-header.js';
 
 export type AnyRecord = InboundRecord | OutboundRecord | DeadRecord;
 
 const PREFIX = 16;
 
-/** What is stored in place of bytes that JSON cannot hold. */
-export type StoredTopic = { readonly topic: string; readonly correlation?: string } | { readonly local: true };
-
 /** The bytes of a record. A content file is named, not copied. */
 export function encodeRecord(record: AnyRecord): Buffer {
   const { content } = record;
-  const header = JSON.stringify(headerOf(record));
+  const header = headerOf(record);
   const headerLength = Buffer.byteLength(header);
   const bodyLength = content.kind === 'inline' ? content.bytes.length : 0;
   const bytes = Buffer.allocUnsafe(PREFIX + headerLength + bodyLength);
@@ -39,71 +45,27 @@ export function encodeRecord(record: AnyRecord): Buffer {
   return bytes;
 }
 
-/**
- * A record as JSON has it: one object, with every field named, since copying a record field by field takes as long as
- * all else here. JSON leaves out what is undefined.
- */
-function headerOf(record: AnyRecord): StoredRecord {
+/** A record as JSON. Those that come with every message are written by hand. */
+function headerOf(record: AnyRecord): string {
   switch (record.kind) {
     case 'inbound':
-      return {
-        kind: 'inbound',
-        key: record.key,
-        state: record.state,
-        messageId: record.messageId,
-        responseTo: record.responseTo,
-        directive: record.directive,
-        directiveKey: record.directiveKey,
-        metadata: entriesOf(record.metadata),
-        isFetched: record.isFetched,
-        priority: record.priority,
-        arrivedAt: record.arrivedAt,
-        expiresAt: record.expiresAt,
-        attempts: record.attempts,
-        fetches: record.fetches,
-        dueAt: record.dueAt,
-        replyTopic: record.replyTopic && storeTopic(record.replyTopic),
-        replayOf: record.replayOf,
-        ...fileOf(record.content),
-      };
+      return inboundHeader(record);
     case 'outbound':
-      return {
-        kind: 'outbound',
-        key: record.key,
-        state: record.state,
-        worker: record.worker,
-        messageId: record.messageId,
-        responseTo: record.responseTo,
-        directive: record.directive,
-        metadata: entriesOf(record.metadata),
-        destination: storeDestination(record.destination),
-        idKey: record.idKey,
-        arrivedAt: record.arrivedAt,
-        attempts: record.attempts,
-        dueAt: record.dueAt,
-        replayOf: record.replayOf,
-        ...fileOf(record.content),
-      };
+      return outboundHeader(record);
     case 'dead': {
       const { content, ...rest } = record;
-      return {
+      return JSON.stringify({
         ...rest,
         metadata: entriesOf(record.metadata),
         origin: storeOrigin(record.origin),
         ...fileOf(content),
-      };
+      });
     }
   }
 }
 
 function fileOf(content: Content): Pick<StoredRecord, 'file' | 'crc32'> | undefined {
   return content.kind === 'file' ? { file: basename(content.path), crc32: content.crc32 } : undefined;
-}
-
-function entriesOf(metadata: Metadata): [string, string][] {
-  const entries: [string, string][] = [];
-  for (const name in metadata) entries.push([name, metadata[name] ?? '']);
-  return entries;
 }
 
 /** Whether the bytes are those that were written. */
@@ -123,7 +85,7 @@ export function decodeRecord(bytes: Buffer, contentDir: string): AnyRecord | und
     file === undefined
       ? { kind: 'inline', bytes: bytes.subarray(headerEnd) }
       : { kind: 'file', path: join(contentDir, file), size, ...(fileCrc === undefined ? {} : { crc32: fileCrc }) };
-  return restore(rest, metadataFrom(metadata), content);
+  return restore(rest, metadataFrom(metadata ?? []), content);
 }
 
 /** Whether a stored record names a content file. */
@@ -148,14 +110,17 @@ type StoredOrigin =
   | (Omit<DeadOrigin & { kind: 'outbound' }, 'destination'> & { readonly destination: StoredDestination })
   | (DeadOrigin & { kind: 'refused' | 'unknown' });
 
+/** What may be left out, since it has its default; older formats wrote all of it. */
+type Usual = 'state' | 'responseTo' | 'directiveKey' | 'isFetched' | 'priority' | 'attempts' | 'fetches' | 'dueAt';
 type Stored<R> = Omit<R, 'content' | 'metadata' | 'replyTopic' | 'destination' | 'origin'>;
+type Brief<R> = Omit<Stored<R>, Usual> & Partial<Pick<R, Extract<keyof R, Usual>>>;
 type StoredRecord = {
   readonly file?: string;
   readonly crc32?: number | undefined;
-  readonly metadata: [string, string][];
+  readonly metadata?: [string, string][];
 } & (
-  | (Stored<InboundRecord> & { readonly replyTopic?: StoredTopic | undefined })
-  | (Stored<OutboundRecord> & { readonly destination: StoredDestination })
+  | (Brief<InboundRecord> & { readonly replyTopic?: StoredTopic | undefined })
+  | (Brief<OutboundRecord> & { readonly destination?: StoredDestination })
   | (Stored<DeadRecord> & { readonly origin?: StoredOrigin })
 );
 type Headers = StoredRecord extends infer S
@@ -168,34 +133,47 @@ function restore(stored: Headers, metadata: Metadata, content: Content): AnyReco
   switch (stored.kind) {
     case 'inbound':
       return {
-        ...stored,
-        // JSON leaves out what is undefined.
-        expiresAt: stored.expiresAt,
-        replayOf: stored.replayOf,
-        replyTopic: stored.replyTopic && restoreTopic(stored.replyTopic),
+        kind: 'inbound',
+        key: stored.key,
+        state: stored.state ?? 'accepted',
+        messageId: stored.messageId,
+        responseTo: stored.responseTo ?? '',
+        directive: stored.directive,
+        // Left out where the two are the same text.
+        directiveKey: stored.directiveKey ?? (stored.directive as string as DirectiveKey),
         metadata,
         content,
+        isFetched: stored.isFetched ?? false,
+        priority: stored.priority ?? USUAL_PRIORITY,
+        arrivedAt: stored.arrivedAt,
+        expiresAt: stored.expiresAt,
+        attempts: stored.attempts ?? 0,
+        fetches: stored.fetches ?? 0,
+        dueAt: stored.dueAt ?? 0,
+        replyTopic: stored.replyTopic && restoreTopic(stored.replyTopic),
+        replayOf: stored.replayOf,
       };
     case 'outbound':
       return {
-        ...stored,
+        kind: 'outbound',
+        key: stored.key,
+        state: stored.state ?? 'queued',
         worker: stored.worker,
-        idKey: stored.idKey,
-        replayOf: stored.replayOf,
-        destination: restoreDestination(stored.destination),
+        messageId: stored.messageId,
+        responseTo: stored.responseTo ?? '',
+        directive: stored.directive,
         metadata,
         content,
+        destination: stored.destination === undefined ? { kind: 'data-out' } : restoreDestination(stored.destination),
+        idKey: stored.idKey,
+        arrivedAt: stored.arrivedAt,
+        attempts: stored.attempts ?? 0,
+        dueAt: stored.dueAt ?? 0,
+        replayOf: stored.replayOf,
       };
     case 'dead':
       return { ...stored, origin: restoreOrigin(stored.origin), metadata, content };
   }
-}
-
-/** A reply topic as text, for entries that keep nothing but that. */
-export function storeTopic(reply: ReplyTopic): StoredTopic {
-  if (reply.kind === 'local') return { local: true };
-  const { topic, correlationData } = reply;
-  return correlationData === undefined ? { topic } : { topic, correlation: correlationData.toString('base64') };
 }
 
 export function restoreTopic(stored: StoredTopic): ReplyTopic {

@@ -33,29 +33,33 @@ export class Transaction {
   isFreeing = false;
   /** Somebody waits for it. */
   isDue = false;
-  /** The latest change of each key; dropped with the transaction. */
-  readonly #latest = new Map<Table, Map<string, Change>>();
+  /** How many changes were handed in; what the inventory adds when it is written stands behind them. */
+  #given = 0;
+  /** The latest change of each key, of the tables that somebody asked for; dropped with the transaction. */
+  #latest: Partial<Record<Table, Latest>> = {};
 
   add(changes: readonly Change[], growth: number, settler: Settler): void {
-    for (const change of changes) {
-      this.changes.push(change);
-      // Of what ended nobody asks by its key, and it comes with every message.
-      if (change.table !== 'ended') this.#marks(change.table).set(change.key, change);
-    }
+    for (const change of changes) this.changes.push(change);
+    this.#given = this.changes.length;
     this.settlers.push(settler);
     this.growth += growth;
     if (growth < 0) this.isFreeing = true;
   }
 
   find(table: Table, key: string): Change | undefined {
-    return this.#latest.get(table)?.get(key);
+    const latest = (this.#latest[table] ??= { changes: new Map(), seen: 0 });
+    for (; latest.seen < this.#given; latest.seen++) {
+      const change = this.changes[latest.seen];
+      if (change?.table === table) latest.changes.set(change.key, change);
+    }
+    return latest.changes.get(key);
   }
+}
 
-  #marks(table: Table): Map<string, Change> {
-    let marks = this.#latest.get(table);
-    if (marks === undefined) this.#latest.set(table, (marks = new Map<string, Change>()));
-    return marks;
-  }
+/** What was found in a transaction up to the change `seen`. */
+interface Latest {
+  readonly changes: Map<string, Change>;
+  seen: number;
 }
 
 export class Transactions {

@@ -4,6 +4,7 @@
  * stops while anything is late, so no more is kept here than was in flight when the disk failed.
  */
 import type { MessageKey } from '../message/index.js';
+import { SlotTable } from '../signal/index.js';
 import type { Clock, Millis } from '../time.js';
 import { inThisTurn } from './promises.js';
 import type { Settler } from './transactions.js';
@@ -26,7 +27,7 @@ export type Commit = (settler: Settler) => void;
 const NOBODY: readonly (() => void)[] = [];
 
 export class Unrecorded {
-  readonly #entries = new Map<MessageKey, Entry>();
+  readonly #entries = new SlotTable<Entry>();
   /** Those whose commit has failed, in the order they failed. */
   readonly #late = new Map<MessageKey, Entry>();
   #delay: Millis = FIRST_RETRY_MS;
@@ -53,7 +54,7 @@ export class Unrecorded {
   }
 
   has(key: MessageKey): boolean {
-    return this.#entries.has(key);
+    return this.#entries.get(key) !== undefined;
   }
 
   isEnding(key: MessageKey): boolean {
@@ -74,8 +75,10 @@ export class Unrecorded {
 
   /** As `record`, for what comes with every message: `settler` is told how the first try went. */
   enlist(key: MessageKey, kind: Entry['kind'], commit: Commit, settler: Settler): void {
-    const entry: Entry = { kind, commit, waiting: this.#entries.get(key)?.waiting ?? NOBODY };
-    this.#entries.set(key, entry);
+    const before = this.#entries.get(key);
+    if (before !== undefined) this.#entries.delete(key);
+    const entry: Entry = { kind, commit, waiting: before?.waiting ?? NOBODY };
+    this.#entries.add(key, entry);
     if (this.#late.size > 0) this.#late.delete(key);
     begin(commit, {
       done: () => {

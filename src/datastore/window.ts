@@ -17,8 +17,8 @@ export const WINDOW_LIMITS: WindowLimits = { records: 512, refill: 128 };
 export class LaneWindow {
   /** Live keys in order. */
   readonly #keys: MessageKey[] = [];
-  /** Keys whose commit is under way, in order. */
-  readonly #committing = new Set<MessageKey>();
+  /** Keys whose commit is under way, in order; almost always the first is the first to be through. */
+  readonly #committing: MessageKey[] = [];
   /** The newest key that was ever committed here, or is being. */
   #newest = 0;
   /** The greatest key that was ever live here; what lies on disk beyond it has not been seen. */
@@ -38,22 +38,22 @@ export class LaneWindow {
   }
 
   get isEmpty(): boolean {
-    return this.#keys.length === 0 && !this.#hasMore && this.#committing.size === 0;
+    return this.#keys.length === 0 && !this.#hasMore && this.#committing.length === 0;
   }
 
   /** The newest record whose commit is under way. */
   get lastCommitting(): MessageKey | undefined {
-    return [...this.#committing].at(-1);
+    return this.#committing.at(-1);
   }
 
   isCommitting(key: MessageKey): boolean {
-    return this.#committing.has(key);
+    return this.#committing.length > 0 && this.#committing.includes(key);
   }
 
   /** A new record is being committed. True when it is live from the start. */
   add(key: MessageKey): boolean {
     const isLive = !this.#hasMore && this.#keys.length < this.limits.records && !this.#hasHidden;
-    this.#committing.add(key);
+    this.#committing.push(key);
     this.#newest = key;
     if (isLive) this.#append(key);
     return isLive;
@@ -61,13 +61,13 @@ export class LaneWindow {
 
   /** The commit is through: what was not live waits on disk from now on. */
   committed(key: MessageKey): void {
-    this.#committing.delete(key);
+    remove(this.#committing, key);
     if (key > this.#seen) this.#hasMore = true;
   }
 
   /** The commit failed: the record never was. What a refill had to leave out because of it is read now. */
   forget(key: MessageKey): void {
-    this.#committing.delete(key);
+    remove(this.#committing, key);
     this.#newest = this.lastCommitting ?? 0;
     this.#hasMore = true;
     this.take(key);
@@ -121,13 +121,7 @@ export class LaneWindow {
 
   /** Takes a record out: it is in flight, set aside for a while, or ended. */
   take(key: MessageKey): void {
-    // Almost always the head.
-    if (this.#keys[0] === key) {
-      this.#keys.shift();
-      return;
-    }
-    const index = this.#keys.indexOf(key);
-    if (index >= 0) this.#keys.splice(index, 1);
+    remove(this.#keys, key);
   }
 
   #append(key: MessageKey): void {
@@ -139,4 +133,14 @@ export class LaneWindow {
   get #hasHidden(): boolean {
     return this.#newest > this.#seen;
   }
+}
+
+/** Almost always the head. */
+function remove(keys: MessageKey[], key: MessageKey): void {
+  if (keys[0] === key) {
+    keys.shift();
+    return;
+  }
+  const index = keys.indexOf(key);
+  if (index >= 0) keys.splice(index, 1);
 }
