@@ -12,12 +12,38 @@ import type { Settler } from './transactions.js';
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 
-interface Entry {
-  /** `end`: its first end was asked for, and there is no other. `wait`: an end may still take its place. */
-  readonly kind: 'end' | 'wait';
-  readonly commit: Commit;
+/** What became of one message, and who is told of the first try: an object, since there are two for every message. */
+class Entry implements Settler {
   /** Those who want to know when it is through. */
   waiting: readonly (() => void)[];
+
+  constructor(
+    private readonly port: EntryPort,
+    readonly key: MessageKey,
+    /** `end`: its first end was asked for, and there is no other. `wait`: an end may still take its place. */
+    readonly kind: 'end' | 'wait',
+    readonly commit: Commit,
+    private readonly settler: Settler,
+    waiting: readonly (() => void)[],
+  ) {
+    this.waiting = waiting;
+  }
+
+  done(): void {
+    this.port.done(this);
+    this.settler.done();
+  }
+
+  failed(error: unknown): void {
+    this.port.failed(this);
+    this.settler.failed(error);
+  }
+}
+
+/** Is told how the first try went, before anybody else. */
+interface EntryPort {
+  done(entry: Entry): void;
+  failed(entry: Entry): void;
 }
 
 /** Begins a commit in this turn; what it throws is a failure of it. */
@@ -34,6 +60,14 @@ export class Unrecorded {
   /** One try at a time: a change that is committed twice would be counted twice. */
   #isRetrySet = false;
   #scope: AbortSignal = AbortSignal.abort();
+  readonly #port: EntryPort = {
+    done: (entry) => this.#done(entry),
+    failed: (entry) => {
+      if (this.#entries.get(entry.key) !== entry) return;
+      this.#late.set(entry.key, entry);
+      this.#retryLater();
+    },
+  };
 
   /** `caughtUp` is called when the last one that was late is through. */
   constructor(
@@ -77,25 +111,14 @@ export class Unrecorded {
   enlist(key: MessageKey, kind: Entry['kind'], commit: Commit, settler: Settler): void {
     const before = this.#entries.get(key);
     if (before !== undefined) this.#entries.delete(key);
-    const entry: Entry = { kind, commit, waiting: before?.waiting ?? NOBODY };
+    const entry = new Entry(this.#port, key, kind, commit, settler, before?.waiting ?? NOBODY);
     this.#entries.add(key, entry);
     if (this.#late.size > 0) this.#late.delete(key);
-    begin(commit, {
-      done: () => {
-        this.#done(key, entry);
-        settler.done();
-      },
-      failed: (error) => {
-        if (this.#entries.get(key) === entry) {
-          this.#late.set(key, entry);
-          this.#retryLater();
-        }
-        settler.failed(error);
-      },
-    });
+    begin(commit, entry);
   }
 
-  #done(key: MessageKey, entry: Entry): void {
+  #done(entry: Entry): void {
+    const { key } = entry;
     if (this.#entries.get(key) === entry) {
       this.#entries.delete(key);
       for (const wake of entry.waiting) wake();
@@ -110,7 +133,7 @@ export class Unrecorded {
   }
 
   async #retry(): Promise<void> {
-    for (const [key, entry] of this.#late) {
+    for (const entry of this.#late.values()) {
       try {
         await new Promise<void>((done, failed) => begin(entry.commit, { done, failed }));
       } catch {
@@ -120,7 +143,7 @@ export class Unrecorded {
         this.#retryLater();
         return;
       }
-      this.#done(key, entry);
+      this.#done(entry);
     }
     this.#delay = FIRST_RETRY_MS;
     this.#isRetrySet = false;
