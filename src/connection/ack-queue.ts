@@ -32,10 +32,8 @@ export class AckQueue {
   }
 
   /** Notes a message that arrived. */
-  arrived(packetId: number): PendingAck {
-    const entry: PendingAck = { packetId, isAcknowledged: false };
+  arrived(entry: PendingAck): void {
     this.#entries.push(entry);
-    return entry;
   }
 
   /** Its PUBACK goes out in this turn of the event loop, or when those before it are acknowledged. Idempotent. */

@@ -1,7 +1,8 @@
 /**
  * One connection to one broker, from CONNECT to its end; never reused. It stands on the mqtt package's MqttClient,
- * which gets a stream that is open already, no reconnecting and no keepalive timer: those are ours. It reads
- * all packets and leads the handshakes; publications, PUBACKs, PINGREQ and DISCONNECT are written beside it.
+ * which gets a stream that is open already, no reconnecting and no keepalive timer: those are ours. It leads the
+ * handshakes and reads every packet that is not of the everyday kind; PUBLISH and PUBACK are read before it as a rule
+ * (packet-reader.ts), and publications, PUBACKs, PINGREQ and DISCONNECT are written beside it.
  */
 import type { Duplex } from 'node:stream';
 import { type IClientOptions, type IConnackPacket, type IPublishPacket, MqttClient } from 'mqtt';
@@ -16,6 +17,7 @@ import type { Delivery, PublishOptions, PublishOutcome, SendOutcome, Session, Wi
 import { PacketIds } from './packet-ids.js';
 import { sessionFrom, takeDoubledProperties, writeNumbersWithoutTable } from './packets.js';
 import { Publications } from './publications.js';
+import type { ReadPublish } from './publish-reader.js';
 import { connectRefusal, serverEnd, subscribeRefusal } from './refusal.js';
 import { Scope } from './scope.js';
 import type { ProtocolVersion } from './version-memory.js';
@@ -72,6 +74,8 @@ export class Link {
       maxMessageSize: options.maxMessageSize,
       hasProperties: options.protocolVersion === '5',
       monotonic: () => options.clock.monotonic(),
+      onPublish: (publish) => this.#deliver(publish, undefined),
+      onPuback: (id, reasonCode) => this.#publications.answered(id, reasonCode),
     });
     this.#acks = new AckQueue((pubacks) => this.#stream.write(pubacks));
     const ids = new PacketIds();
@@ -150,6 +154,7 @@ export class Link {
       this.#failure ??= serverEnd(packet.reasonCode ?? 0, this.#options.broker);
     });
     this.#client.on('packetreceive', (packet) => {
+      this.#stream.reader.readElsewhere();
       const doubled = takeDoubledProperties(packet);
       if (doubled !== undefined) this.#onClientError(new Error(`the property ${doubled} stands in a packet twice`));
       if (packet.cmd === 'publish') this.#publishOrdinal += 1;
@@ -165,7 +170,8 @@ export class Link {
 
   #onConnack(code: number): void {
     this.#hasAnswered = true;
-    if (code !== 0) this.#failure ??= connectRefusal(code, this.#options.broker);
+    if (code === 0) this.#stream.reader.open();
+    else this.#failure ??= connectRefusal(code, this.#options.broker);
   }
 
   #onClientError(error: Error): void {
@@ -244,13 +250,20 @@ export class Link {
     this.destroy(failure('keepalive', broker, text));
   }
 
+  /** Takes a PUBLISH that the mqtt package has read. */
   #receive(packet: IPublishPacket, done: (error?: Error) => void): void {
     const size = this.#stream.publishFilter.sizeBeforeCut(this.#publishOrdinal);
-    const { messageId } = packet;
-    const pending = packet.qos === 1 && messageId !== undefined ? this.#acks.arrived(messageId) : undefined;
+    const { topic, qos, retain, dup, messageId = 0, payload, properties = {} } = packet;
     // We subscribe at QoS 1, so nothing comes with 2; if it does, the package completes it by itself.
-    done(packet.qos === 2 ? undefined : DEFERRED);
-    this.#options.onMessage(new Received(packet, size, this.#acks, pending));
+    done(qos === 2 ? undefined : DEFERRED);
+    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    this.#deliver({ topic, payload: bytes, qos, id: messageId, retain, dup, properties }, size);
+  }
+
+  #deliver(publish: ReceivedPublish, truncatedFrom: number | undefined): void {
+    const received = new Received(publish, truncatedFrom, this.#acks);
+    if (publish.qos === 1) this.#acks.arrived(received);
+    this.#options.onMessage(received);
   }
 
   #closedError(topic: string): AgentError {
@@ -260,8 +273,11 @@ export class Link {
   }
 }
 
-/** A message as it came on one link. */
-class Received implements Delivery {
+/** A PUBLISH, whoever has read it. */
+type ReceivedPublish = Omit<ReadPublish, 'qos'> & { readonly qos: 0 | 1 | 2 };
+
+/** A message as it came on one link, and whether it is acknowledged. */
+class Received implements Delivery, PendingAck {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1 | 2;
@@ -270,25 +286,27 @@ class Received implements Delivery {
   readonly responseTopic: string | undefined;
   readonly correlationData: Buffer | undefined;
   readonly messageExpiry: number | undefined;
+  readonly packetId: number;
+  isAcknowledged = false;
 
   constructor(
-    { topic, payload, qos, retain, dup, properties }: IPublishPacket,
+    { topic, payload, qos, id, retain, dup, properties }: ReceivedPublish,
     readonly truncatedFrom: number | undefined,
     private readonly acks: AckQueue,
-    private readonly pending: PendingAck | undefined,
   ) {
     this.topic = topic;
-    this.payload = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    this.payload = payload;
     this.qos = qos;
     this.retain = retain;
     this.dup = dup;
-    this.responseTopic = properties?.responseTopic;
-    this.correlationData = properties?.correlationData;
-    this.messageExpiry = properties?.messageExpiryInterval;
+    this.responseTopic = properties.responseTopic;
+    this.correlationData = properties.correlationData;
+    this.messageExpiry = properties.messageExpiryInterval;
+    this.packetId = id;
   }
 
   ack(): void {
-    if (this.pending !== undefined) this.acks.acknowledge(this.pending);
+    if (this.qos === 1) this.acks.acknowledge(this);
   }
 }
 

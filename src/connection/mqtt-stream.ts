@@ -1,23 +1,23 @@
 /**
- * The stream that the mqtt package sees: the transport with the publish filter before its parser, and a record of when
- * the last byte came and went (for the keepalive). Fragments written in one turn leave as one write. It closes when
+ * The stream that the mqtt package sees: the transport with our reader before it, which takes out what is ours to read,
+ * the publish filter before the package's parser, and a record of when the last byte came and went (for the keepalive). Fragments written in one turn leave as one write. It closes when
  * the transport does, after what had arrived was read.
  */
 import { Duplex } from 'node:stream';
 import type { Millis } from '../time.js';
+import { PacketReader, type PacketReaderOptions } from './packet-reader.js';
 import { PublishFilter } from './publish-filter.js';
 
 /** Above this, fragments are not copied together: the copy would cost more than the system call. */
 const JOIN_BELOW = 64 * 1024;
 
-export interface MqttStreamOptions {
+export interface MqttStreamOptions extends Omit<PacketReaderOptions, 'pass'> {
   readonly transport: Duplex;
-  readonly maxMessageSize: number;
-  readonly hasProperties: boolean;
   readonly monotonic: () => Millis;
 }
 
 export class MqttStream extends Duplex {
+  readonly reader: PacketReader;
   readonly publishFilter: PublishFilter;
   /** Monotonic time of the last byte that went out. */
   lastSent: Millis;
@@ -38,9 +38,10 @@ export class MqttStream extends Duplex {
         if (!this.push(bytes)) this.#transport.pause();
       },
     });
+    this.reader = new PacketReader({ ...options, pass: (bytes) => this.publishFilter.push(bytes) });
     this.#transport.on('data', (chunk: Buffer) => {
       this.#lastReceived = this.#monotonic();
-      this.publishFilter.push(chunk);
+      this.reader.push(chunk);
     });
     this.#transport.once('end', () => this.push(null));
     this.#transport.once('error', (error) => this.destroy(error));

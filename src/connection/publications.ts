@@ -74,13 +74,14 @@ export class Publications {
     else this.#pending.set(id, { size, done });
   }
 
-  /** The PUBACK for a packet id came. One that nobody waits for means nothing. */
-  answered(id: number, reasonCode: number): void {
+  /** The PUBACK for a packet id came; false when nobody waits for it. */
+  answered(id: number, reasonCode: number): boolean {
     const pending = this.#pending.get(id);
-    if (pending === undefined) return;
+    if (pending === undefined) return false;
     this.#pending.delete(id);
     this.ids.deallocate(id);
     pending.done(reasonCode === 0 ? TAKEN : { kind: 'acknowledged', reasonCode });
+    return true;
   }
 
   /** Writes now what was published in this turn. */

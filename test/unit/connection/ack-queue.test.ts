@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { AckQueue } from '../../../src/connection/ack-queue.js';
+import { AckQueue, type PendingAck } from '../../../src/connection/ack-queue.js';
 import { settle } from '../../support/clock.js';
+
+function arrived(queue: AckQueue, packetId: number): PendingAck {
+  const entry: PendingAck = { packetId, isAcknowledged: false };
+  queue.arrived(entry);
+  return entry;
+}
 
 function idsOf(writes: readonly Buffer[]): number[] {
   return writes.flatMap((bytes) => {
@@ -18,7 +24,7 @@ function idsOf(writes: readonly Buffer[]): number[] {
 test('what becomes due in one turn goes out in one write, in the order of arrival', async () => {
   const writes: Buffer[] = [];
   const queue = new AckQueue((bytes) => writes.push(bytes));
-  const entries = [300, 2, 65_535].map((id) => queue.arrived(id));
+  const entries = [300, 2, 65_535].map((id) => arrived(queue, id));
   for (const entry of entries.toReversed()) queue.acknowledge(entry);
   assert.equal(queue.depth, 3);
   await settle();
@@ -32,7 +38,7 @@ test('for any order of acknowledgement, what is written is the head run', () => 
     fc.property(fc.shuffledSubarray(Array.from({ length: 40 }, (_, i) => i + 1)), (order) => {
       const writes: Buffer[] = [];
       const queue = new AckQueue((bytes) => writes.push(bytes));
-      const entries = Array.from({ length: 40 }, (_, i) => queue.arrived(i + 1));
+      const entries = Array.from({ length: 40 }, (_, i) => arrived(queue, i + 1));
       const acked = new Set<number>();
       for (const id of order) {
         queue.acknowledge(entries[id - 1]!);
@@ -54,7 +60,7 @@ test('for any order of acknowledgement, what is written is the head run', () => 
 test('it holds its order over thousands, and forgets what is done', () => {
   const writes: Buffer[] = [];
   const queue = new AckQueue((bytes) => writes.push(bytes));
-  const entries = Array.from({ length: 5_000 }, (_, i) => queue.arrived(i + 1));
+  const entries = Array.from({ length: 5_000 }, (_, i) => arrived(queue, i + 1));
   for (const entry of entries) {
     queue.acknowledge(entry);
     if (entry.packetId % 100 === 0) queue.flush();
@@ -69,7 +75,7 @@ test('it holds its order over thousands, and forgets what is done', () => {
 test('a closed queue writes nothing, and an acknowledgement that comes late does nothing', async () => {
   const writes: Buffer[] = [];
   const queue = new AckQueue((bytes) => writes.push(bytes));
-  const [first, second] = [queue.arrived(1), queue.arrived(2)];
+  const [first, second] = [arrived(queue, 1), arrived(queue, 2)];
   queue.acknowledge(first);
   queue.close();
   queue.acknowledge(second);
