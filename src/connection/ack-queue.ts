@@ -1,7 +1,7 @@
 /**
  * Which received messages still wait for their PUBACK. PUBACKs leave in the order in which the messages arrived
  * [MQTT-4.6.0-2]: an acknowledged one waits for those before it. All that became due in one turn of the event loop go
- * out in one write. A queue belongs to one connection: once closed it writes nothing, so that an acknowledgement that
+ * out at its end in one write. A queue belongs to one connection: once closed it writes nothing, so that an acknowledgement that
  * comes late never reaches another connection, where its packet id means another message.
  */
 import { crashPoint } from '../crash-point.js';
@@ -20,11 +20,13 @@ export class AckQueue {
   /** In order of arrival; those before `#head` are done. */
   #entries: PendingAck[] = [];
   #head = 0;
-  #isScheduled = false;
   #isClosed = false;
 
-  /** `write` takes the bytes of a batch of PUBACKs. */
-  constructor(private readonly write: (pubacks: Buffer) => void) {}
+  /** `write` takes the bytes of a batch of PUBACKs; `due` is called when there are some that a flush would write. */
+  constructor(
+    private readonly write: (pubacks: Buffer) => void,
+    private readonly due: () => void,
+  ) {}
 
   /** Messages that were received and not acknowledged to the broker. */
   get depth(): number {
@@ -36,23 +38,18 @@ export class AckQueue {
     this.#entries.push(entry);
   }
 
-  /** Its PUBACK goes out in this turn of the event loop, or when those before it are acknowledged. Idempotent. */
+  /** Its PUBACK goes out with the next flush, or when those before it are acknowledged. Idempotent. */
   acknowledge(entry: PendingAck): void {
     entry.isAcknowledged = true;
-    if (this.#isClosed || this.#isScheduled || this.#entries[this.#head] !== entry) return;
-    this.#isScheduled = true;
-    setImmediate(() => {
-      this.#isScheduled = false;
-      this.flush();
-    });
+    if (!this.#isClosed && this.#entries[this.#head] === entry) this.due();
   }
 
-  /** Writes now what is due. */
-  flush(): void {
-    if (this.#isClosed) return;
+  /** Writes what is due; false when nothing is. */
+  flush(): boolean {
+    if (this.#isClosed) return false;
     let end = this.#head;
     while (this.#entries[end]?.isAcknowledged === true) end += 1;
-    if (end === this.#head) return;
+    if (end === this.#head) return false;
     const bytes = Buffer.allocUnsafe((end - this.#head) * PUBACK_LENGTH);
     for (let offset = 0; this.#head < end; this.#head++, offset += PUBACK_LENGTH) {
       bytes[offset] = PUBACK;
@@ -62,7 +59,7 @@ export class AckQueue {
     this.#forgetDone();
     FAULT: crashPoint('puback.before-write');
     this.write(bytes);
-    FAULT: crashPoint('puback.written');
+    return true;
   }
 
   /** The connection has ended: nothing is written any more. */

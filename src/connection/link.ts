@@ -6,6 +6,7 @@
  */
 import type { Duplex } from 'node:stream';
 import { type IClientOptions, type IConnackPacket, type IPublishPacket, MqttClient } from 'mqtt';
+import { crashPoint } from '../crash-point.js';
 import { AgentError } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
 import { AckQueue, type PendingAck } from './ack-queue.js';
@@ -20,6 +21,7 @@ import { Publications } from './publications.js';
 import type { ReadPublish } from './publish-reader.js';
 import { connectRefusal, serverEnd, subscribeRefusal } from './refusal.js';
 import { Scope } from './scope.js';
+import { TurnEnd } from './turn-end.js';
 import type { ProtocolVersion } from './version-memory.js';
 
 /** How long a clean end waits for the broker to close. */
@@ -77,9 +79,12 @@ export class Link {
       onPublish: (publish) => this.#deliver(publish, undefined),
       onPuback: (id, reasonCode) => this.#publications.answered(id, reasonCode),
     });
-    this.#acks = new AckQueue((pubacks) => this.#stream.write(pubacks));
+    const turnEnd = new TurnEnd(() => this.#write());
+    const due = (): void => turnEnd.set();
+    this.#acks = new AckQueue((pubacks) => this.#stream.write(pubacks), due);
     const ids = new PacketIds();
-    this.#publications = new Publications(ids, options.protocolVersion, (pieces) => this.#stream.writeAll(pieces));
+    const write = (pieces: readonly Buffer[]): void => this.#stream.writeAll(pieces);
+    this.#publications = new Publications(ids, options.protocolVersion, write, due);
     writeNumbersWithoutTable();
     this.#client = new MqttClient(() => this.#stream, clientOptions(options, ids));
     this.#client.handleMessage = (packet, done) => this.#receive(packet, done);
@@ -107,7 +112,7 @@ export class Link {
 
   /** Writes the PUBACKs that are due. */
   flushAcks(): void {
-    this.#acks.flush();
+    this.#write();
   }
 
   /** Reads nothing more from the broker until `readOn`. */
@@ -129,8 +134,7 @@ export class Link {
   async close(): Promise<void> {
     if (!this.#isEnding) {
       this.#isEnding = true;
-      this.#acks.flush();
-      this.#publications.flush();
+      this.#write();
       this.#options.clock.after(GOODBYE_TIMEOUT, () => this.#stream.destroy(), this.#scope.signal);
       this.#stream.end(DISCONNECT);
     }
@@ -248,6 +252,15 @@ export class Link {
     const seconds = Math.round((clock.monotonic() - this.#stream.lastReceived) / 1000);
     const text = `${broker.text} was silent for ${seconds} s: the connection is taken for dead.`;
     this.destroy(failure('keepalive', broker, text));
+  }
+
+  /** Writes what is due as one: PUBACKs, then publications. */
+  #write(): void {
+    this.#stream.cork();
+    const isAnyAcknowledged = this.#acks.flush();
+    this.#publications.flush();
+    this.#stream.uncork();
+    FAULT: if (isAnyAcknowledged) crashPoint('puback.written');
   }
 
   /** Takes a PUBLISH that the mqtt package has read. */

@@ -86,20 +86,25 @@ export interface PublishHead {
   readonly properties: Buffer;
 }
 
-/** A PUBLISH [MQTT5-3.3], or all of it that stands before its payload. */
-export function publishPacket(head: PublishHead, payload: Buffer, withPayload: boolean): Buffer {
+/**
+ * Writes a PUBLISH [MQTT5-3.3], or all of it that stands before its payload, into `bytes` from `from` on, where there
+ * must be room for it.
+ */
+export function writePublish(
+  head: PublishHead,
+  payload: Buffer,
+  withPayload: boolean,
+  bytes: Buffer,
+  from: number,
+): void {
   const { topic, qos, id, properties } = head;
-  const remaining = remainingLength(topic, payload, qos, properties);
-  const length = 1 + varintSize(remaining) + remaining - (withPayload ? 0 : payload.length);
-  const packet = Buffer.allocUnsafe(length);
-  packet[0] = PUBLISH | (qos << 1) | (head.isRetained ? 1 : 0);
-  let at = writeVarint(packet, 1, remaining);
-  packet.set(topic, at);
+  bytes[from] = PUBLISH | (qos << 1) | (head.isRetained ? 1 : 0);
+  let at = writeVarint(bytes, from + 1, remainingLength(topic, payload, qos, properties));
+  bytes.set(topic, at);
   at += topic.length;
-  if (qos > 0) at = packet.writeUInt16BE(id, at);
-  packet.set(properties, at);
-  if (withPayload) packet.set(payload, at + properties.length);
-  return packet;
+  if (qos > 0) at = bytes.writeUInt16BE(id, at);
+  bytes.set(properties, at);
+  if (withPayload) bytes.set(payload, at + properties.length);
 }
 
 /** How many bytes a variable byte integer takes [MQTT5-1.5.5]. */

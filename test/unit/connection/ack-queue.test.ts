@@ -2,7 +2,18 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { AckQueue, type PendingAck } from '../../../src/connection/ack-queue.js';
+import { TurnEnd } from '../../../src/connection/turn-end.js';
 import { settle } from '../../support/clock.js';
+
+/** A queue that is flushed at the end of each turn in which something became due. */
+function queueInto(writes: Buffer[]): AckQueue {
+  const turnEnd = new TurnEnd(() => queue.flush());
+  const queue = new AckQueue(
+    (bytes) => writes.push(bytes),
+    () => turnEnd.set(),
+  );
+  return queue;
+}
 
 function arrived(queue: AckQueue, packetId: number): PendingAck {
   const entry: PendingAck = { packetId, isAcknowledged: false };
@@ -23,7 +34,7 @@ function idsOf(writes: readonly Buffer[]): number[] {
 
 test('what becomes due in one turn goes out in one write, in the order of arrival', async () => {
   const writes: Buffer[] = [];
-  const queue = new AckQueue((bytes) => writes.push(bytes));
+  const queue = queueInto(writes);
   const entries = [300, 2, 65_535].map((id) => arrived(queue, id));
   for (const entry of entries.toReversed()) queue.acknowledge(entry);
   assert.equal(queue.depth, 3);
@@ -37,7 +48,7 @@ test('for any order of acknowledgement, what is written is the head run', () => 
   fc.assert(
     fc.property(fc.shuffledSubarray(Array.from({ length: 40 }, (_, i) => i + 1)), (order) => {
       const writes: Buffer[] = [];
-      const queue = new AckQueue((bytes) => writes.push(bytes));
+      const queue = queueInto(writes);
       const entries = Array.from({ length: 40 }, (_, i) => arrived(queue, i + 1));
       const acked = new Set<number>();
       for (const id of order) {
@@ -59,7 +70,7 @@ test('for any order of acknowledgement, what is written is the head run', () => 
 
 test('it holds its order over thousands, and forgets what is done', () => {
   const writes: Buffer[] = [];
-  const queue = new AckQueue((bytes) => writes.push(bytes));
+  const queue = queueInto(writes);
   const entries = Array.from({ length: 5_000 }, (_, i) => arrived(queue, i + 1));
   for (const entry of entries) {
     queue.acknowledge(entry);
@@ -74,7 +85,7 @@ test('it holds its order over thousands, and forgets what is done', () => {
 
 test('a closed queue writes nothing, and an acknowledgement that comes late does nothing', async () => {
   const writes: Buffer[] = [];
-  const queue = new AckQueue((bytes) => writes.push(bytes));
+  const queue = queueInto(writes);
   const [first, second] = [arrived(queue, 1), arrived(queue, 2)];
   queue.acknowledge(first);
   queue.close();

@@ -8,6 +8,7 @@ import { LARGEST_PACKET } from '../../../src/connection/packets.js';
 import { type PublishLimits, Publications } from '../../../src/connection/publications.js';
 import type { PublishOptions, SendOutcome } from '../../../src/connection/ports.js';
 import type { ProtocolVersion } from '../../../src/connection/version-memory.js';
+import { TurnEnd } from '../../../src/connection/turn-end.js';
 import { settle } from '../../support/clock.js';
 
 const LIMITS: PublishLimits = { maximumPacketSize: undefined, retainAvailable: true };
@@ -24,7 +25,13 @@ function bench(version: ProtocolVersion = '5'): Bench {
   const writes: Buffer[] = [];
   const outcomes: SendOutcome[] = [];
   const ids = new PacketIds();
-  const publications = new Publications(ids, version, (pieces) => writes.push(Buffer.concat(pieces)));
+  const turnEnd = new TurnEnd(() => publications.flush());
+  const publications = new Publications(
+    ids,
+    version,
+    (pieces) => writes.push(Buffer.concat(pieces)),
+    () => turnEnd.set(),
+  );
   return {
     ...{ publications, ids, writes, outcomes },
     send: (topic, payload, options = {}, limits = LIMITS) =>
