@@ -30,6 +30,8 @@ const LONGEST_LENGTH = 4;
 const RETAIN = 0x01;
 const DUP = 0x08;
 const QOS_1 = 0x02;
+/** How many times its size a payload may keep in memory as long as it waits: a copy of each would cost more than it gives. */
+const MOST_KEPT = 16;
 const NO_PROPERTIES: ReadProperties = Object.freeze({});
 
 const PAYLOAD_FORMAT = 0x01;
@@ -92,7 +94,7 @@ export class PublishReader {
     }
     return {
       topic: this.#topicAt(bytes, body + 2, topicEnd),
-      payload: bytes.subarray(at, end),
+      payload: payloadAt(bytes, at, end),
       qos,
       id,
       retain: (first & RETAIN) !== 0,
@@ -112,6 +114,15 @@ export class PublishReader {
     }
     return this.#topic;
   }
+}
+
+/** A payload, as a copy when the chunk it came in is much larger: that would not be given back as long as it waits. */
+function payloadAt(bytes: Buffer, from: number, to: number): Buffer {
+  const size = to - from;
+  if (bytes.length <= size * MOST_KEPT) return bytes.subarray(from, to);
+  const copy = Buffer.allocUnsafe(size);
+  bytes.copy(copy, 0, from, to);
+  return copy;
 }
 
 /** The properties at [from, to), or undefined when one of them is not to be read here. */

@@ -61,8 +61,15 @@ export class Link {
     if (!this.isUp || this.#window.waiting >= MAX_WAITING_CONTROL) return Promise.resolve({ kind: 'cut' });
     return new Promise((resolve) => {
       this.#window.takeForControl(() => {
-        if (this.isUp) this.publishHeld(publication, resolve);
-        else resolve({ kind: 'cut' });
+        if (!this.isUp) {
+          resolve({ kind: 'cut' });
+          return;
+        }
+        this.publishHeld(publication, (outcome) => {
+          this.landed(outcome);
+          resolve(outcome);
+          this.release();
+        });
       });
     });
   }
@@ -73,7 +80,7 @@ export class Link {
     this.#connection.send(topic, Buffer.alloc(0), { qos: 0, retain: false }, () => undefined);
   }
 
-  /** Takes a place for data; to be given back with `release`, or used by `publishHeld`. */
+  /** Takes a place for data; to be given back with `release`. */
   tryTake(): boolean {
     return this.isUp && this.#window.tryTake();
   }
@@ -83,14 +90,18 @@ export class Link {
     this.onRoom();
   }
 
-  /** Publishes in a place that is held already; tells `done` what came of it, then gives the place back. */
+  /**
+   * Publishes in a place that is held already. `done` is told what came of it; it tells `landed`, and gives the place
+   * back with `release` once it has seen to the rest.
+   */
   publishHeld(publication: Publication, done: (outcome: SendOutcome) => void): void {
-    this.#connection.send(publication.topic, publication.payload, publication, (outcome) => {
-      // A cut says that the link has ended, which its `down` tells too, with the reason.
-      if (outcome.kind === 'cut') this.#isBroken = true;
-      else this.#isProven = true;
-      done(outcome);
-      this.release();
-    });
+    this.#connection.send(publication.topic, publication.payload, publication, done);
+  }
+
+  /** What was published in a place that is held has come to this. */
+  landed(outcome: SendOutcome): void {
+    // A cut says that the link has ended, which its `down` tells too, with the reason.
+    if (outcome.kind === 'cut') this.#isBroken = true;
+    else this.#isProven = true;
   }
 }

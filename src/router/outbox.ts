@@ -9,6 +9,7 @@ import { errorText, isDamaged } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { encodeData, jsonContent, type Failure, type MessageKey, type OutboundRecord } from '../message/index.js';
 import { fullJitter, type Clock, type Random } from '../time.js';
+import { SlotTable } from '../signal/index.js';
 import type { Link, Publication } from './link.js';
 import type { SendOutcome, StorePort } from './ports.js';
 import type { RouterSettings } from './settings.js';
@@ -33,15 +34,19 @@ export interface OutboxOptions {
   readonly log: Log;
 }
 
+interface InFlight {
+  readonly record: OutboundRecord;
+  readonly link: Link;
+  /** Only what was handed to the link can make the broker cut it. */
+  isHandedOver: boolean;
+}
+
 export class Outbox {
   readonly #options: OutboxOptions;
   readonly #suspects = new Suspects();
   #link: Link | undefined;
-  /**
-   * Taken from the lane for the present link and not ended: what a cut puts back. True for those that were handed to the
-   * link: only they can make the broker cut it.
-   */
-  #inFlight = new Map<MessageKey, boolean>();
+  /** Taken from the lane for the present link and not ended: what a cut puts back. */
+  readonly #inFlight = new SlotTable<InFlight>();
   #isDraining = false;
   /** One of the results in flight has to be there by itself. */
   #isAlone = false;
@@ -77,13 +82,13 @@ export class Outbox {
   /** The link has ended. `isSuspicious`: one of the results in flight may be the cause. */
   linkDown(isSuspicious: boolean): void {
     const { store } = this.#options;
-    const keys = [...this.#inFlight.keys()];
-    const written = keys.filter((key) => this.#inFlight.get(key) === true);
+    const inFlight = this.#inFlight.values();
+    const written = inFlight.filter(({ isHandedOver }) => isHandedOver).map(({ record }) => record.key);
     this.#link = undefined;
-    this.#inFlight = new Map();
+    this.#inFlight.clear();
     this.#isAlone = false;
     const guilty = isSuspicious ? this.#suspects.cut(written) : undefined;
-    for (const key of keys) if (key !== guilty) store.unsend(key);
+    for (const { record } of inFlight) if (record.key !== guilty) store.unsend(record.key);
     if (guilty === undefined) return;
     const text = 'the broker cut the connection three times when this result alone was on its way';
     this.#end(guilty, { code: 'malformed', text });
@@ -98,12 +103,12 @@ export class Outbox {
     this.#isDraining = true;
     try {
       for (let link = this.#link; link !== undefined; link = this.#link) {
-        const record = this.#take(link);
-        if (record === undefined) break;
-        const { content } = record;
-        if (content.kind === 'inline') this.#send(record, link, content.bytes);
+        const taken = this.#take(link);
+        if (taken === undefined) break;
+        const { content } = taken.record;
+        if (content.kind === 'inline') this.#send(taken, content.bytes);
         else {
-          void this.#read(record, link);
+          void this.#read(taken);
           return;
         }
       }
@@ -116,7 +121,7 @@ export class Outbox {
   }
 
   /** The next record of the lane with a place in the window, or undefined when either has to be waited for. */
-  #take(link: Link): OutboundRecord | undefined {
+  #take(link: Link): InFlight | undefined {
     const { store } = this.#options;
     if (this.#isAlone || this.#isPutOff) return undefined;
     const record = store.nextOutbound(MQTT_LANE);
@@ -126,16 +131,18 @@ export class Outbox {
     if (mustGoAlone && (this.#inFlight.size > 0 || !link.isProven)) return undefined;
     if (!link.tryTake()) return undefined;
     this.#isAlone = mustGoAlone;
-    this.#inFlight.set(record.key, false);
+    const taken: InFlight = { record, link, isHandedOver: false };
+    this.#inFlight.add(record.key, taken);
     store.markSending(record.key);
-    return record;
+    return taken;
   }
 
   /** Sends a record whose body is in a file, then goes on with those behind it. */
-  async #read(record: OutboundRecord, link: Link): Promise<void> {
+  async #read(taken: InFlight): Promise<void> {
+    const { record, link } = taken;
     try {
       const bytes = await this.#options.store.readContent(record.content);
-      if (this.#link === link) this.#send(record, link, bytes);
+      if (this.#link === link) this.#send(taken, bytes);
     } catch (error) {
       if (this.#link === link) this.#unreadable(record.key, link, error);
     }
@@ -143,16 +150,20 @@ export class Outbox {
     this.nudge();
   }
 
-  /** Hands `record` to the link, in the place taken for it; what comes of it is dealt with when it comes. */
-  #send(record: OutboundRecord, link: Link, bytes: Buffer): void {
-    const publication = this.#publication(record, bytes);
+  /** Hands a record to the link, in the place taken for it; what comes of it is dealt with when it comes. */
+  #send(taken: InFlight, bytes: Buffer): void {
+    const publication = this.#publication(taken.record, bytes);
     FAULT: crashPoint('publish.before-write');
-    this.#inFlight.set(record.key, true);
-    link.publishHeld(publication, (outcome) => this.#settle(record, link, outcome));
+    taken.isHandedOver = true;
+    taken.link.publishHeld(publication, (outcome) => {
+      taken.link.landed(outcome);
+      this.#settle(taken, outcome);
+      // Calls for the next.
+      taken.link.release();
+    });
   }
 
-  /** The link gives the place back after this, and so calls for the next. */
-  #settle(record: OutboundRecord, link: Link, outcome: SendOutcome): void {
+  #settle({ record, link }: InFlight, outcome: SendOutcome): void {
     // A link that ended has put back all it had, and `cut` says no more than that it will end.
     if (this.#link !== link || outcome.kind === 'cut') return;
     this.#landed(record.key);
@@ -209,12 +220,8 @@ export class Outbox {
     this.#suspects.forget(key);
     if (failure !== undefined) log.warn('result.dead', `a result is given up: ${failure.text}`, { key });
     const ended = failure === undefined ? store.endOutbound(key, 'sent') : store.endOutbound(key, 'dead', failure);
-    ended.then(
-      () => {
-        FAULT: crashPoint('publish.recorded');
-      },
-      (error: unknown) =>
-        log.error('result.not_recorded', `cannot record the end of a result: ${errorText(error)}`, { key }),
+    ended.then(recorded, (error: unknown) =>
+      log.error('result.not_recorded', `cannot record the end of a result: ${errorText(error)}`, { key }),
     );
   }
 
@@ -242,4 +249,8 @@ export class Outbox {
     if (at !== this.#sent.at) this.#sent = { at, text: new Date(at).toISOString() };
     return this.#sent.text;
   }
+}
+
+function recorded(): void {
+  FAULT: crashPoint('publish.recorded');
 }

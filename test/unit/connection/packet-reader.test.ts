@@ -330,6 +330,18 @@ describe('the packets of a connection', () => {
     const correlationData = new PublishReader(true).read(0x32, bytes, 2, bytes.length)?.properties.correlationData;
     assert.equal(correlationData?.toString(), 'c');
     assert.notEqual(correlationData.buffer, bytes.buffer);
+    // A small payload of a large chunk is copied, one that is most of its chunk is not.
+    const chunk = Buffer.from(new Uint8Array(4_000).buffer);
+    for (const [size, isCopied] of [
+      [10, true],
+      [2_000, false],
+    ] as const) {
+      const body = publish({ properties: Buffer.alloc(0), payload: Buffer.alloc(size, 'p') });
+      body.copy(chunk);
+      const payload = new PublishReader(true).read(0x32, chunk, body.length - size - 9, body.length)?.payload;
+      assert.equal(payload?.toString(), 'p'.repeat(size));
+      assert.equal(payload.buffer !== chunk.buffer, isCopied);
+    }
   });
 });
 
