@@ -8,6 +8,7 @@ import { newMessageId } from '../message/ids.js';
 import type { Metadata } from '../message/envelope.js';
 import { contentSize, type InboundRecord } from '../message/record.js';
 import type { DispatchLimits } from './ports.js';
+import { unaryFrameOf } from './stream/frame-writer.js';
 
 /** Longest directive of a result: it may be a URL. */
 const MAX_DIRECTIVE_LENGTH = 8192;
@@ -23,6 +24,11 @@ export function dataFromRecord(record: InboundRecord, content: Buffer): Data {
     responseTo: record.responseTo,
     directive: record.directive,
   };
+}
+
+/** The same as Worker.Send has it on the wire. */
+export function sendFrame(record: InboundRecord, content: Buffer): Buffer {
+  return unaryFrameOf(dataFromRecord(record, content));
 }
 
 /** Bytes of the whole protobuf message a record becomes: what a worker's gRPC compares with its limit. */

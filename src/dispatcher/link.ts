@@ -3,28 +3,23 @@
  * made only while it is connected, so that an error without a status means that the connection broke under the call.
  */
 import type { Socket } from 'node:net';
+import { status } from '@grpc/grpc-js';
 import {
-  ChannelCredentials,
-  connectivityState,
-  Metadata,
-  status,
-  type ClientOptions,
-  type ServiceError,
-} from '@grpc/grpc-js';
-import { HealthCheckResponse_ServingStatus, HealthClient } from '../../protocol/generated/health.js';
-import { WorkerClient, type Event } from '../../protocol/generated/yggdrasil.js';
-import type { Clock, Millis } from '../time.js';
+  HealthCheckRequest,
+  HealthCheckResponse,
+  HealthCheckResponse_ServingStatus,
+  HealthService,
+} from '../../protocol/generated/health.js';
+import { EventNotification, Response, WorkerService, type Event } from '../../protocol/generated/yggdrasil.js';
+import { framed, methodAt, UnaryChannel, type CallStatus } from '../grpc/index.js';
 import type { InboundRecord } from '../message/record.js';
-import { dataFromRecord, isSurelyBelow, wireSize } from './codec.js';
+import type { Clock, Millis, Random } from '../time.js';
+import { isSurelyBelow, sendFrame, wireSize } from './codec.js';
 import type { Answer, Cancel, Health, Link, Report, Room } from './link-port.js';
 
-/** A worker that was just started listens within milliseconds: the usual second of back-off would be most of the wait. */
-const RECONNECT: ClientOptions = {
-  'grpc.initial_reconnect_backoff_ms': 50,
-  'grpc.max_reconnect_backoff_ms': 1000,
-};
-
-const LONGEST_IDLE = 2 ** 31 - 1;
+const SEND = methodAt(WorkerService.send.path);
+const NOTIFY = methodAt(WorkerService.notifyEvent.path);
+const CHECK = methodAt(HealthService.check.path);
 
 export interface LinkOptions {
   /** The path the worker listens on, or will. */
@@ -33,40 +28,11 @@ export interface LinkOptions {
   /** Bytes of the largest message the worker takes, asked for each. */
   readonly maxSend: () => number;
   readonly clock: Clock;
+  readonly random: Random;
   /** Whether to speak to whoever listens there: a worker can put a link to another's socket in the place of its own. */
   readonly admits: (socket: Socket) => boolean;
   /** Called at each connect. */
   readonly onReady: () => void;
-}
-
-/** No encryption, as on any Unix socket; but each connection is looked at before a byte goes out. */
-class CheckedPlain extends ChannelCredentials {
-  readonly #plain = ChannelCredentials.createInsecure();
-
-  constructor(private readonly admits: (socket: Socket) => boolean) {
-    super();
-  }
-
-  override _isSecure(): boolean {
-    return false;
-  }
-
-  override _equals(other: ChannelCredentials): boolean {
-    return other === this;
-  }
-
-  override _createSecureConnector(
-    ...given: Parameters<ChannelCredentials['_createSecureConnector']>
-  ): ReturnType<ChannelCredentials['_createSecureConnector']> {
-    const connector = this.#plain._createSecureConnector(...given);
-    return {
-      waitForReady: () => connector.waitForReady(),
-      getCallCredentials: () => connector.getCallCredentials(),
-      destroy: () => connector.destroy(),
-      connect: (socket) =>
-        this.admits(socket) ? connector.connect(socket) : Promise.reject(new Error('another process listens there')),
-    };
-  }
 }
 
 export class WorkerLink implements Link {
@@ -74,8 +40,7 @@ export class WorkerLink implements Link {
   /** A call for each: how many at once is the queue's affair. */
   readonly hasRoom = true;
   readonly takesFiles = false;
-  #client: WorkerClient | undefined;
-  #health: HealthClient | undefined;
+  #channel: UnaryChannel | undefined;
   /** An old worker that knows no NotifyEvent is not asked twice. */
   #takesEvents = true;
 
@@ -83,27 +48,13 @@ export class WorkerLink implements Link {
 
   /** Begins to connect. */
   open(): void {
-    const secrets = new CheckedPlain(this.options.admits);
-    const client = new WorkerClient(`unix:${this.options.path}`, secrets, {
-      ...RECONNECT,
-      'grpc.max_receive_message_length': this.options.maxReceive,
-      'grpc.max_send_message_length': -1,
-      'grpc.client_idle_timeout_ms': LONGEST_IDLE,
-      // A pool shared between channels would keep the back-off of the incarnation before.
-      'grpc.use_local_subchannel_pool': 1,
-      // A call that gRPC repeats by itself would run twice without our knowing.
-      'grpc.enable_retries': 0,
-      'grpc.enable_http_proxy': 0,
-      'grpc.enable_channelz': 0,
-      'grpc.service_config_disable_resolution': 1,
-    });
-    this.#client = client;
-    this.#health = new HealthClient('', secrets, { channelOverride: client.getChannel() });
-    this.#watch(client);
+    const { path, maxReceive, random, admits, onReady } = this.options;
+    this.#channel = new UnaryChannel({ path, maxReceive, random, admits, onReady, staysConnected: true });
+    this.#channel.open();
   }
 
   get isReady(): boolean {
-    return this.#client?.getChannel().getConnectivityState(false) === connectivityState.READY;
+    return this.#channel?.isReady === true;
   }
 
   problemWith(record: InboundRecord): string | undefined {
@@ -123,25 +74,26 @@ export class WorkerLink implements Link {
   }
 
   send(record: InboundRecord, content: Buffer, done: (report: Report) => void): Cancel {
-    const client = this.#client;
-    if (client === undefined) {
+    const channel = this.#channel;
+    if (channel === undefined) {
       done({ kind: 'status', code: status.UNAVAILABLE, details: 'the link is closed', isConnected: false });
       return () => undefined;
     }
-    const call = client.send(dataFromRecord(record, content), (error, response) => {
-      done(error === null ? { kind: 'receipt', response: response.response } : this.#statusOf(error));
+    const call = channel.call(SEND, sendFrame(record, content), (failure, answer) => {
+      done(failure === undefined ? receiptFrom(answer) : this.#statusOf(failure));
     });
     return () => call.cancel();
   }
 
   check(timeout: Millis): Promise<Health> {
-    const health = this.#health;
-    if (health === undefined || !this.isReady) return Promise.resolve('unknown');
+    const channel = this.#channel;
+    if (channel?.isReady !== true) return Promise.resolve('unknown');
     return new Promise((resolve) => {
       const answered = new AbortController();
-      const call = health.check({ service: '' }, (error, response) => {
+      const request = framed(HealthCheckRequest.encode({ service: '' }).finish());
+      const call = channel.call(CHECK, request, (failure, answer) => {
         answered.abort();
-        resolve(error === null ? healthFrom(response.status) : healthFromError(error));
+        resolve(failure === undefined ? healthFrom(answer) : healthFromFailure(failure));
       });
       const giveUp = (): void => {
         resolve('silence');
@@ -152,16 +104,21 @@ export class WorkerLink implements Link {
   }
 
   notify(event: Event, timeout: Millis): Promise<boolean> {
-    const client = this.#client;
-    if (client === undefined || !this.isReady || !this.#takesEvents) return Promise.resolve(false);
+    const channel = this.#channel;
+    if (channel?.isReady !== true || !this.#takesEvents) return Promise.resolve(false);
     return new Promise((resolve) => {
       const answered = new AbortController();
-      const call = client.notifyEvent({ name: event, detail: '', metadata: {} }, new Metadata(), (error) => {
+      const request = framed(EventNotification.encode({ name: event, detail: '', metadata: {} }).finish());
+      const call = channel.call(NOTIFY, request, (failure) => {
         answered.abort();
-        if (error?.code === status.UNIMPLEMENTED) this.#takesEvents = false;
-        resolve(error === null);
+        if (failure?.code === status.UNIMPLEMENTED) this.#takesEvents = false;
+        resolve(failure === undefined);
       });
-      this.options.clock.after(timeout, () => call.cancel(), answered.signal);
+      const giveUp = (): void => {
+        resolve(false);
+        call.cancel();
+      };
+      this.options.clock.after(timeout, giveUp, answered.signal);
     });
   }
 
@@ -170,33 +127,47 @@ export class WorkerLink implements Link {
     return false;
   }
 
-  /** Ends the channel and every call on it. */
+  /** Nothing more is called; who still answers is heard. */
   close(): void {
-    const client = this.#client;
-    this.#client = undefined;
-    this.#health = undefined;
-    client?.close();
+    const channel = this.#channel;
+    this.#channel = undefined;
+    channel?.close();
   }
 
-  #watch(client: WorkerClient): void {
-    if (this.#client !== client) return;
-    const channel = client.getChannel();
-    const state = channel.getConnectivityState(true);
-    channel.watchConnectivityState(state, Infinity, () => this.#watch(client));
-    if (state === connectivityState.READY) this.options.onReady();
-  }
-
-  #statusOf(error: ServiceError): Answer {
-    return { kind: 'status', code: error.code, details: error.details, isConnected: this.isReady };
+  #statusOf({ code, details }: CallStatus): Answer {
+    return { kind: 'status', code, details, isConnected: this.isReady };
   }
 }
 
-function healthFrom(serving: HealthCheckResponse_ServingStatus): Health {
+const NO_BYTES = Buffer.alloc(0);
+
+/** Nearly all say nothing with it. */
+const RECEIPT: Answer = { kind: 'receipt', response: NO_BYTES };
+
+function receiptFrom(answer: Buffer): Answer {
+  if (answer.length === 0) return RECEIPT;
+  try {
+    return { kind: 'receipt', response: Response.decode(answer).response };
+  } catch {
+    return { kind: 'status', code: status.INTERNAL, details: 'its answer is no Response', isConnected: true };
+  }
+}
+
+function healthFrom(answer: Buffer): Health {
+  try {
+    return healthOf(HealthCheckResponse.decode(answer).status);
+  } catch {
+    // Nothing that could be told from silence, but somebody spoke.
+    return 'unknown';
+  }
+}
+
+function healthOf(serving: HealthCheckResponse_ServingStatus): Health {
   if (serving === HealthCheckResponse_ServingStatus.SERVING) return 'serving';
   return serving === HealthCheckResponse_ServingStatus.NOT_SERVING ? 'not-serving' : 'unknown';
 }
 
-function healthFromError(error: ServiceError): Health {
+function healthFromFailure({ code }: CallStatus): Health {
   // NOT_FOUND: it serves the service but knows nothing of the server as a whole.
-  return error.code === status.UNIMPLEMENTED || error.code === status.NOT_FOUND ? 'unimplemented' : 'unknown';
+  return code === status.UNIMPLEMENTED || code === status.NOT_FOUND ? 'unimplemented' : 'unknown';
 }

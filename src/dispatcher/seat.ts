@@ -257,10 +257,11 @@ export class Seat {
     const { signal } = this.#incarnation;
     await removeStaleSocket(endpoint);
     if (signal.aborted || this.#scope.signal.aborted) return;
-    const { clock, limits, log, name } = this.options;
+    const { clock, random, limits, log, name } = this.options;
     const link = new WorkerLink({
       path: endpoint.path,
       clock,
+      random,
       admits: this.options.admits,
       maxReceive: limits.resultSize + limits.metadataSize * 2,
       maxSend: () => this.#maxMessageSize(),

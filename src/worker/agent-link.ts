@@ -2,16 +2,18 @@
  * The worker's channel to its agent, and the unary calls on it: to register, to hand replies over. It notices that the
  * agent went away. A reply is repeated with back-off and full jitter until it is taken or the scope ends.
  */
-import { type ClientOptions, connectivityState, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type ClientOptions, connectivityState, credentials, Metadata } from '@grpc/grpc-js';
 import {
-  type Data,
+  Data,
   DispatcherClient,
+  DispatcherService,
   type RegistrationRequest,
   type RegistrationResponse,
-  type Response,
 } from '../../protocol/generated/yggdrasil.js';
 import { AgentError, errorText } from '../errors.js';
+import { framed, methodAt, UnaryChannel, type CallStatus } from '../grpc/index.js';
 import type { Log } from '../log/log.js';
+import { SlotTable } from '../signal/slot-table.js';
 import { abortReason, type Backoff, type Clock, fullJitter, type Millis, type Random, sleep } from '../time.js';
 import { isHopeless, isPassing, isServiceError, unary } from './grpc.js';
 import { Refusal } from './message.js';
@@ -21,6 +23,10 @@ const SOON: Backoff = { first: 100, cap: 5_000 };
 /** No answer of the agent takes this long unless it is stuck (CONTRACT 1.10: always under 1 s). */
 const CALL_DEADLINE: Millis = 10_000;
 const LONGEST_TIMER = 2 ** 31 - 1;
+/** Bytes of the largest answer: there is nothing in it. */
+const LARGEST_ANSWER = 4 * 1024 * 1024;
+
+const SEND = methodAt(DispatcherService.send.path);
 
 export interface AgentLinkOptions {
   /** In grpc-js' form: `unix:/path`. */
@@ -29,6 +35,12 @@ export interface AgentLinkOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Ends what hangs at a stop. */
+  readonly cutOff: AbortSignal;
+}
+
+interface UnderWay {
+  readonly breakOff: (reason: Error) => void;
 }
 
 type Registered =
@@ -49,10 +61,29 @@ export function openAgentLink(options: AgentLinkOptions): AgentLink {
 }
 
 export class AgentLink {
+  /** For replies, which are many: it connects with the first one. */
+  readonly #replies: UnaryChannel;
+  /** Breaks off each that is under way. */
+  readonly #underWay = new SlotTable<UnderWay>();
+  #lastNumber = 0;
+
   constructor(
     private readonly client: DispatcherClient,
     private readonly options: AgentLinkOptions,
-  ) {}
+  ) {
+    const { target, random, cutOff } = options;
+    this.#replies = new UnaryChannel({
+      path: target.replace(/^unix:/, ''),
+      maxReceive: LARGEST_ANSWER,
+      random,
+      within: CALL_DEADLINE,
+      staysConnected: false,
+    });
+    const cut = (): void => {
+      for (const { breakOff } of this.#underWay.values()) breakOff(abortReason(cutOff));
+    };
+    cutOff.addEventListener('abort', cut, { once: true });
+  }
 
   /** Registers; gives the address to listen at, or why there is none. Rejects when `scope` ends. */
   async register(scope: AbortSignal): Promise<Registered> {
@@ -98,24 +129,47 @@ export class AgentLink {
 
   /**
    * Hands a reply over; resolves when the agent has it on stable storage. Repeated while the agent is away or has no
-   * room. Rejects with a {@link Refusal} for what the agent will never take, with an Error for another answer, and when
-   * `scope` ends.
+   * room. Rejects with a {@link Refusal} for what the agent will never take, with an Error for another answer, and at the
+   * cut-off.
    */
-  async send(data: Data, scope: AbortSignal): Promise<void> {
-    const { clock, random, log } = this.options;
-    for (let failures = 0; ; failures++) {
-      const error = await this.#sendOnce(data, scope);
-      if (error === undefined) return;
-      const what = `reply ${data.messageId} to ${data.responseTo}`;
-      if (!isPassing(error)) {
-        const text = `the agent does not take ${what}: ${error.details}`;
-        throw isHopeless(error) ? new Refusal(text, { cause: error }) : new Error(text, { cause: error });
-      }
-      const delay = fullJitter(SOON, failures, random);
-      const line = `the agent did not take ${what}; it is sent again`;
-      log.warn('worker.reply_delayed', line, { reason: error.details, retry_in_ms: delay });
-      await sleep(clock, delay, scope);
+  send(data: Data): Promise<void> {
+    return new Promise((resolve, reject) => this.#attempt(data, 0, resolve, reject));
+  }
+
+  #attempt(data: Data, failures: number, resolve: () => void, reject: (error: Error) => void): void {
+    const { cutOff } = this.options;
+    if (cutOff.aborted) {
+      reject(abortReason(cutOff));
+      return;
     }
+    this.#lastNumber += 1;
+    const number = this.#lastNumber;
+    const call = this.#replies.call(SEND, framed(Data.encode(data).finish()), (failure) => {
+      this.#underWay.delete(number);
+      if (failure === undefined) resolve();
+      else
+        this.#refused(data, failures, failure).then(() => this.#attempt(data, failures + 1, resolve, reject), reject);
+    });
+    const breakOff = (reason: Error): void => {
+      this.#underWay.delete(number);
+      call.cancel();
+      reject(reason);
+    };
+    this.#underWay.add(number, { breakOff });
+  }
+
+  /** Resolves when it is time to try again; rejects when that is of no use. */
+  async #refused(data: Data, failures: number, failure: CallStatus): Promise<void> {
+    const { clock, random, log, cutOff } = this.options;
+    const what = `reply ${data.messageId} to ${data.responseTo}`;
+    if (!isPassing(failure)) {
+      const text = `the agent does not take ${what}: ${failure.details}`;
+      throw isHopeless(failure) ? new Refusal(text, { cause: failure }) : new Error(text, { cause: failure });
+    }
+    const delay = fullJitter(SOON, failures, random);
+    const line = `the agent did not take ${what}; it is sent again`;
+    log.warn('worker.reply_delayed', line, { reason: failure.details, retry_in_ms: delay });
+    await sleep(clock, delay, cutOff);
   }
 
   /** For another client on the same channel. */
@@ -124,18 +178,8 @@ export class AgentLink {
   }
 
   close(): void {
+    this.#replies.close();
     this.client.close();
-  }
-
-  async #sendOnce(data: Data, scope: AbortSignal): Promise<ServiceError | undefined> {
-    try {
-      await unary<Response>(scope, (done) => this.client.send(data, new Metadata(), this.#deadline(), done));
-      return undefined;
-    } catch (error) {
-      if (scope.aborted) throw abortReason(scope);
-      if (isServiceError(error)) return error;
-      throw error;
-    }
   }
 
   #deadline(): { deadline: Millis } {

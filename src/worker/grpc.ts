@@ -1,5 +1,6 @@
 /** Unary calls of grpc-js as promises that end with a scope, and what its errors mean to a worker. */
 import { type ClientUnaryCall, type ServiceError, status } from '@grpc/grpc-js';
+import type { CallStatus } from '../grpc/index.js';
 import { abortReason } from '../time.js';
 
 /** Resolves with the answer of a call; cancels the call and rejects when `scope` ends first. */
@@ -28,7 +29,7 @@ export function isServiceError(error: unknown): error is ServiceError {
 }
 
 /** Whether the other side was away, starting, slow or full: nothing is wrong with the call itself. */
-export function isPassing(error: ServiceError): boolean {
+export function isPassing(error: CallStatus): boolean {
   switch (error.code) {
     case status.UNAVAILABLE:
     case status.DEADLINE_EXCEEDED:
@@ -43,13 +44,13 @@ export function isPassing(error: ServiceError): boolean {
 }
 
 /** Whether the message itself is at fault, so that it would be refused each time. */
-export function isHopeless(error: ServiceError): boolean {
+export function isHopeless(error: CallStatus): boolean {
   return error.code === status.INVALID_ARGUMENT || isTooLarge(error);
 }
 
 // gRPC uses one code for "no room now" and "this message is over my limit, for ever", and all its implementations
 // tell the second with these words only.
-function isTooLarge(error: ServiceError): boolean {
+function isTooLarge(error: CallStatus): boolean {
   return error.code === status.RESOURCE_EXHAUSTED && /larger than max/i.test(error.details);
 }
 

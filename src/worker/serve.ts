@@ -43,10 +43,10 @@ export async function serve(options: ServeOptions, handler: Handler): Promise<vo
   const ended = new AbortController();
   const stop = options.signal ?? stopOnSignals(ended.signal);
   const cutOff = new AbortController();
-  // One listener for each reply that is under way.
+  // One listener for each reply that waits to be sent again.
   setMaxListeners(0, cutOff.signal);
 
-  const link = openAgentLink({ target, registration, clock, random, log });
+  const link = openAgentLink({ target, registration, clock, random, log, cutOff: cutOff.signal });
   const exchange = new Exchange();
   const runs = new Runs({
     handler,
@@ -65,7 +65,7 @@ export async function serve(options: ServeOptions, handler: Handler): Promise<vo
     }
   };
   const transports = {
-    unary: new UnaryTransport({ link, runs, log, onEvent, cutOff: cutOff.signal }),
+    unary: new UnaryTransport({ link, runs, log, onEvent }),
     stream: new StreamTransport({
       channelOptions: link.channelOptions,
       target,

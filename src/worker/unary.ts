@@ -26,8 +26,6 @@ export interface UnaryOptions {
   readonly runs: Runs;
   readonly log: Log;
   readonly onEvent: (event: EventNotification) => void;
-  /** Ends what hangs at a stop. */
-  readonly cutOff: AbortSignal;
 }
 
 /** Calls that may wait at once; more wait on the agent's side. */
@@ -64,8 +62,8 @@ export class UnaryTransport implements Transport {
     }
   }
 
-  send(data: Data, scope: AbortSignal): Promise<void> {
-    return this.options.link.send(data, scope);
+  send(data: Data): Promise<void> {
+    return this.options.link.send(data);
   }
 
   async close(hard: AbortSignal): Promise<void> {
@@ -113,9 +111,9 @@ class UnaryDelivery implements Delivery {
   ) {}
 
   async complete(replies: readonly Data[], completed: Completed): Promise<void> {
-    const { link, cutOff } = this.options;
+    const { link } = this.options;
     try {
-      for (const reply of replies) await link.send(reply, cutOff);
+      for (const reply of replies) await link.send(reply);
     } catch (error) {
       completed.rejected(error instanceof Error ? error : new Error(errorText(error)));
       return;

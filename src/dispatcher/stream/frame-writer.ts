@@ -4,6 +4,7 @@
  */
 import { AgentFrame, type Delivery } from '../../../protocol/generated/stream.js';
 import type { Data } from '../../../protocol/generated/yggdrasil.js';
+import { PREFIX, writePrefix } from '../../grpc/index.js';
 import type { Metadata } from '../../message/envelope.js';
 
 /** Tags, lengths and numbers of a field beside its texts and content, at most. */
@@ -33,9 +34,21 @@ export function bytesOf(frame: AgentFrame): Buffer {
   return writer.written;
 }
 
+/** The bytes of a message as a unary call carries it: in the frame of gRPC. */
+export function unaryFrameOf(data: Data): Buffer {
+  const writer = new FrameWriter(Buffer.allocUnsafe(PREFIX + boundOf(data)), PREFIX);
+  writer.data(data);
+  const frame = writer.written;
+  writePrefix(frame, frame.length - PREFIX);
+  return frame;
+}
+
 /** An upper bound of the bytes that a delivery takes in a frame. */
 export function boundOfDelivery({ data }: Delivery): number {
-  if (data === undefined) return OVERHEAD;
+  return data === undefined ? OVERHEAD : boundOf(data);
+}
+
+function boundOf(data: Data): number {
   // UTF-8 takes at most three bytes for a unit of UTF-16.
   let text = data.messageId.length + data.responseTo.length + data.directive.length;
   let bytes = OVERHEAD + data.content.length;
@@ -58,10 +71,15 @@ function widthOf(number: number): number {
 }
 
 class FrameWriter {
-  #at = 0;
+  #at: number;
 
-  /** The buffer must have room for all that is written. */
-  constructor(private readonly buffer: Buffer) {}
+  /** The buffer must have room for all that is written, from `start` on. */
+  constructor(
+    private readonly buffer: Buffer,
+    start = 0,
+  ) {
+    this.#at = start;
+  }
 
   get written(): Buffer {
     return this.buffer.subarray(0, this.#at);
@@ -76,7 +94,7 @@ class FrameWriter {
     if (tag !== 0) this.#number(8, tag);
     if (priority !== 0) this.#number(16, priority);
     const inner = this.#begin(26, widthOf(guess));
-    this.#data(data);
+    this.data(data);
     this.#end(inner, widthOf(guess));
     this.#end(start, widthOf(guess));
   }
@@ -92,7 +110,7 @@ class FrameWriter {
     for (const number of list) this.#varint(number);
   }
 
-  #data({ messageId, metadata, content, responseTo, directive }: Data): void {
+  data({ messageId, metadata, content, responseTo, directive }: Data): void {
     this.#text(10, messageId);
     this.#metadata(metadata);
     if (content.length > 0) {

@@ -1,0 +1,73 @@
+/** The five bytes that stand before each message of gRPC: whether it is compressed, and how long it is. */
+
+/** Bytes before a message. */
+export const PREFIX = 5;
+
+/** A message with its prefix. */
+export function framed(message: Uint8Array): Buffer {
+  const frame = Buffer.allocUnsafe(PREFIX + message.length);
+  writePrefix(frame, message.length);
+  frame.set(message, PREFIX);
+  return frame;
+}
+
+/** Writes the prefix of a message that is not compressed and has so many bytes. */
+export function writePrefix(frame: Buffer, length: number): void {
+  frame[0] = 0;
+  frame[1] = length >>> 24;
+  frame[2] = length >>> 16;
+  frame[3] = length >>> 8;
+  frame[4] = length;
+}
+
+/** Why a message cannot be taken. */
+export interface FrameProblem {
+  readonly kind: 'too-large' | 'compressed' | 'second';
+  readonly details: string;
+}
+
+/** Puts together the one message of one direction of a unary call. */
+export class OneMessage {
+  #chunks: Buffer[] | undefined;
+  #first: Buffer | undefined;
+  #bytes = 0;
+
+  constructor(private readonly largest: number) {}
+
+  /** What came next; gives what is wrong with it. */
+  push(chunk: Buffer): FrameProblem | undefined {
+    this.#bytes += chunk.length;
+    if (this.#first === undefined) this.#first = chunk;
+    else (this.#chunks ??= [this.#first]).push(chunk);
+    if (this.#bytes < PREFIX) return undefined;
+    const first = this.#prefix();
+    if (first[0] !== 0) return { kind: 'compressed', details: 'Received a compressed message, and none was asked for' };
+    const length = first.readUInt32BE(1);
+    if (length > this.largest) {
+      return { kind: 'too-large', details: `Received message larger than max (${length} vs ${this.largest})` };
+    }
+    if (this.#bytes > PREFIX + length) return { kind: 'second', details: 'Received more than one message' };
+    return undefined;
+  }
+
+  /** The message, once it is whole. */
+  get message(): Buffer | undefined {
+    if (this.#first === undefined || this.#bytes < PREFIX) return undefined;
+    if (this.#bytes < PREFIX + this.#prefix().readUInt32BE(1)) return undefined;
+    return this.#whole().subarray(PREFIX);
+  }
+
+  /** The chunk, or the chunks, in which the prefix stands. */
+  #prefix(): Buffer {
+    const first = this.#first;
+    return first !== undefined && first.length >= PREFIX ? first : this.#whole();
+  }
+
+  #whole(): Buffer {
+    if (this.#chunks !== undefined) {
+      this.#first = Buffer.concat(this.#chunks);
+      this.#chunks = undefined;
+    }
+    return this.#first ?? Buffer.alloc(0);
+  }
+}

@@ -1,0 +1,233 @@
+/**
+ * A connection to a Unix socket for unary calls of gRPC, over Node's HTTP/2. It connects, and connects again, by itself;
+ * a connection that was told to go away is used for nothing new. No compression, no retries, no deadline on the wire:
+ * whoever waits too long is told here.
+ */
+import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2';
+import { connect, type Socket } from 'node:net';
+import { status } from '@grpc/grpc-js';
+import { SlotTable } from '../signal/slot-table.js';
+import type { Millis, Random } from '../time.js';
+import { DROPPED, type CallStatus } from './status.js';
+import { UnaryCall, type Ended } from './unary-call.js';
+
+/** A side that was just started listens within milliseconds: the usual second of back-off would be most of the wait. */
+const FIRST_BACKOFF: Millis = 50;
+const LONGEST_BACKOFF: Millis = 1000;
+/** How often calls are looked at that have a time to end in. */
+const LOOK_EACH: Millis = 500;
+
+export interface UnaryChannelOptions {
+  /** The path the other side listens on, or will. */
+  readonly path: string;
+  /** Bytes of the largest answer. */
+  readonly maxReceive: number;
+  readonly random: Random;
+  /** How long each call may take, to half a second; undefined: for ever. */
+  readonly within?: Millis;
+  /** True: it connects again as soon as it can; else when it is called. */
+  readonly staysConnected: boolean;
+  /** Whether to speak to whoever listens there. Default: yes. */
+  readonly admits?: (socket: Socket) => boolean;
+  /** Called at each connect. */
+  readonly onReady?: () => void;
+}
+
+/** What stands in the headers of a method's calls. */
+export type Method = Readonly<Record<string, string>>;
+
+/** The method at this path, as gRPC has it: `/package.Service/Method`. */
+export function methodAt(path: string): Method {
+  return {
+    ':method': 'POST',
+    ':scheme': 'http',
+    ':authority': 'localhost',
+    ':path': path,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    'user-agent': 'grpc-node-yggdrasil',
+  };
+}
+
+interface Waiting {
+  readonly call: UnaryCall;
+  readonly method: Method;
+  readonly frame: Buffer;
+}
+
+/** A call that has a time to end in. */
+interface Timed {
+  readonly number: number;
+  readonly call: UnaryCall;
+  readonly endsAt: Millis;
+}
+
+export class UnaryChannel {
+  #state: 'idle' | 'connecting' | 'ready' | 'backing-off' | 'closed' = 'idle';
+  #socket: Socket | undefined;
+  #session: ClientHttp2Session | undefined;
+  #backoff: NodeJS.Timeout | undefined;
+  #failures = 0;
+  /** Calls that go out when it is connected. */
+  #waiting: Waiting[] = [];
+  readonly #timed = new SlotTable<Timed>();
+  #lastNumber = 0;
+  /** Whether calls are about to be looked at. */
+  #isLooking = false;
+
+  constructor(private readonly options: UnaryChannelOptions) {}
+
+  get isReady(): boolean {
+    return this.#state === 'ready';
+  }
+
+  /** Begins to connect, if it does not yet. */
+  open(): void {
+    if (this.#state === 'idle') this.#connect();
+  }
+
+  /**
+   * Calls `method` with a message in its frame (frame.ts). `ended` is called once, in a later turn, unless the call that
+   * this gives is cancelled.
+   */
+  call(method: Method, frame: Buffer, ended: Ended): UnaryCall {
+    const { maxReceive, within } = this.options;
+    const call = within === undefined ? new UnaryCall(maxReceive, ended) : this.#timedCall(within, ended);
+    if (this.#session !== undefined) this.#start(this.#session, { call, method, frame });
+    else if (this.#state === 'closed') failLater(call, CLOSED);
+    else if (this.#state === 'backing-off') failLater(call, UNREACHABLE);
+    else {
+      this.#waiting.push({ call, method, frame });
+      this.open();
+    }
+    return call;
+  }
+
+  /** Takes no more calls; those under way come to their ends by themselves. Idempotent. */
+  close(): void {
+    this.#state = 'closed';
+    clearTimeout(this.#backoff);
+    const session = this.#session;
+    this.#session = undefined;
+    if (session === undefined) this.#socket?.destroy();
+    else session.close();
+    this.#socket = undefined;
+    this.#giveUp(CLOSED);
+  }
+
+  #start(session: ClientHttp2Session, { call, method, frame }: Waiting): void {
+    if (call.isOver) return;
+    try {
+      call.start(session, method, frame);
+    } catch {
+      // It went, or was told to go, and its events have not come yet.
+      failLater(call, DROPPED);
+    }
+  }
+
+  #timedCall(within: Millis, ended: Ended): UnaryCall {
+    this.#lastNumber += 1;
+    const number = this.#lastNumber;
+    const call = new UnaryCall(this.options.maxReceive, (failure, answer) => {
+      this.#timed.delete(number);
+      ended(failure, answer);
+    });
+    this.#timed.add(number, { number, call, endsAt: performance.now() + within });
+    this.#lookLater();
+    return call;
+  }
+
+  /** One timer for all: one for each call cost more than it is worth. */
+  #lookLater(): void {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    setTimeout(() => {
+      this.#isLooking = false;
+      const now = performance.now();
+      for (const { number, call, endsAt } of this.#timed.values()) {
+        if (call.isOver) this.#timed.delete(number);
+        else if (endsAt <= now) call.fail(LATE);
+      }
+      if (this.#timed.size > 0) this.#lookLater();
+    }, LOOK_EACH).unref();
+  }
+
+  #connect(): void {
+    const { path, admits = (): boolean => true } = this.options;
+    this.#state = 'connecting';
+    const socket = connect({ path });
+    this.#socket = socket;
+    socket.once('close', () => this.#lost(socket));
+    // 'close' follows.
+    socket.on('error', ignored);
+    socket.once('connect', () => {
+      if (admits(socket)) this.#greet(socket);
+      else socket.destroy();
+    });
+  }
+
+  /** Ready when the other side has said what it takes: until then Node would hold back all but a hundred streams. */
+  #greet(socket: Socket): void {
+    const session = connectHttp2('http://localhost', {
+      createConnection: () => socket,
+      settings: { enablePush: false },
+      // What is in flight is bounded by who calls, and Node's own bound ends the session.
+      maxSessionMemory: Number.MAX_SAFE_INTEGER,
+    });
+    session.unref();
+    session.on('error', ignored);
+    session.once('goaway', () => this.#lost(socket));
+    session.once('close', () => this.#lost(socket));
+    session.once('remoteSettings', () => this.#ready(socket, session));
+  }
+
+  #ready(socket: Socket, session: ClientHttp2Session): void {
+    if (this.#socket !== socket) {
+      session.close();
+      return;
+    }
+    this.#state = 'ready';
+    this.#session = session;
+    this.#failures = 0;
+    for (const waiting of this.#waiting.splice(0)) this.#start(session, waiting);
+    this.options.onReady?.();
+  }
+
+  /** This connection takes nothing new. */
+  #lost(socket: Socket): void {
+    if (this.#socket !== socket) return;
+    const wasReady = this.#state === 'ready';
+    this.#socket = undefined;
+    this.#session = undefined;
+    if (wasReady) {
+      this.#state = 'idle';
+      if (this.options.staysConnected) this.#connect();
+      return;
+    }
+    this.#state = 'backing-off';
+    this.#giveUp(UNREACHABLE);
+    const longest = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 1.6 ** Math.min(this.#failures, 30));
+    this.#failures += 1;
+    this.#backoff = setTimeout(
+      () => {
+        this.#state = 'idle';
+        if (this.options.staysConnected) this.#connect();
+      },
+      longest * (0.8 + 0.4 * this.options.random()),
+    ).unref();
+  }
+
+  #giveUp(failure: CallStatus): void {
+    for (const { call } of this.#waiting.splice(0)) failLater(call, failure);
+  }
+}
+
+const CLOSED: CallStatus = { code: status.UNAVAILABLE, details: 'the channel was closed' };
+const UNREACHABLE: CallStatus = { code: status.UNAVAILABLE, details: 'nobody can be reached there' };
+const LATE: CallStatus = { code: status.DEADLINE_EXCEEDED, details: 'Deadline exceeded' };
+
+const ignored = (): void => undefined;
+
+function failLater(call: UnaryCall, failure: CallStatus): void {
+  setImmediate(() => call.fail(failure));
+}
