@@ -11,7 +11,7 @@ import {
   HealthService,
 } from '../../protocol/generated/health.js';
 import { EventNotification, Response, WorkerService, type Event } from '../../protocol/generated/yggdrasil.js';
-import { framed, methodAt, UnaryChannel, type CallStatus } from '../grpc/index.js';
+import { framed, methodAt, GrpcChannel, type CallStatus } from '../grpc/index.js';
 import type { InboundRecord } from '../message/record.js';
 import type { Clock, Millis, Random } from '../time.js';
 import { isSurelyBelow, sendFrame, wireSize } from './codec.js';
@@ -40,7 +40,7 @@ export class WorkerLink implements Link {
   /** A call for each: how many at once is the queue's affair. */
   readonly hasRoom = true;
   readonly takesFiles = false;
-  #channel: UnaryChannel | undefined;
+  #channel: GrpcChannel | undefined;
   /** An old worker that knows no NotifyEvent is not asked twice. */
   #takesEvents = true;
 
@@ -49,7 +49,7 @@ export class WorkerLink implements Link {
   /** Begins to connect. */
   open(): void {
     const { path, maxReceive, random, admits, onReady } = this.options;
-    this.#channel = new UnaryChannel({ path, maxReceive, random, admits, onReady, staysConnected: true });
+    this.#channel = new GrpcChannel({ path, maxReceive, random, admits, onReady, staysConnected: true });
     this.#channel.open();
   }
 

@@ -20,7 +20,7 @@ export function writePrefix(frame: Buffer, length: number): void {
   frame[4] = length;
 }
 
-/** Why a message cannot be taken. */
+/** Why a message cannot be taken. `second`: a unary call has one. */
 export interface FrameProblem {
   readonly kind: 'too-large' | 'compressed' | 'second';
   readonly details: string;
@@ -41,11 +41,9 @@ export class OneMessage {
     else (this.#chunks ??= [this.#first]).push(chunk);
     if (this.#bytes < PREFIX) return undefined;
     const first = this.#prefix();
-    if (first[0] !== 0) return { kind: 'compressed', details: 'Received a compressed message, and none was asked for' };
+    if (first[0] !== 0) return COMPRESSED;
     const length = first.readUInt32BE(1);
-    if (length > this.largest) {
-      return { kind: 'too-large', details: `Received message larger than max (${length} vs ${this.largest})` };
-    }
+    if (length > this.largest) return tooLarge(length, this.largest);
     if (this.#bytes > PREFIX + length) return { kind: 'second', details: 'Received more than one message' };
     return undefined;
   }
@@ -70,4 +68,60 @@ export class OneMessage {
     }
     return this.#first ?? Buffer.alloc(0);
   }
+}
+
+/** Takes the messages of one direction of a stream out of what comes. */
+export class FrameSplitter {
+  /** The beginning of a message whose rest has not come. */
+  #rest: Buffer[] = [];
+  #bytes = 0;
+  /** Bytes of it with its prefix; undefined while the prefix is not whole. */
+  #wanted: number | undefined;
+
+  constructor(private readonly largest: number) {}
+
+  /** Calls `each` with every message that is whole now, a view of what came; gives what is wrong with the next one. */
+  push(chunk: Buffer, each: (message: Buffer) => void): FrameProblem | undefined {
+    let bytes = chunk;
+    if (this.#bytes > 0) {
+      this.#rest.push(chunk);
+      this.#bytes += chunk.length;
+      if (this.#wanted !== undefined && this.#bytes < this.#wanted) return undefined;
+      bytes = Buffer.concat(this.#rest);
+      this.#rest = [];
+    }
+    let at = 0;
+    while (bytes.length - at >= PREFIX) {
+      const length = bytes.readUInt32BE(at + 1);
+      const problem = this.#problem(bytes[at], length);
+      if (problem !== undefined) return problem;
+      const end = at + PREFIX + length;
+      if (end > bytes.length) break;
+      const message = bytes.subarray(at + PREFIX, end);
+      at = end;
+      each(message);
+    }
+    this.#keep(at === 0 ? bytes : bytes.subarray(at));
+    return undefined;
+  }
+
+  #keep(rest: Buffer): void {
+    this.#bytes = rest.length;
+    if (rest.length > 0) this.#rest.push(rest);
+    this.#wanted = rest.length < PREFIX ? undefined : PREFIX + rest.readUInt32BE(1);
+  }
+
+  #problem(compressed: number | undefined, length: number): FrameProblem | undefined {
+    if (compressed !== 0) return COMPRESSED;
+    return length > this.largest ? tooLarge(length, this.largest) : undefined;
+  }
+}
+
+const COMPRESSED: FrameProblem = {
+  kind: 'compressed',
+  details: 'Received a compressed message, and none was asked for',
+};
+
+function tooLarge(length: number, largest: number): FrameProblem {
+  return { kind: 'too-large', details: `Received message larger than max (${length} vs ${largest})` };
 }

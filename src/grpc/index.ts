@@ -1,5 +1,6 @@
-/** Unary calls of gRPC over Node's HTTP/2, for the ways on which each message is a call. */
+/** Calls of gRPC over Node's HTTP/2, for the ways that messages take. */
 export { framed, PREFIX, writePrefix } from './frame.js';
+export { GrpcChannel } from './grpc-channel.js';
 export type { CallStatus } from './status.js';
-export { UnaryCall } from './unary-call.js';
-export { methodAt, UnaryChannel } from './unary-channel.js';
+export type { StreamCall, StreamHandlers } from './stream-call.js';
+export { methodAt } from './unary-call.js';

@@ -1,6 +1,7 @@
 /** How a gRPC call ends: the codes that are made here, and what stands for them in HTTP/2. Pure. */
 import { constants, type IncomingHttpHeaders } from 'node:http2';
 import { status } from '@grpc/grpc-js';
+import type { FrameProblem } from './frame.js';
 
 export interface CallStatus {
   readonly code: status;
@@ -32,7 +33,7 @@ function isCode(code: number): code is status {
 }
 
 /** The status of a stream that ended without one. */
-export function statusFromReset(reset: number): CallStatus {
+function statusFromReset(reset: number): CallStatus {
   switch (reset) {
     case constants.NGHTTP2_REFUSED_STREAM:
       return { code: status.UNAVAILABLE, details: 'Stream refused by server' };
@@ -75,4 +76,17 @@ function decoded(message: string): string {
     // Not as it should be encoded: as it came is better than nothing.
     return message;
   }
+}
+
+/** The status that what comes after such a message is worth. */
+export function statusFromProblem({ kind, details }: FrameProblem): CallStatus {
+  if (kind === 'too-large') return { code: status.RESOURCE_EXHAUSTED, details };
+  return { code: kind === 'second' ? status.UNIMPLEMENTED : status.INTERNAL, details };
+}
+
+/** Of a call whose stream closed before any status came; `httpStatus` where headers came. */
+export function statusFromClose(reset: number, httpStatus: number | undefined): CallStatus {
+  if (reset !== constants.NGHTTP2_NO_ERROR) return statusFromReset(reset);
+  if (httpStatus !== undefined && httpStatus !== 200) return statusFrom({}, httpStatus);
+  return { code: status.INTERNAL, details: `Received RST_STREAM with code ${reset} (Call ended without gRPC status)` };
 }

@@ -10,8 +10,34 @@ import {
   type IncomingHttpStatusHeader,
 } from 'node:http2';
 import { status } from '@grpc/grpc-js';
-import { OneMessage, type FrameProblem } from './frame.js';
-import { DROPPED, statusFrom, statusFromReset, type CallStatus } from './status.js';
+import { OneMessage } from './frame.js';
+import { DROPPED, statusFrom, statusFromClose, statusFromProblem, type CallStatus } from './status.js';
+
+/** What stands in the headers of a method's calls. */
+export type Method = Readonly<Record<string, string>>;
+
+/** The method at this path, as gRPC has it: `/package.Service/Method`. */
+export function methodAt(path: string): Method {
+  return {
+    ':method': 'POST',
+    ':scheme': 'http',
+    ':authority': 'localhost',
+    ':path': path,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    'user-agent': 'grpc-node-yggdrasil',
+  };
+}
+
+/** A call that a channel makes when it is connected. */
+export interface Startable {
+  /** Whether nobody is told of it any more. */
+  readonly isOver: boolean;
+  /** Throws where the session takes no more streams. */
+  start(session: ClientHttp2Session): void;
+  /** Ends it with this status, unless it has ended. */
+  fail(failure: CallStatus): void;
+}
 
 /** How a call ended: with an answer, or with a status that is not OK. */
 export type Ended = (failure: CallStatus | undefined, answer: Buffer) => void;
@@ -21,7 +47,7 @@ const NO_BYTES = Buffer.alloc(0);
 /** 'close' tells the same, and comes for every end. */
 const ignored = (): void => undefined;
 
-export class UnaryCall {
+export class UnaryCall implements Startable {
   #session: ClientHttp2Session | undefined;
   #stream: ClientHttp2Stream | undefined;
   #httpStatus: number | undefined;
@@ -31,6 +57,8 @@ export class UnaryCall {
   /** `largest`: bytes of an answer. `ended` is called once, unless the call is cancelled. */
   constructor(
     largest: number,
+    private readonly method: Method,
+    private readonly frame: Buffer,
     private ended: Ended | undefined,
   ) {
     this.#answer = new OneMessage(largest);
@@ -42,8 +70,8 @@ export class UnaryCall {
   }
 
   /** Sends it. Throws where the session takes no more streams. */
-  start(session: ClientHttp2Session, headers: Readonly<Record<string, string>>, frame: Buffer): void {
-    const stream = session.request(headers);
+  start(session: ClientHttp2Session): void {
+    const stream = session.request(this.method);
     this.#session = session;
     this.#stream = stream;
     stream.on('response', (answer, flags) => this.#onHeaders(answer, flags));
@@ -52,7 +80,7 @@ export class UnaryCall {
     stream.on('end', () => this.#finishIfWhole());
     stream.on('error', ignored);
     stream.on('close', () => this.#onClose(stream.rstCode));
-    stream.end(frame);
+    stream.end(this.frame);
   }
 
   /** Ends it; nobody is told. */
@@ -88,7 +116,7 @@ export class UnaryCall {
   #onData(chunk: Buffer): void {
     if (this.isOver) return;
     const problem = this.#answer.push(chunk);
-    if (problem !== undefined) this.fail(statusOf(problem));
+    if (problem !== undefined) this.fail(statusFromProblem(problem));
   }
 
   #finishIfWhole(): void {
@@ -106,20 +134,6 @@ export class UnaryCall {
   #onClose(reset: number): void {
     if (this.isOver) return;
     this.#finishIfWhole();
-    this.fail(this.#session?.destroyed === true ? DROPPED : this.#withoutStatus(reset));
+    this.fail(this.#session?.destroyed === true ? DROPPED : statusFromClose(reset, this.#httpStatus));
   }
-
-  #withoutStatus(reset: number): CallStatus {
-    if (reset !== constants.NGHTTP2_NO_ERROR) return statusFromReset(reset);
-    if (this.#httpStatus !== undefined && this.#httpStatus !== 200) return statusFrom({}, this.#httpStatus);
-    return {
-      code: status.INTERNAL,
-      details: `Received RST_STREAM with code ${reset} (Call ended without gRPC status)`,
-    };
-  }
-}
-
-function statusOf({ kind, details }: FrameProblem): CallStatus {
-  if (kind === 'too-large') return { code: status.RESOURCE_EXHAUSTED, details };
-  return { code: kind === 'second' ? status.UNIMPLEMENTED : status.INTERNAL, details };
 }

@@ -11,7 +11,7 @@ import {
   type RegistrationResponse,
 } from '../../protocol/generated/yggdrasil.js';
 import { AgentError, errorText } from '../errors.js';
-import { framed, methodAt, UnaryChannel, type CallStatus } from '../grpc/index.js';
+import { framed, methodAt, GrpcChannel, type CallStatus } from '../grpc/index.js';
 import type { Log } from '../log/log.js';
 import { SlotTable } from '../signal/slot-table.js';
 import { abortReason, type Backoff, type Clock, fullJitter, type Millis, type Random, sleep } from '../time.js';
@@ -61,8 +61,8 @@ export function openAgentLink(options: AgentLinkOptions): AgentLink {
 }
 
 export class AgentLink {
-  /** For replies, which are many: it connects with the first one. */
-  readonly #replies: UnaryChannel;
+  /** For replies and the stream, where each message counts: it connects with the first call. */
+  readonly channel: GrpcChannel;
   /** Breaks off each that is under way. */
   readonly #underWay = new SlotTable<UnderWay>();
   #lastNumber = 0;
@@ -72,7 +72,7 @@ export class AgentLink {
     private readonly options: AgentLinkOptions,
   ) {
     const { target, random, cutOff } = options;
-    this.#replies = new UnaryChannel({
+    this.channel = new GrpcChannel({
       path: target.replace(/^unix:/, ''),
       maxReceive: LARGEST_ANSWER,
       random,
@@ -144,7 +144,7 @@ export class AgentLink {
     }
     this.#lastNumber += 1;
     const number = this.#lastNumber;
-    const call = this.#replies.call(SEND, framed(Data.encode(data).finish()), (failure) => {
+    const call = this.channel.call(SEND, framed(Data.encode(data).finish()), (failure) => {
       this.#underWay.delete(number);
       if (failure === undefined) resolve();
       else
@@ -172,13 +172,13 @@ export class AgentLink {
     await sleep(clock, delay, cutOff);
   }
 
-  /** For another client on the same channel. */
+  /** For another client of grpc-js on the channel by which it registers. */
   get channelOptions(): Partial<ClientOptions> {
     return { channelOverride: this.client.getChannel() };
   }
 
   close(): void {
-    this.#replies.close();
+    this.channel.close();
     this.client.close();
   }
 

@@ -67,6 +67,7 @@ export async function serve(options: ServeOptions, handler: Handler): Promise<vo
   const transports = {
     unary: new UnaryTransport({ link, runs, log, onEvent }),
     stream: new StreamTransport({
+      channel: link.channel,
       channelOptions: link.channelOptions,
       target,
       hello: helloFrom(options),

@@ -1,6 +1,6 @@
 /** A worker's stream without a wire: frames of an agent go in, and what the worker answers is held to its own rules. */
 import { EventEmitter } from 'node:events';
-import type { ClientDuplexStream } from '@grpc/grpc-js';
+import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
 import type { AgentFrame, BodyFrame, WorkerFrame } from '../../protocol/generated/stream.js';
 import { silentLog } from '../../src/log/log.js';
@@ -40,6 +40,7 @@ export interface FuzzedWorker {
 export async function feedWorker(frames: readonly (AgentFrame | BodyFrame)[]): Promise<FuzzedWorker> {
   const connect = new FakeCall<WorkerFrame>();
   const transfer = new FakeCall<BodyFrame>();
+  connect.on('status', (ended: StatusObject) => link.over(ended));
   const scope = new AbortController();
   const clock = new FakeClock();
   let ends = 0;
@@ -53,7 +54,7 @@ export async function feedWorker(frames: readonly (AgentFrame | BodyFrame)[]): P
     scope: scope.signal,
     send: () => Promise.resolve(),
   });
-  const link = new StreamLink(connect as unknown as ClientDuplexStream<WorkerFrame, AgentFrame>, {
+  const link = new StreamLink(connect, {
     hello: { registrations: [], window: { messages: 8, bytes: 1_000, bodies: 2 }, maxBody: 1_000n },
     openTransfer: () => transfer as unknown as ClientDuplexStream<BodyFrame, BodyFrame>,
     runs,
@@ -70,7 +71,7 @@ export async function feedWorker(frames: readonly (AgentFrame | BodyFrame)[]): P
   for (const frame of frames) {
     if ('deliveries' in frame) {
       for (const { tag } of frame.deliveries) open.add(tag);
-      connect.emit('data', frame);
+      link.receive(frame);
     } else if (transfer.listenerCount('data') > 0) transfer.emit('data', frame);
     await new Promise(setImmediate);
     for (; read < connect.written.length; read++) {

@@ -3,7 +3,7 @@
  * sends at the end of each turn of the event loop what came together in it. An agent that breaks a rule has its call
  * ended, and the worker connects anew.
  */
-import { type ClientDuplexStream, type StatusObject, status } from '@grpc/grpc-js';
+import { status } from '@grpc/grpc-js';
 import {
   type AgentFrame,
   type Delivery as WireDelivery,
@@ -14,6 +14,7 @@ import {
   type WorkerFrame,
 } from '../../../protocol/generated/stream.js';
 import type { Data, EventNotification } from '../../../protocol/generated/yggdrasil.js';
+import { errorText } from '../../errors.js';
 import type { Log } from '../../log/log.js';
 import { type Backoff, type Clock, fullJitter, type Random, sleep } from '../../time.js';
 import { AgentLost, type RefusalKind } from '../delivery.js';
@@ -53,7 +54,13 @@ interface EarlyResult {
   readonly reject: (error: Error) => void;
 }
 
-type Call = ClientDuplexStream<WorkerFrame, AgentFrame>;
+/** The Connect call, as far as this side acts on it. */
+export interface ConnectCall {
+  write(frame: WorkerFrame): void;
+  /** Nothing more is written; the agent then ends it. */
+  end(): void;
+  cancel(): void;
+}
 
 /** What a Hello without a limit means. */
 const DEFAULT_BODY: number = 4 * 1024 * 1024;
@@ -94,7 +101,7 @@ export class StreamLink implements DeliveryStream {
   wasUseful = false;
 
   constructor(
-    private readonly call: Call,
+    private readonly call: ConnectCall,
     private readonly options: LinkOptions,
   ) {
     const { hello, openTransfer } = options;
@@ -105,9 +112,6 @@ export class StreamLink implements DeliveryStream {
       maxBody: hello.maxBody === 0n ? DEFAULT_BODY : Number(hello.maxBody),
       onFail: (error) => this.#break(error),
     });
-    call.on('data', (frame: AgentFrame) => this.#onFrame(frame));
-    call.on('error', () => undefined); // 'status' tells the same, and comes for every end.
-    call.on('status', (ended: StatusObject) => this.#onStatus(ended));
   }
 
   complete(delivery: StreamDelivery, replies: readonly Data[]): void {
@@ -171,7 +175,8 @@ export class StreamLink implements DeliveryStream {
     this.call.cancel();
   }
 
-  #onFrame(frame: AgentFrame): void {
+  /** What the agent sent. */
+  receive(frame: AgentFrame): void {
     if (this.#isOver || this.#broken !== undefined) return;
     try {
       checkWelcome(frame, !this.#isWelcome);
@@ -188,6 +193,11 @@ export class StreamLink implements DeliveryStream {
       if (!(error instanceof RuleBroken)) throw error;
       this.#break(error);
     }
+  }
+
+  /** The agent sent something that is no frame. */
+  receivedNoise(error: unknown): void {
+    this.#break(new RuleBroken(`a frame is no AgentFrame: ${errorText(error)}`));
   }
 
   /** Ends the call because of what the agent did. */
@@ -338,7 +348,8 @@ export class StreamLink implements DeliveryStream {
     if (this.#isOver || this.#deliveries.size === 0) this.#onDrained?.();
   }
 
-  #onStatus(ended: StatusObject): void {
+  /** The call has ended. */
+  over({ code, details }: { readonly code: status; readonly details: string }): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#scope.abort();
@@ -352,7 +363,6 @@ export class StreamLink implements DeliveryStream {
     for (const early of this.#early.values()) early.reject(new AgentLost('the agent is gone'));
     this.#early.clear();
     this.#checkDrained();
-    const { code, details } = ended;
     this.options.onEnd(this.#broken === undefined ? { code, details } : brokenStatus(this.#broken));
   }
 }

@@ -1,18 +1,29 @@
 /** The transport of one call: Connect carries all messages, so that the worker needs no server and no second socket. */
 import { type ClientOptions, credentials, status } from '@grpc/grpc-js';
 import { decodeBodyFrame, encodeBodyFrame } from '../../../protocol/body-frame.js';
-import { DispatcherClient, DispatcherService, type Hello, type Welcome } from '../../../protocol/generated/stream.js';
+import {
+  AgentFrame,
+  DispatcherClient,
+  DispatcherService,
+  type Hello,
+  type Welcome,
+  WorkerFrame,
+} from '../../../protocol/generated/stream.js';
 import type { Data, EventNotification } from '../../../protocol/generated/yggdrasil.js';
 import { AgentError } from '../../errors.js';
+import { framed, type GrpcChannel, methodAt } from '../../grpc/index.js';
 import type { Log } from '../../log/log.js';
 import type { Clock, Millis, Random } from '../../time.js';
 import { AgentLost } from '../delivery.js';
 import type { Runs } from '../runs.js';
 import type { SessionEnd, Transport } from '../transport.js';
-import { StreamLink } from './link.js';
+import { type ConnectCall, StreamLink } from './link.js';
 import type { TransferCall } from './transfer.js';
 
 export interface StreamOptions {
+  /** Where Connect goes. */
+  readonly channel: GrpcChannel;
+  /** Of the channel for bodies. */
   readonly channelOptions: Partial<ClientOptions>;
   readonly target: string;
   readonly hello: Hello;
@@ -22,6 +33,8 @@ export interface StreamOptions {
   readonly log: Log;
   readonly onEvent: (event: EventNotification) => void;
 }
+
+const CONNECT = methodAt(DispatcherService.connect.path);
 
 /** No agent takes this long to welcome a worker, unless it is stuck. */
 const WELCOME: Millis = 10_000;
@@ -43,7 +56,10 @@ export class StreamTransport implements Transport {
     const openTransfer = (): TransferCall =>
       this.#client.makeBidiStreamRequest(DispatcherService.transfer.path, encodeBodyFrame, decodeBodyFrame);
     return new Promise((resolve) => {
-      const call = this.#client.connect();
+      const call = this.options.channel.stream(CONNECT, {
+        onMessage: (bytes) => receive(bytes),
+        onEnd: (ended) => link.over(ended),
+      });
       const ended = new AbortController();
       this.#ended = new Promise((done) => ended.signal.addEventListener('abort', () => done(), { once: true }));
       let refusal: string | undefined;
@@ -68,10 +84,35 @@ export class StreamTransport implements Transport {
         if (this.#link === link) this.#link = undefined;
         resolve(this.#endOf({ code, details, refusal, isUp, wasUseful: link.wasUseful }));
       };
-      const link = new StreamLink(call, { hello, openTransfer, runs, clock, random, log, onEvent, onWelcome, onEnd });
+      const connect: ConnectCall = {
+        write: (frame) => call.write(framed(WorkerFrame.encode(frame).finish())),
+        end: () => call.end(),
+        cancel: () => call.cancel(),
+      };
+      const link = new StreamLink(connect, {
+        hello,
+        openTransfer,
+        runs,
+        clock,
+        random,
+        log,
+        onEvent,
+        onWelcome,
+        onEnd,
+      });
+      const receive = (bytes: Buffer): void => {
+        let frame: AgentFrame;
+        try {
+          frame = AgentFrame.decode(bytes);
+        } catch (error) {
+          link.receivedNoise(error);
+          return;
+        }
+        link.receive(frame);
+      };
       stop.addEventListener('abort', onStop, { once: true });
       clock.after(WELCOME, () => !isUp && call.cancel(), ended.signal);
-      call.write({ hello, completions: [], refusals: [], results: [], pongs: [] });
+      connect.write({ hello, completions: [], refusals: [], results: [], pongs: [] });
     });
   }
 

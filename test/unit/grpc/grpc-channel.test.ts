@@ -5,8 +5,8 @@ import { createServer as createListener, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Server, ServerCredentials, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
-import { framed, methodAt, UnaryChannel, type CallStatus } from '../../../src/grpc/index.js';
-import type { UnaryChannelOptions } from '../../../src/grpc/unary-channel.js';
+import { framed, methodAt, GrpcChannel, type CallStatus } from '../../../src/grpc/index.js';
+import type { GrpcChannelOptions } from '../../../src/grpc/grpc-channel.js';
 import { tempDir } from '../../support/temp.js';
 
 type Call = ServerUnaryCall<Buffer, Buffer>;
@@ -19,7 +19,7 @@ type Outcome = Buffer | CallStatus;
 
 interface Place extends AsyncDisposable {
   readonly path: string;
-  readonly channel: UnaryChannel;
+  readonly channel: GrpcChannel;
   ask(message: Buffer): Promise<Outcome>;
   /** Cuts all connections, and listens on. */
   cut(): void;
@@ -30,14 +30,14 @@ interface Place extends AsyncDisposable {
 type Serve = (path: string) => Promise<{ cut: () => void; close: () => void }>;
 
 /** A server, and a channel to it. */
-async function place(serve: Serve, options: Partial<UnaryChannelOptions> = {}): Promise<Place> {
+async function place(serve: Serve, options: Partial<GrpcChannelOptions> = {}): Promise<Place> {
   const directory = await tempDir();
   const path = join(directory.path, 's');
   const server = await serve(path);
   let connects = 0;
   let seen = 0;
   let told: () => void = () => undefined;
-  const channel = new UnaryChannel({
+  const channel = new GrpcChannel({
     path,
     maxReceive: 1024 * 1024,
     random: () => 0.5,
@@ -209,7 +209,7 @@ test('where nobody listens a call is UNAVAILABLE, and goes through once somebody
   let told: () => void = () => undefined;
   const ready = new Promise<void>((resolve) => (told = resolve));
   const random = (): number => 0.5;
-  const channel = new UnaryChannel({ path, maxReceive: 99, random, staysConnected: true, onReady: told });
+  const channel = new GrpcChannel({ path, maxReceive: 99, random, staysConnected: true, onReady: told });
   const ask = (): Promise<Outcome> =>
     new Promise((resolve) => {
       channel.call(ASK, framed(Buffer.from('x')), (not, answer) => resolve(not ?? answer));

@@ -1,5 +1,5 @@
 /**
- * A connection to a Unix socket for unary calls of gRPC, over Node's HTTP/2. It connects, and connects again, by itself;
+ * A connection to a Unix socket for calls of gRPC, over Node's HTTP/2. It connects, and connects again, by itself;
  * a connection that was told to go away is used for nothing new. No compression, no retries, no deadline on the wire:
  * whoever waits too long is told here.
  */
@@ -9,7 +9,8 @@ import { status } from '@grpc/grpc-js';
 import { SlotTable } from '../signal/slot-table.js';
 import type { Millis, Random } from '../time.js';
 import { DROPPED, type CallStatus } from './status.js';
-import { UnaryCall, type Ended } from './unary-call.js';
+import { StreamCall, type StreamHandlers } from './stream-call.js';
+import { UnaryCall, type Ended, type Method, type Startable } from './unary-call.js';
 
 /** A side that was just started listens within milliseconds: the usual second of back-off would be most of the wait. */
 const FIRST_BACKOFF: Millis = 50;
@@ -17,7 +18,7 @@ const LONGEST_BACKOFF: Millis = 1000;
 /** How often calls are looked at that have a time to end in. */
 const LOOK_EACH: Millis = 500;
 
-export interface UnaryChannelOptions {
+export interface GrpcChannelOptions {
   /** The path the other side listens on, or will. */
   readonly path: string;
   /** Bytes of the largest answer. */
@@ -33,28 +34,6 @@ export interface UnaryChannelOptions {
   readonly onReady?: () => void;
 }
 
-/** What stands in the headers of a method's calls. */
-export type Method = Readonly<Record<string, string>>;
-
-/** The method at this path, as gRPC has it: `/package.Service/Method`. */
-export function methodAt(path: string): Method {
-  return {
-    ':method': 'POST',
-    ':scheme': 'http',
-    ':authority': 'localhost',
-    ':path': path,
-    'content-type': 'application/grpc',
-    te: 'trailers',
-    'user-agent': 'grpc-node-yggdrasil',
-  };
-}
-
-interface Waiting {
-  readonly call: UnaryCall;
-  readonly method: Method;
-  readonly frame: Buffer;
-}
-
 /** A call that has a time to end in. */
 interface Timed {
   readonly number: number;
@@ -62,20 +41,22 @@ interface Timed {
   readonly endsAt: Millis;
 }
 
-export class UnaryChannel {
+export class GrpcChannel {
   #state: 'idle' | 'connecting' | 'ready' | 'backing-off' | 'closed' = 'idle';
   #socket: Socket | undefined;
   #session: ClientHttp2Session | undefined;
   #backoff: NodeJS.Timeout | undefined;
   #failures = 0;
+  /** Why the last attempt to connect came to nothing. */
+  #problem = unreachable('nobody was there');
   /** Calls that go out when it is connected. */
-  #waiting: Waiting[] = [];
+  #waiting: Startable[] = [];
   readonly #timed = new SlotTable<Timed>();
   #lastNumber = 0;
   /** Whether calls are about to be looked at. */
   #isLooking = false;
 
-  constructor(private readonly options: UnaryChannelOptions) {}
+  constructor(private readonly options: GrpcChannelOptions) {}
 
   get isReady(): boolean {
     return this.#state === 'ready';
@@ -92,14 +73,18 @@ export class UnaryChannel {
    */
   call(method: Method, frame: Buffer, ended: Ended): UnaryCall {
     const { maxReceive, within } = this.options;
-    const call = within === undefined ? new UnaryCall(maxReceive, ended) : this.#timedCall(within, ended);
-    if (this.#session !== undefined) this.#start(this.#session, { call, method, frame });
-    else if (this.#state === 'closed') failLater(call, CLOSED);
-    else if (this.#state === 'backing-off') failLater(call, UNREACHABLE);
-    else {
-      this.#waiting.push({ call, method, frame });
-      this.open();
-    }
+    const call =
+      within === undefined
+        ? new UnaryCall(maxReceive, method, frame, ended)
+        : this.#timedCall(within, method, frame, ended);
+    this.#begin(call);
+    return call;
+  }
+
+  /** Begins a call of many messages each way, however long it takes. What is written before it has begun waits. */
+  stream(method: Method, handlers: StreamHandlers): StreamCall {
+    const call = new StreamCall(this.options.maxReceive, method, handlers);
+    this.#begin(call);
     return call;
   }
 
@@ -115,20 +100,20 @@ export class UnaryChannel {
     this.#giveUp(CLOSED);
   }
 
-  #start(session: ClientHttp2Session, { call, method, frame }: Waiting): void {
-    if (call.isOver) return;
-    try {
-      call.start(session, method, frame);
-    } catch {
-      // It went, or was told to go, and its events have not come yet.
-      failLater(call, DROPPED);
+  #begin(call: Startable): void {
+    if (this.#session !== undefined) start(this.#session, call);
+    else if (this.#state === 'closed') failLater(call, CLOSED);
+    else if (this.#state === 'backing-off') failLater(call, this.#problem);
+    else {
+      this.#waiting.push(call);
+      this.open();
     }
   }
 
-  #timedCall(within: Millis, ended: Ended): UnaryCall {
+  #timedCall(within: Millis, method: Method, frame: Buffer, ended: Ended): UnaryCall {
     this.#lastNumber += 1;
     const number = this.#lastNumber;
-    const call = new UnaryCall(this.options.maxReceive, (failure, answer) => {
+    const call = new UnaryCall(this.options.maxReceive, method, frame, (failure, answer) => {
       this.#timed.delete(number);
       ended(failure, answer);
     });
@@ -159,10 +144,10 @@ export class UnaryChannel {
     this.#socket = socket;
     socket.once('close', () => this.#lost(socket));
     // 'close' follows.
-    socket.on('error', ignored);
+    socket.on('error', (error) => (this.#problem = unreachable(error.message)));
     socket.once('connect', () => {
       if (admits(socket)) this.#greet(socket);
-      else socket.destroy();
+      else socket.destroy(new Error('another process listens there'));
     });
   }
 
@@ -189,7 +174,7 @@ export class UnaryChannel {
     this.#state = 'ready';
     this.#session = session;
     this.#failures = 0;
-    for (const waiting of this.#waiting.splice(0)) this.#start(session, waiting);
+    for (const call of this.#waiting.splice(0)) start(session, call);
     this.options.onReady?.();
   }
 
@@ -205,7 +190,7 @@ export class UnaryChannel {
       return;
     }
     this.#state = 'backing-off';
-    this.#giveUp(UNREACHABLE);
+    this.#giveUp(this.#problem);
     const longest = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 1.6 ** Math.min(this.#failures, 30));
     this.#failures += 1;
     this.#backoff = setTimeout(
@@ -218,16 +203,29 @@ export class UnaryChannel {
   }
 
   #giveUp(failure: CallStatus): void {
-    for (const { call } of this.#waiting.splice(0)) failLater(call, failure);
+    for (const call of this.#waiting.splice(0)) failLater(call, failure);
   }
 }
 
 const CLOSED: CallStatus = { code: status.UNAVAILABLE, details: 'the channel was closed' };
-const UNREACHABLE: CallStatus = { code: status.UNAVAILABLE, details: 'nobody can be reached there' };
 const LATE: CallStatus = { code: status.DEADLINE_EXCEEDED, details: 'Deadline exceeded' };
+
+function unreachable(reason: string): CallStatus {
+  return { code: status.UNAVAILABLE, details: `No connection established: ${reason}` };
+}
 
 const ignored = (): void => undefined;
 
-function failLater(call: UnaryCall, failure: CallStatus): void {
+function start(session: ClientHttp2Session, call: Startable): void {
+  if (call.isOver) return;
+  try {
+    call.start(session);
+  } catch {
+    // It went, or was told to go, and its events have not come yet.
+    failLater(call, DROPPED);
+  }
+}
+
+function failLater(call: Startable, failure: CallStatus): void {
   setImmediate(() => call.fail(failure));
 }
