@@ -255,11 +255,12 @@ export class Dispatcher {
       // Without `unix:`, unlike YGG_SOCKET_ADDR: as the original has it.
       socketAddr: sockets.dispatcher.announced,
     });
+    const books: Books = this.#booksOf(name, () => seat);
     const streams: Streams = new Streams({
       clock,
       log: own,
       limits: this.#limits,
-      books: this.#booksOf(name, () => seat),
+      books,
       store,
       config: agentConfig,
       helloWithin: HELLO_WITHIN,
@@ -287,7 +288,7 @@ export class Dispatcher {
             log: own,
             calls: {
               register: (request) => seat.register(request),
-              send: (data) => this.#accept(name, seat, data),
+              send: (data, done) => this.#accept(books, data, done),
               config: agentConfig,
               connect: (call) => streams.connect(call),
               transfer: (call) => streams.transfer(call),
@@ -324,13 +325,13 @@ export class Dispatcher {
   }
 
   /** Takes a worker's result: a receipt only when it is on stable storage. */
-  async #accept(name: WorkerName, seat: Seat, data: Data): Promise<void> {
+  #accept(books: Books, data: Data, done: (error?: unknown) => void): void {
     FAULT: crashPoint('result.received');
     const received = resultFromData(data, this.#limits);
     if (received.kind === 'refused') throw new Refusal(status.INVALID_ARGUMENT, received.reason);
-    const booking = this.#booksOf(name, () => seat).accept(received);
+    const booking = books.accept(received);
     if (booking.kind === 'full') throw new Refusal(status.RESOURCE_EXHAUSTED, booking.reason);
-    await booking.durable;
+    booking.durable.then(() => done(), done);
   }
 
   /** How the results of one worker come into the store. */

@@ -22,13 +22,15 @@ export interface Load {
 }
 
 /** The directives that may take a call now, in the order of their turns: the one after `last` begins. */
-export function turnOrder<L extends Load>(loads: readonly L[], last: DirectiveKey | undefined): L[] {
+export function turnOrder<L extends Load>(loads: readonly L[], last: DirectiveKey | undefined): readonly L[] {
   const [first] = loads;
-  if (first !== undefined && loads.length === 1) return isFree(first) ? [first] : [];
+  if (first !== undefined && loads.length === 1) return isFree(first) ? loads : NONE;
   const start = loads.findIndex((load) => load.directive === last) + 1;
   const rotated = [...loads.slice(start), ...loads.slice(0, start)];
   return rotated.filter(isFree);
 }
+
+const NONE: readonly never[] = [];
 
 function isFree({ isPaused, inFlight, limit }: Load): boolean {
   return !isPaused && inFlight < limit;

@@ -45,13 +45,15 @@ const MOST_REFUSALS_TOLD = 20;
 
 export class Registrations {
   readonly #held = new Map<DirectiveKey, Registration>();
+  #keys: readonly DirectiveKey[] | undefined;
   /** Why the present incarnation was refused, as far as that was told: a worker asks again and again. */
   readonly #refusals = new Set<string>();
 
   constructor(private readonly options: RegistrationsOptions) {}
 
-  get keys(): DirectiveKey[] {
-    return [...this.#held.keys()];
+  /** A list that is made anew when it changes: it is asked for with each result. */
+  get keys(): readonly DirectiveKey[] {
+    return (this.#keys ??= [...this.#held.keys()]);
   }
 
   get all(): Registration[] {
@@ -97,12 +99,12 @@ export class Registrations {
       transport,
       absence: undefined,
     };
-    this.#held.set(key, registration);
+    this.#hold(registration);
     try {
       if (decision.isNewOwner) await store.claim(key, name);
       await ready();
     } catch (error) {
-      if (before === undefined) this.#held.delete(key);
+      if (before === undefined) this.#release(key);
       throw error;
     }
     return { kind: 'granted', registration };
@@ -137,7 +139,7 @@ export class Registrations {
   drop(registration: Registration): void {
     registration.absence?.abort();
     // Whatever took its place stays.
-    if (this.#held.get(registration.key) === registration) this.#held.delete(registration.key);
+    if (this.#held.get(registration.key) === registration) this.#release(registration.key);
     this.record(undefined);
     this.options.onUnregister(registration.directive);
   }
@@ -157,5 +159,16 @@ export class Registrations {
   clear(): void {
     for (const { absence } of this.#held.values()) absence?.abort();
     this.#held.clear();
+    this.#keys = undefined;
+  }
+
+  #hold(registration: Registration): void {
+    this.#held.set(registration.key, registration);
+    this.#keys = undefined;
+  }
+
+  #release(directive: DirectiveKey): void {
+    this.#held.delete(directive);
+    this.#keys = undefined;
   }
 }

@@ -100,7 +100,7 @@ export class Seat {
   }
 
   /** The directives whose messages it may answer. */
-  get handlers(): DirectiveKey[] {
+  get handlers(): readonly DirectiveKey[] {
     const { keys } = this.#registrations;
     return this.#ceded.size === 0 ? keys : [...new Set([...keys, ...this.#ceded])];
   }

@@ -6,7 +6,13 @@
 import { createServer, type Server as Listener, type Socket } from 'node:net';
 import { Server, ServerCredentials, status, type handleUnaryCall, type StatusObject } from '@grpc/grpc-js';
 import { DispatcherService, type DispatcherServer } from '../../protocol/generated/yggdrasil.js';
-import type { Config, Data, RegistrationRequest, RegistrationResponse } from '../../protocol/generated/yggdrasil.js';
+import type {
+  Config,
+  Data,
+  RegistrationRequest,
+  RegistrationResponse,
+  Response,
+} from '../../protocol/generated/yggdrasil.js';
 import type { Log } from '../log/log.js';
 import { AgentError, errorText } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
@@ -31,8 +37,8 @@ export class Refusal extends Error {
 
 export interface WorkerCalls {
   readonly register: (request: RegistrationRequest) => Promise<RegistrationResponse>;
-  /** Resolves when the result is durable; rejects with a Refusal. */
-  readonly send: (data: Data) => Promise<void>;
+  /** Calls `done` when the result is durable; with a Refusal, or an error, when it is not taken. */
+  readonly send: (data: Data, done: (error?: unknown) => void) => void;
   readonly config: () => Config;
   /** Connect and Transfer of the stream: each has its call to itself. */
   readonly connect: (call: RawCall) => void;
@@ -65,7 +71,7 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
   const all = { ...options, patience };
   const services: DispatcherServer = {
     register: answering('Register', all, calls.register),
-    send: answering('Send', all, (data: Data) => calls.send(data).then(() => EMPTY)),
+    send: sending(all, calls.send),
     getConfig: answering('GetConfig', all, () => Promise.resolve(calls.config())),
   };
   const server = new Server({
@@ -121,23 +127,48 @@ function answering<Q, A>(
   { log, patience, answerWithin }: ServeOptions & { readonly patience: Patience },
   work: (request: Q) => Promise<A>,
 ): handleUnaryCall<Q, A> {
-  const details = `the journal did not answer within ${answerWithin} ms; call ${method} again with the same ids`;
+  const late = lateStatus(method, answerWithin);
   return (call, callback) => {
-    const giveUp = (): void => callback({ code: status.UNAVAILABLE, details });
-    patience.begin(giveUp);
-    const answer = (refusal: Partial<StatusObject> | null, value?: A): void => {
-      if (patience.end(giveUp)) callback(refusal, value);
-    };
+    const number = patience.begin(() => callback(late));
     work(call.request).then(
-      (value) => answer(null, value),
+      (value) => {
+        if (patience.end(number)) callback(null, value);
+      },
       (error: unknown) => {
-        if (error instanceof Refusal) {
-          answer({ code: error.code, details: error.message });
-          return;
-        }
-        log.error('dispatcher.call_failed', `${method} of a worker failed: ${errorText(error)}`);
-        answer({ code: status.UNAVAILABLE, details: `the agent could not keep it: ${errorText(error)}` });
+        const refusal = statusFrom(error, method, log);
+        if (patience.end(number)) callback(refusal);
       },
     );
   };
+}
+
+/** Send, of which there is one for each message: as `answering`, without a promise of its own. */
+function sending(
+  { log, patience, answerWithin }: ServeOptions & { readonly patience: Patience },
+  send: WorkerCalls['send'],
+): handleUnaryCall<Data, Response> {
+  const late = lateStatus('Send', answerWithin);
+  return (call, callback) => {
+    const number = patience.begin(() => callback(late));
+    const done = (error?: unknown): void => {
+      const refusal = error === undefined ? null : statusFrom(error, 'Send', log);
+      if (patience.end(number)) callback(refusal, EMPTY);
+    };
+    try {
+      send(call.request, done);
+    } catch (error) {
+      done(error);
+    }
+  };
+}
+
+function lateStatus(method: string, within: Millis): Partial<StatusObject> {
+  const details = `the journal did not answer within ${within} ms; call ${method} again with the same ids`;
+  return { code: status.UNAVAILABLE, details };
+}
+
+function statusFrom(error: unknown, method: string, log: Log): Partial<StatusObject> {
+  if (error instanceof Refusal) return { code: error.code, details: error.message };
+  log.error('dispatcher.call_failed', `${method} of a worker failed: ${errorText(error)}`);
+  return { code: status.UNAVAILABLE, details: `the agent could not keep it: ${errorText(error)}` };
 }

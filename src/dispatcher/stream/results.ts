@@ -170,9 +170,10 @@ export class Results {
 
   #check(results: readonly Result[]): HandedResult[] | Declined {
     const handed: HandedResult[] = [];
-    for (const [index, { number, data, body }] of results.entries()) {
+    for (let index = 0; index < results.length; index++) {
+      const { number, data, body } = results[index] ?? NO_RESULT;
       if (data === undefined) throw new Violation(`the result ${number} has no data`);
-      if (this.#numbers.get(number) !== undefined || results.findIndex((other) => other.number === number) < index) {
+      if (this.#numbers.get(number) !== undefined || isAmong(results, number, index)) {
         throw new Violation(`the number ${number} is that of another result in flight`);
       }
       if (data.content.length > INLINE_LIMIT) {
@@ -196,6 +197,14 @@ export class Results {
     // What cannot be removed now is removed at the next start: no record names it.
     this.options.store.discardContentFile(content.file.path).catch(() => undefined);
   }
+}
+
+const NO_RESULT: Result = { number: 0, data: undefined, body: undefined };
+
+/** Whether one of those before `end` has this number. */
+function isAmong(results: readonly Result[], number: number, end: number): boolean {
+  for (let index = 0; index < end; index++) if (results[index]?.number === number) return true;
+  return false;
 }
 
 function numberOf({ number }: Result): number {

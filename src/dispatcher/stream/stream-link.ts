@@ -250,23 +250,17 @@ export class StreamLink implements Link {
   }
 
   #complete(flight: StreamFlight, batch: Batch): void {
-    const { books, outbox, results } = this.options;
+    const { books, results } = this.options;
     const { key } = flight.record;
-    const settled = (): void => {
-      results.end(batch);
-      outbox.settled(flight.tag, isBulky(batch.load));
-      this.#land(flight);
-      this.#wake();
-    };
     const booking = books.complete(key, batch.results, {
       durable: () => {
         this.#tell(flight, WRITTEN);
-        settled();
+        this.#settle(flight, batch);
       },
       failed: (error) => {
         this.#tell(flight, { kind: 'unwritten', error });
         // The store tries again until it is through: only then is the worker told.
-        void books.recorded(key).then(settled);
+        void books.recorded(key).then(() => this.#settle(flight, batch));
       },
     });
     if (booking.kind === 'full') {
@@ -278,6 +272,14 @@ export class StreamLink implements Link {
     flight.isDecided = true;
     results.handOver(batch);
     flight.done?.(COMPLETED);
+  }
+
+  /** What the worker said of it is durable. */
+  #settle(flight: StreamFlight, batch: Batch): void {
+    this.options.results.end(batch);
+    this.options.outbox.settled(flight.tag, isBulky(batch.load));
+    this.#land(flight);
+    this.#wake();
   }
 
   #result(result: Result): void {
