@@ -15,6 +15,8 @@ import { UnaryCall, type Ended, type Method, type Startable } from './unary-call
 /** A side that was just started listens within milliseconds: the usual second of back-off would be most of the wait. */
 const FIRST_BACKOFF: Millis = 50;
 const LONGEST_BACKOFF: Millis = 1000;
+/** Nobody who is well takes this long to say the first word; grpc-js waits as long. */
+const GREETED_WITHIN: Millis = 20_000;
 /** How often calls are looked at that have a time to end in. */
 const LOOK_EACH: Millis = 500;
 
@@ -26,6 +28,8 @@ export interface GrpcChannelOptions {
   readonly random: Random;
   /** How long each call may take, to half a second; undefined: for ever. */
   readonly within?: Millis;
+  /** How long a connection may take until it is ready. */
+  readonly greetedWithin?: Millis;
   /** True: it connects again as soon as it can; else when it is called. */
   readonly staysConnected: boolean;
   /** Whether to speak to whoever listens there. Default: yes. */
@@ -46,6 +50,8 @@ export class GrpcChannel {
   #socket: Socket | undefined;
   #session: ClientHttp2Session | undefined;
   #backoff: NodeJS.Timeout | undefined;
+  /** Ends an attempt to connect that nobody answers. */
+  #mute: NodeJS.Timeout | undefined;
   #failures = 0;
   /** Why the last attempt to connect came to nothing. */
   #problem = unreachable('nobody was there');
@@ -92,6 +98,7 @@ export class GrpcChannel {
   close(): void {
     this.#state = 'closed';
     clearTimeout(this.#backoff);
+    clearTimeout(this.#mute);
     const session = this.#session;
     this.#session = undefined;
     if (session === undefined) this.#socket?.destroy();
@@ -138,10 +145,11 @@ export class GrpcChannel {
   }
 
   #connect(): void {
-    const { path, admits = (): boolean => true } = this.options;
+    const { path, admits = (): boolean => true, greetedWithin = GREETED_WITHIN } = this.options;
     this.#state = 'connecting';
     const socket = connect({ path });
     this.#socket = socket;
+    this.#mute = setTimeout(() => socket.destroy(new Error('it does not speak HTTP/2')), greetedWithin).unref();
     socket.once('close', () => this.#lost(socket));
     // 'close' follows.
     socket.on('error', (error) => (this.#problem = unreachable(error.message)));
@@ -171,6 +179,7 @@ export class GrpcChannel {
       session.close();
       return;
     }
+    clearTimeout(this.#mute);
     this.#state = 'ready';
     this.#session = session;
     this.#failures = 0;
@@ -181,6 +190,7 @@ export class GrpcChannel {
   /** This connection takes nothing new. */
   #lost(socket: Socket): void {
     if (this.#socket !== socket) return;
+    clearTimeout(this.#mute);
     const wasReady = this.#state === 'ready';
     this.#socket = undefined;
     this.#session = undefined;

@@ -223,6 +223,28 @@ test('where nobody listens a call is UNAVAILABLE, and goes through once somebody
   assert.equal(failure(await ask()).code, status.UNAVAILABLE);
 });
 
+test('somebody who listens and says nothing is not waited for for ever', async () => {
+  const silent: Serve = async (path) => {
+    const sockets = new Set<Socket>();
+    const listener = createListener((socket) => sockets.add(socket));
+    await new Promise<void>((resolve) => listener.listen(path, resolve));
+    const cut = (): void => {
+      for (const socket of sockets) socket.destroy();
+    };
+    return {
+      cut,
+      close: () => {
+        listener.close();
+        cut();
+      },
+    };
+  };
+  await using at = await place(silent, { greetedWithin: 50 });
+  const { code, details } = failure(await at.ask(Buffer.from('x')));
+  assert.equal(code, status.UNAVAILABLE);
+  assert.match(details, /does not speak/);
+});
+
 test('nothing is said to somebody who is not to be spoken to', async () => {
   let calls = 0;
   await using at = await place(
