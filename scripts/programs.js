@@ -6,7 +6,7 @@
  * Without blanks and comments, but with all names: the source stays in memory, and a stack trace must tell something.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { createRequire, isBuiltin } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { build, transform } from 'esbuild';
 import { native, withoutUnused } from './unused.js';
@@ -43,8 +43,9 @@ const lmdbInside = {
 
 /** `entries`: name → source. Returns the launchers’ files, which the caller makes executable. */
 export async function buildPrograms({ common, dist, entries }) {
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     ...common,
+    metafile: true,
     plugins: [lmdbInside, ...withoutUnused.plugins],
     alias: { ...common.alias, ...withoutUnused.alias },
     format: 'esm',
@@ -62,7 +63,9 @@ export async function buildPrograms({ common, dist, entries }) {
   });
   await mkdir(join(dist, 'chunks'), { recursive: true });
   await Promise.all(outputFiles.map(writeChunk));
-  const launchers = Object.keys(entries).map((name) => writeLauncher(common, dist, name));
+  const launchers = Object.entries(entries).map(([name, source]) =>
+    writeLauncher(common, dist, name, builtinsOf(metafile, source)),
+  );
   await buildLoader(common, dist);
   return Promise.all(launchers);
 }
@@ -91,12 +94,32 @@ async function writeChunk({ path, text }) {
   await writeFile(`${file}.map`, JSON.stringify({ ...JSON.parse(map), mappings: `;${JSON.parse(map).mappings}` }));
 }
 
+/**
+ * The modules of Node that a program loads when it starts: those of its chunk and of all that this one is made of. What
+ * is imported late comes late.
+ */
+function builtinsOf({ outputs }, source) {
+  const builtins = new Set();
+  const seen = new Set();
+  const visit = (file) => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    for (const { path, kind, external } of outputs[file].imports) {
+      if (kind === 'dynamic-import') continue;
+      if (!external) visit(path);
+      else if (isBuiltin(path)) builtins.add(path.replace(/^node:/u, ''));
+    }
+  };
+  visit(Object.keys(outputs).find((file) => outputs[file].entryPoint === source));
+  return [...builtins].sort();
+}
+
 /** What is started: as little as can be, since Node compiles it each time. */
-async function writeLauncher(common, dist, name) {
+async function writeLauncher(common, dist, name, builtins) {
   const file = join(dist, `${name}.js`);
   const contents = `
     import { ProgramLoader } from './src/cli/program-loader.ts';
-    new ProgramLoader(import.meta.url).run(${JSON.stringify(name)});`;
+    new ProgramLoader(import.meta.url).run(${JSON.stringify(name)}, ${JSON.stringify(builtins)});`;
   await build({ ...common, ...small, outfile: file, stdin: { contents, resolveDir: common.absWorkingDir } });
   return file;
 }

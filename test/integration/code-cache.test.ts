@@ -118,3 +118,31 @@ test('what the build made starts from its cache: nothing of yggd is compiled', {
   const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', script], { cwd: ROOT });
   assert.match(stdout, /^yggd \S+\n\[\]$/);
 });
+
+test('what yggd loads of Node is loaded before V8 has flags of ours, under which Node’s own cache is void', async () => {
+  const launcher = await readFile(join(dist, 'yggd.js'), 'utf8');
+  // The bundler breaks long lines, also within a word.
+  const [, list] = /\.run\("yggd", ?(\[[^\]]*\])\)/.exec(launcher.replace(/\\\n/g, '')) ?? [];
+  assert.ok(list !== undefined, 'the launcher names what it needs of Node');
+  const script = `
+    import { isBuiltin, syncBuiltinESMExports } from 'node:module';
+    import v8 from 'node:v8';
+    // What is there when the first flag is set.
+    let there;
+    const { setFlagsFromString } = v8;
+    v8.setFlagsFromString = (flag) => {
+      there ??= new Set(process.moduleLoadList);
+      setFlagsFromString(flag);
+    };
+    syncBuiltinESMExports();
+    const { ProgramLoader } = await import(${JSON.stringify(pathToFileURL(join(dist, 'program-loader.js')).href)});
+    const loader = new ProgramLoader(${JSON.stringify(pathToFileURL(join(dist, 'yggd.js')).href)});
+    process.argv = [process.argv[0], 'yggd', '--version'];
+    loader.run('yggd', ${list});
+    process.on('exit', () => {
+      const late = process.moduleLoadList.filter((name) => !there.has(name)).map((name) => name.split(' ').pop());
+      process.stdout.write(JSON.stringify([there.has('NativeModule http2'), late.filter(isBuiltin)]));
+    });`;
+  const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', script], { cwd: ROOT });
+  assert.match(stdout, /^yggd \S+\n\[true,\[\]\]$/);
+});
