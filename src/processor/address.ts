@@ -43,16 +43,21 @@ const RANGES: readonly {
   },
 ];
 
-const LISTS = RANGES.map(({ kind, v4, v6 }) => {
-  const list = new BlockList();
-  const add = (range: string, family: 'ipv4' | 'ipv6'): void => {
-    const [network = '', prefix] = range.split('/');
-    list.addSubnet(network, Number(prefix), family);
-  };
-  for (const range of v4) add(range, 'ipv4');
-  for (const range of v6) add(range, 'ipv6');
-  return { kind, list };
-});
+/** Made when the first address is looked at: a start does without. */
+let lists: readonly { readonly kind: AddressKind; readonly list: BlockList }[] | undefined;
+
+function makeLists(): NonNullable<typeof lists> {
+  return RANGES.map(({ kind, v4, v6 }) => {
+    const list = new BlockList();
+    const add = (range: string, family: 'ipv4' | 'ipv6'): void => {
+      const [network = '', prefix] = range.split('/');
+      list.addSubnet(network, Number(prefix), family);
+    };
+    for (const range of v4) add(range, 'ipv4');
+    for (const range of v6) add(range, 'ipv6');
+    return { kind, list };
+  });
+}
 
 /** The kind of `address` (IPv4, or IPv6 without brackets; a zone is left aside). What is no address is `reserved`. */
 export function addressKind(address: string): AddressKind {
@@ -60,5 +65,6 @@ export function addressKind(address: string): AddressKind {
   const version = isIP(bare);
   if (version === 0) return 'reserved';
   const family = version === 4 ? 'ipv4' : 'ipv6';
-  return LISTS.find(({ list }) => list.check(bare, family))?.kind ?? 'usable';
+  lists ??= makeLists();
+  return lists.find(({ list }) => list.check(bare, family))?.kind ?? 'usable';
 }
