@@ -29,7 +29,7 @@ import {
 import { Connection } from './connection/index.js';
 import { LmdbJournal, type Datastore, type Journal, type Watch } from './datastore/index.js';
 import { Dispatcher } from './dispatcher/index.js';
-import { readCanonicalFacts, systemSources, TagsFile } from './facts/index.js';
+import { readCanonicalFacts, RecentFacts, systemSources, TagsFile, type Tags } from './facts/index.js';
 import type { Log } from './log/log.js';
 import type { Progress } from './metrics/index.js';
 import type { ClientId } from './message/index.js';
@@ -61,8 +61,8 @@ export interface AgentOptions {
   readonly agentUser: { readonly uid: number; readonly gid: number };
   /** From `openCgroups`: one for each worker, where the service manager delegated them. */
   readonly cgroups?: Cgroups | undefined;
-  /** From `openMarks`: what the processes of workers carry, so that none can hide. */
-  readonly marks?: Marks | undefined;
+  /** `openMarks`, called before the first worker is started: what their processes carry, so that none can hide. */
+  readonly marks?: (() => Promise<Marks | undefined>) | undefined;
   readonly log: Log;
   /** What its operator may ask of the program around it. */
   readonly host?: AgentHost;
@@ -106,6 +106,8 @@ export class Agent {
   readonly #serving = new AbortController();
   /** Where those come who count or trace messages. */
   readonly #watch: Watch = {};
+  /** As the fleet is told them. */
+  readonly #facts: RecentFacts;
   readonly #wayProblem: (directory: string) => Promise<string | undefined>;
   /** What must be open before the agent is ready. */
   readonly #missing = new Set<'journal' | 'sockets' | 'workers'>(['journal', 'sockets', 'workers']);
@@ -148,17 +150,16 @@ export class Agent {
       log: log.child({ part: 'connection' }),
     });
     this.tags = new TagsFile({ path: join(settings.configDir, 'tags.toml'), parse: parseTags, clock, log });
-    const identity = {
-      facts: () => readCanonicalFacts({ sources: systemSources, clock, log, factsFile: settings.factsFile }),
-      tags: () => this.tags.tags,
-    };
+    const sources = { sources: systemSources, clock, log, factsFile: settings.factsFile };
+    const tags = (): Tags => this.tags.tags;
+    this.#facts = new RecentFacts(sources);
     this.router = new MessageRouter({
       ...shared,
       connection: () => this.connection,
       store: this.store,
       clientId,
       topicPrefix: settings.topicPrefix,
-      identity: { ...identity, version },
+      identity: { facts: () => this.#facts.read(), tags, version },
       settings: routerSettings(settings),
       log: log.child({ part: 'router' }),
     });
@@ -216,7 +217,8 @@ export class Agent {
       runtimeDir: settings.runtimeDir,
       wayProblem,
       desk: adminDesk({
-        ...{ store: this.store, connection: this.connection, router: this.router, identity, host: options.host },
+        ...{ store: this.store, connection: this.connection, router: this.router, host: options.host },
+        identity: { facts: () => readCanonicalFacts(sources), tags },
         ...{ dispatcher: this.dispatcher, processes: this.processes, local: this.local, trace: this.trace },
         ...{ version, clientId, pid: process.pid, startedAt: clock.now(), spoolLimit: settings.spoolLimit },
       }),
@@ -266,7 +268,7 @@ export class Agent {
   }
 
   /**
-   * Opens the journal, then the sockets, then starts the workers and begins to connect; resolves without waiting for
+   * Opens the journal, then the sockets, begins to connect and starts the workers; resolves without waiting for
    * the broker. What the journal held goes on where it stood. Throws `state.*`, `runtime.*`; then nothing is left open.
    */
   async start(): Promise<void> {
@@ -283,6 +285,8 @@ export class Agent {
   async #start(scope: AbortSignal): Promise<void> {
     scope.throwIfAborted();
     this.#observers = await this.#observe();
+    // The will needs them, and name servers take their time.
+    void this.#facts.read();
     await this.store.open();
     this.#missing.delete('journal');
     await this.tags.start();
@@ -292,10 +296,12 @@ export class Agent {
     this.#missing.delete('sockets');
     this.store.resume();
     this.local.start(this.#scope.signal);
+    scope.throwIfAborted();
+    // What comes for workers waits for them in the store.
+    await this.router.start();
     await this.processes.start(scope);
     this.#missing.delete('workers');
     scope.throwIfAborted();
-    await this.router.start();
   }
 
   /**

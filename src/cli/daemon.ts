@@ -122,7 +122,7 @@ class Daemon {
       workerEnvironment: { path: surroundings.path, proxy: surroundings.proxyVariables },
       agentUser,
       cgroups: await openCgroups({ log }),
-      marks: await openMarks(log),
+      marks: () => openMarks(log),
       log,
       host: {
         log: recentLog(this.recent, log),
@@ -131,10 +131,10 @@ class Daemon {
     });
     log.info('agent.starting', `yggd ${VERSION} starts`, { clientId, stateDir: settings.stateDir });
     this.#tellStatus(agent, notifier);
-    await this.#relieve(agent);
     await agent.start();
     log.info('agent.ready', 'ready: the journal and the sockets are open, the worker directory was read', { clientId });
     notifier.ready();
+    await this.#relieve(agent);
     // The password is in them: never into a log.
     if (address !== undefined && process.stdout.isTTY) {
       const { topicPrefix, workerDir } = settings;

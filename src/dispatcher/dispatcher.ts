@@ -74,8 +74,8 @@ export class Dispatcher {
   readonly #seats = new Map<WorkerName, Seat>();
   /** Preparations and removals of one worker go one after the other. */
   readonly #turns = new Map<WorkerName, Promise<unknown>>();
-  /** Set by `start`, where the kernel can be asked. */
-  #readPeer: PeerReader | undefined;
+  /** Opened before the first socket is there. */
+  #readPeer: Promise<PeerReader | undefined> | undefined;
   #isStopped = false;
 
   constructor(private readonly options: DispatcherOptions) {
@@ -93,7 +93,6 @@ export class Dispatcher {
   async start(scope: AbortSignal): Promise<void> {
     scope.throwIfAborted();
     await makeWorkersDirectory(this.options.runtimeDir, this.options.wayProblem);
-    if (this.options.isPeer !== undefined) this.#readPeer = await openPeerReader(this.options.log);
   }
 
   /**
@@ -241,15 +240,21 @@ export class Dispatcher {
     if (sockets.kind === 'abstract') {
       this.options.log.warn('dispatcher.abstract_socket', `any local user can reach the abstract socket of ${name}`);
     }
-    const seat = this.#newSeat(name, sockets, settings);
+    if (this.options.isPeer !== undefined) this.#readPeer ??= openPeerReader(this.options.log);
+    const seat = this.#newSeat(name, sockets, settings, await this.#readPeer);
     this.#seats.set(name, seat);
     return seat;
   }
 
-  #newSeat(name: WorkerName, sockets: WorkerSockets, settings: DispatchSettings): Seat {
+  #newSeat(
+    name: WorkerName,
+    sockets: WorkerSockets,
+    settings: DispatchSettings,
+    readPeer: PeerReader | undefined,
+  ): Seat {
     const { store, clock, random, log, isPeer = (): boolean => true } = this.options;
     const own = log.child({ worker: name });
-    const door = new Door({ read: this.#readPeer, isPeer: (peer) => isPeer(name, peer), clock, log: own });
+    const door = new Door({ read: readPeer, isPeer: (peer) => isPeer(name, peer), clock, log: own });
     const agentConfig = (): Config => ({
       ...this.options.agentConfig(),
       // Without `unix:`, unlike YGG_SOCKET_ADDR: as the original has it.

@@ -58,8 +58,8 @@ export interface ProcessManagerOptions<S extends ProcessSettings> {
   readonly processes: ProcessCollection;
   /** From `openCgroups`; undefined where there are none. */
   readonly cgroups?: Cgroups | undefined;
-  /** From `openMarks`; undefined where there are none. */
-  readonly marks?: Marks | undefined;
+  /** `openMarks`, called before the first worker is started; undefined where there are none. */
+  readonly marks?: (() => Promise<Marks | undefined>) | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

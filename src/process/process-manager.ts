@@ -210,7 +210,7 @@ export class ProcessManager<S extends ProcessSettings> {
       runAs: ({ user, group }) => resolveRunAs({ user, group, workerUser, agent }, users),
       environment: options.environment,
       cgroups: options.cgroups,
-      marks: options.marks,
+      marks: await options.marks?.(),
       markPlace,
       proc,
       bootId,

@@ -107,7 +107,7 @@ while :; do sleep 1000; done
 test('a process that left the session of its worker and lost its parent is the worker’s by its mark', async () => {
   const marks = await openMarks(silentLog);
   assert.ok(marks !== undefined, 'koffi is installed here');
-  await using h = await harness({ marks });
+  await using h = await harness({ marks: () => Promise.resolve(marks) });
   await h.install(
     'left-worker',
     `#!/bin/sh
