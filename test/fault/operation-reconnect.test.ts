@@ -64,8 +64,9 @@ fault(
     // nothing at the end; the rest is chance, of which five standard deviations are plenty.
     const bound = 2 * mean + 5 * Math.sqrt(2 * mean);
     assert.ok(most <= bound, `${most} agents came back in one second, and the mean is ${mean}`);
+    // The last ten seconds have one in 144 of them: of 500 agents none at all, in three of a hundred runs.
     assert.ok(
-      byTenSeconds.every((count) => count > 0),
+      byTenSeconds.slice(0, -1).every((count) => count > 0),
       'they come over the whole of the configured time',
     );
     // And the waits themselves: uniform over [0, 120 s) once the doubling is through.
