@@ -19,6 +19,10 @@ const FILES = ['wal-0', 'wal-1'] as const;
 const STEP = 256 * 1024;
 /** A commit that needs more gets a buffer for itself. */
 const USUAL_COMMIT = 2 ** 20;
+/** The length of a frame has four bytes. */
+const MOST_BYTES = 2 ** 32 - 1;
+/** Node reads and writes less than 2 GiB in one go. */
+const ONE_GO = 2 ** 30;
 
 interface LogFile {
   readonly fd: number;
@@ -96,15 +100,17 @@ export class WriteAheadLog {
     const isFirst = this.#nonce === undefined;
     if (isFirst && file.size > 2 * this.full) await this.#cut(file);
     const { head, nonce } = isFirst || this.#nonce === undefined ? newHead() : { head: undefined, nonce: this.#nonce };
-    this.#nonce = nonce;
     const at = head?.length ?? 0;
     const length = at + frameLength(changes);
+    if (length > MOST_BYTES) throw new Error(`a commit of ${length} bytes is too large`);
     const grown = this.#end + length > file.size ? roundUp(this.#end + length, STEP) : file.size;
     const bytes = this.#room(grown > file.size ? grown - this.#end : length);
     head?.copy(bytes);
     writeFrame(bytes, at, nonce, this.#next, changes);
     // What it grows by is nothing yet.
     bytes.fill(0, length);
+    // From here on the file may hold it. What failed before has left no trace, not even that the file was begun.
+    this.#nonce = nonce;
     this.#next += 1;
     await writeWhole(file.fd, bytes, this.#end);
     file.size = grown;
@@ -158,7 +164,7 @@ async function readWhole({ fd, size }: LogFile): Promise<Buffer> {
   const bytes = Buffer.alloc(size);
   let at = 0;
   while (at < size) {
-    const { bytesRead } = await promisify(read)(fd, bytes, at, size - at, at);
+    const { bytesRead } = await promisify(read)(fd, bytes, at, Math.min(ONE_GO, size - at), at);
     if (bytesRead === 0) break;
     at += bytesRead;
   }
@@ -169,8 +175,9 @@ async function readWhole({ fd, size }: LogFile): Promise<Buffer> {
 function writeWhole(fd: number, bytes: Buffer, at: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const step = (from: number): void => {
-      write(fd, bytes, from, bytes.length - from, at + from, (error, count) => {
+      write(fd, bytes, from, Math.min(ONE_GO, bytes.length - from), at + from, (error, count) => {
         if (error !== null) reject(error);
+        else if (count === 0) reject(new Error('the disk takes no more'));
         else if (from + count < bytes.length) step(from + count);
         else resolve();
       });
