@@ -61,12 +61,19 @@ export class LmdbJournal implements Journal {
   /** How many keys each table holds, without what is on its way to it. */
   readonly #counts = new Map<Table, number>();
   #timer: NodeJS.Timeout | undefined;
+  /** It takes commits. */
   #isOpen = false;
+  /** It has what `close` has to close. */
+  #isUp = false;
+  /** The last open or close that was asked for. */
+  #turn: Promise<void> = Promise.resolve();
   /** What goes into the next write. */
   #next: Group | undefined;
   #writing: Promise<void> | undefined;
   /** Nothing may be written to the log before all that it holds is in the tables. */
   #isTorn = false;
+  /** It was told that the tables are behind: that they still are is no news. */
+  #isTold = false;
   /** The last commit that is in the tables. */
   #logged = 0;
   /** What the write to the log that is under way belongs to nobody knows before it is done: then this is called. */
@@ -86,18 +93,34 @@ export class LmdbJournal implements Journal {
   }
 
   /** Throws AgentError state.unwritable, state.corrupt or state.version. */
-  async open(): Promise<void> {
+  open(): Promise<void> {
+    return this.#inTurn(() => this.#openAll());
+  }
+
+  close(): Promise<void> {
+    this.#isOpen = false;
+    return this.#inTurn(() => this.#closeAll());
+  }
+
+  /** Opens and closes do not meet: each waits for those that were asked for before it. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    return (this.#turn = this.#turn.then(work, work));
+  }
+
+  async #openAll(): Promise<void> {
+    if (this.#isOpen) return;
     await this.#tables.open();
     try {
       this.#count();
       const logged = Number(this.#tables.get('facts', LOGGED)?.toString() ?? '0');
       this.#logged = Number.isSafeInteger(logged) ? logged : 0;
-      for (const { changes } of await this.#wal.open(this.#logged)) this.#lay(changes);
+      for (const { changes } of await this.#wal.open(this.#logged)) this.#lay(changes, this.#below(changes));
       this.#isTorn = true;
       await this.#beginAnew().catch((error: unknown) => this.#isBehind(error));
-      this.#isOpen = true;
+      this.#isOpen = this.#isUp = true;
+      if (this.#isTorn) this.#moveLater(AGAIN_MS);
     } catch (error) {
-      await this.#closeAll(false);
+      await this.#closeFiles(false);
       if (error instanceof AgentError) throw error;
       throw new AgentError(
         'state.unwritable',
@@ -108,9 +131,9 @@ export class LmdbJournal implements Journal {
     }
   }
 
-  async close(): Promise<void> {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
+  async #closeAll(): Promise<void> {
+    if (!this.#isUp) return;
+    this.#isOpen = this.#isUp = false;
     await this.#writing;
     // What is not in the tables stays in the log: the next start finds it there.
     const isDone = await this.#beginAnew().then(
@@ -120,17 +143,20 @@ export class LmdbJournal implements Journal {
         return false;
       },
     );
-    await this.#closeAll(isDone);
+    await this.#closeFiles(isDone);
   }
 
-  async #closeAll(isDone: boolean): Promise<void> {
+  async #closeFiles(isDone: boolean): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    await this.#wal.close(isDone);
-    await this.#tables.close();
     this.#overlay = new Overlay(this.measure);
     this.#checkpoint = undefined;
-    this.#isTorn = false;
+    this.#isTorn = this.#isTold = false;
+    try {
+      await this.#wal.close(isDone);
+    } finally {
+      await this.#tables.close();
+    }
   }
 
   commit(changes: readonly Change[]): Promise<void> {
@@ -183,17 +209,17 @@ export class LmdbJournal implements Journal {
     if (this.#isTorn) await this.#beginAnew();
     else if (this.#fill >= FULL) await this.#move();
     const changes = gathered(asked);
-    const tooLong = changes.find(({ key }) => key.length > MAX_KEY_BYTES);
-    if (tooLong !== undefined) throw this.#notWritten(new Error(`a key of ${tooLong.key.length} bytes is too long`));
+    // The tables would refuse it at each checkpoint, and so all others.
+    const unfit = changes.find(({ key }) => key.length > MAX_KEY_BYTES || key === '');
+    if (unfit !== undefined) throw this.#notWritten(new Error(`no key has ${unfit.key.length} bytes`));
     FAULT: crashPoint('journal.before-commit');
     this.#isAppending = true;
     try {
-      await this.#wal.append(changes);
+      // Read before: behind the write nothing may fail any more, or a part of the commit would be seen.
+      const below = this.#below(changes);
+      await this.#append(changes);
       FAULT: crashPoint('journal.committed');
-      this.#lay(changes);
-    } catch (error) {
-      this.#isTorn = true;
-      throw error;
+      this.#lay(changes, below);
     } finally {
       this.#isAppending = false;
       this.#whenLaid?.();
@@ -203,20 +229,35 @@ export class LmdbJournal implements Journal {
     else this.#moveLater(this.measure.after);
   }
 
+  async #append(changes: readonly Change[]): Promise<void> {
+    try {
+      await this.#wal.append(changes);
+    } catch (error) {
+      this.#isTorn = true;
+      // By itself, since nobody may come for a long time: a start before that would repeat it, if it is there as a whole.
+      this.#moveNow();
+      throw error;
+    }
+  }
+
   get #fill(): number {
     return Math.max(this.#wal.fill, this.#overlay.fill);
   }
 
-  #lay(changes: readonly Change[]): void {
-    for (const change of changes) this.#overlay.set(change, this.#isBelow);
+  #lay(changes: readonly Change[], below: readonly boolean[]): void {
+    for (const [n, change] of changes.entries()) this.#overlay.set(change, below[n] === true);
   }
 
-  /** Whether a key stands in what lies below the overlay. */
-  readonly #isBelow = (table: Table, key: string): boolean => {
-    const moving = this.#checkpoint?.overlay.get(table, key);
-    if (moving !== undefined) return moving.value !== undefined;
-    return this.#counts.get(table) !== 0 && this.#tables.has(table, key);
-  };
+  /** Of each change, whether its key stands in what lies below the overlay. */
+  #below(changes: readonly Change[]): boolean[] {
+    return changes.map(({ table, key }) => {
+      const known = this.#overlay.get(table, key);
+      if (known !== undefined) return known.isBelow;
+      const moving = this.#checkpoint?.overlay.get(table, key);
+      if (moving !== undefined) return moving.value !== undefined;
+      return this.#counts.get(table) !== 0 && this.#tables.has(table, key);
+    });
+  }
 
   #moveLater(ms: number): void {
     if (!this.#isOpen) return;
@@ -228,12 +269,15 @@ export class LmdbJournal implements Journal {
 
   /** In the background. What comes meanwhile has its turn later. */
   #moveNow(): void {
-    if (this.#moving !== undefined) return;
+    if (this.#moving !== undefined) {
+      this.#moveLater(this.measure.after);
+      return;
+    }
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#move().then(
       () => {
-        if (!this.#overlay.isEmpty) this.#moveLater(this.measure.after);
+        if (this.#logged !== this.#wal.last) this.#moveLater(this.measure.after);
       },
       (error: unknown) => {
         this.#isBehind(error);
@@ -259,12 +303,13 @@ export class LmdbJournal implements Journal {
     FAULT: crashPoint('checkpoint.done');
     this.#logged = number;
     this.#checkpoint = undefined;
+    this.#isTold = false;
     this.#count();
   }
 
   /** From here on the log goes on in its other file, and what it holds until now is a checkpoint. */
   async #takeOverlay(): Promise<Checkpoint> {
-    if (this.#isAppending) await new Promise<void>((resolve) => (this.#whenLaid = resolve));
+    while (this.#isAppending) await new Promise<void>((resolve) => (this.#whenLaid = resolve));
     this.#whenLaid = undefined;
     const taken = { overlay: this.#overlay, number: this.#wal.last };
     // In one go, so that no reader finds it nowhere.
@@ -311,6 +356,8 @@ export class LmdbJournal implements Journal {
 
   /** The tables are behind the log. Nothing is lost by that: it holds what they do not. */
   #isBehind(error: unknown): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
     this.log.error('journal.behind', 'what the log of the journal holds cannot be brought into its tables yet', {
       error,
     });

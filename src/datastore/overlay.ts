@@ -52,10 +52,9 @@ export class Overlay {
     return this.#growth.get(table) ?? 0;
   }
 
-  /** `isBelow` is asked once for each key that was not here. */
-  set({ table, key, value }: Change, isBelow: (table: Table, key: string) => boolean): void {
+  /** `below`: whether the key stands in what this lies over. */
+  set({ table, key, value }: Change, below: boolean): void {
     const known = this.get(table, key);
-    const below = known === undefined ? isBelow(table, key) : known.isBelow;
     this.#bytes += (value?.length ?? 0) - (known?.value?.length ?? 0);
     const was = known === undefined ? below : known.value !== undefined;
     const grown = Number(value !== undefined) - Number(was);

@@ -11,6 +11,7 @@ import type { LogMeasure } from '../../../src/datastore/lmdb-journal.js';
 import { LmdbTables } from '../../../src/datastore/lmdb-tables.js';
 import { silentLog } from '../../../src/log/log.js';
 import { recordingLog } from '../../support/log.js';
+import { until } from '../../support/router.js';
 import { between, seeded, testSeed } from '../../support/seeded.js';
 import { tempDir, type TempDir } from '../../support/temp.js';
 
@@ -228,4 +229,110 @@ test('a directory that is in the place of the log is told', async () => {
   await using dir = await tempDir();
   await mkdir(join(dir.path, 'wal-0'));
   await assert.rejects(open(dir.path), { code: 'state.unwritable' });
+});
+
+test('a commit for which the tables cannot be read fails as a whole, also after the next start', async (t) => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  const journal = await open(path);
+  await journal.commit([record('a')]);
+  await journal.close();
+  await journal.open();
+  let asked = 0;
+  const broken = t.mock.method(LmdbTables.prototype, 'has', () => {
+    if (++asked === 2) throw new Error('the disk cannot be read');
+    return false;
+  });
+  await assert.rejects(journal.commit([record('b'), record('c')]), { code: 'journal.write_failed' });
+  broken.mock.restore();
+  assert.equal(journal.get('records', 'b'), undefined);
+  await journal.commit([record('d')]);
+  const again = await open(killed(path, dir));
+  for (const each of [journal, again]) {
+    const keys = [...each.range('records', { after: '', before: END })].map(([key]) => key);
+    assert.deepEqual([keys, each.count('records')], [['a', 'd'], 2]);
+    await each.close();
+  }
+});
+
+test('a key that the tables would refuse is refused at once, and nothing else is', async () => {
+  await using dir = await tempDir();
+  const journal = await open(dir.path);
+  for (const key of ['', 'k'.repeat(65_536)])
+    await assert.rejects(journal.commit([record(key, 'v')]), { code: 'journal.write_failed' });
+  await journal.commit([record('a')]);
+  await journal.close();
+  assert.deepEqual(readdirSync(dir.path).sort(), ['data.mdb', 'lock.mdb', 'made']);
+});
+
+test('a commit that failed is made good for by itself: a start would not repeat it, though nobody came since', async (t) => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  await (await open(path)).close();
+  try {
+    execFileSync('mknod', [join(path, 'wal-1'), 'c', '1', '7'], { stdio: 'ignore' });
+  } catch {
+    t.skip('only root can make the device that is always full');
+    return;
+  }
+  const journal = await open(path);
+  await assert.rejects(journal.commit([record('a')]), { code: 'journal.write_failed' });
+  await until(() => journal.get('facts', 'logged')?.toString() === '1');
+  await journal.close();
+});
+
+test('that the tables are behind is told once, commits go on meanwhile, and what is left stays in the log', async (t) => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  const log = recordingLog();
+  const journal = await open(path, { ...SMALL, entries: Infinity, bytes: Infinity, file: Infinity }, log);
+  const { mock } = t.mock.method(LmdbTables.prototype, 'write', () => Promise.reject(new Error('the disk is full')));
+  for (let n = 0; n < 20; n++) {
+    await journal.commit([record(`k/${n}`)]);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await until(() => mock.callCount() > 2);
+  await journal.close();
+  assert.equal(log.lines.filter(({ event }) => event === 'journal.behind').length, 1);
+  mock.restore();
+  const again = await open(path);
+  assert.equal(again.count('records'), 20);
+  await again.close();
+});
+
+test('while the tables are behind, the log grows to its measure and no further; then commits fail, each in its time', async (t) => {
+  await using dir = await tempDir();
+  const path = join(dir.path, 'journal');
+  const journal = await open(path, SMALL);
+  const { mock } = t.mock.method(LmdbTables.prototype, 'write', () => Promise.reject(new Error('the disk is full')));
+  let kept = 0;
+  for (let n = 0; n < 200; n++) {
+    await journal.commit([record(`k/${n}`)]).then(
+      () => (kept += 1),
+      (error: unknown) => assert.equal((error as { code?: string }).code, 'journal.write_failed'),
+    );
+  }
+  assert.ok(kept > 12 && kept < 50, `${kept}`);
+  assert.ok(mock.callCount() < 250, `${mock.callCount()}`);
+  assert.equal(journal.count('records'), kept);
+  mock.restore();
+  await journal.commit([record('last')]);
+  assert.equal(journal.count('records'), kept + 1);
+  await journal.close();
+});
+
+test('who closes it a second time waits for the first, and it can be opened again', async () => {
+  await using dir = await tempDir();
+  const journal = await open(dir.path);
+  await journal.commit([record('a')]);
+  void journal.close();
+  await journal.close();
+  assert.deepEqual(readdirSync(dir.path).sort(), ['data.mdb', 'lock.mdb', 'made']);
+  const opened = journal.open();
+  await journal.close();
+  await opened;
+  await assert.rejects(journal.commit([]), { code: 'journal.write_failed' });
+  await journal.open();
+  assert.equal(journal.count('records'), 1);
+  await journal.close();
 });
