@@ -118,7 +118,7 @@ export class LmdbJournal implements Journal {
       this.#isTorn = true;
       await this.#beginAnew().catch((error: unknown) => this.#isBehind(error));
       this.#isOpen = this.#isUp = true;
-      if (this.#isTorn) this.#moveLater(AGAIN_MS);
+      if (this.#logged !== this.#wal.last) this.#moveLater(AGAIN_MS);
     } catch (error) {
       await this.#closeFiles(false);
       if (error instanceof AgentError) throw error;
