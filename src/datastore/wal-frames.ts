@@ -87,8 +87,12 @@ export function writeFrame(to: Buffer, at: number, nonce: Buffer, number: number
 
 /** All frames of a file that are whole. What is torn at the end is a commit that was cut off. */
 export function scan(file: Buffer): Scan {
-  const nonce = nonceOf(file);
-  if (nonce === undefined) return { frames: [], damaged: 0, isForeign: isForeign(file) };
+  const nonce = nonceOf(file) ?? nonceOfFirst(file);
+  if (nonce === undefined) {
+    // One that was never begun, or whose first write was cut off, ends there or is nothing but zeros.
+    const isBlank = file.length < FRAMES_AT || file.subarray(0, FRAMES_AT).every((byte) => byte === 0);
+    return { frames: [], damaged: isBlank ? 0 : file.length, isForeign: isForeign(file) };
+  }
   const frames: Frame[] = [];
   let damaged = 0;
   let end = FRAMES_AT;
@@ -111,6 +115,13 @@ function nonceOf(file: Buffer): Buffer | undefined {
       return head.subarray(MAGIC.length, MAGIC.length + NONCE);
   }
   return undefined;
+}
+
+/** Where both heads are damaged: the first frame was written with them, and has it too. */
+function nonceOfFirst(file: Buffer): Buffer | undefined {
+  if (file.length < FRAMES_AT + FRAME_HEAD || isForeign(file)) return undefined;
+  const nonce = file.subarray(FRAMES_AT, FRAMES_AT + NONCE);
+  return frameAt(file, FRAMES_AT, nonce) === undefined ? undefined : nonce;
 }
 
 function isForeign(file: Buffer): boolean {

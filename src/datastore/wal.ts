@@ -4,7 +4,7 @@
  * has already given, and it is on stable storage when that write returns (O_DSYNC): two to three times as fast as to a
  * file that grows with each, whose length has to be recorded as well.
  */
-import { close, constants, fstat, ftruncate, open, read, write } from 'node:fs';
+import { close, constants, fchmod, fstat, ftruncate, open, read, write } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -67,8 +67,10 @@ export class WriteAheadLog {
     }
     frames.sort((a, b) => a.number - b.number);
     this.#next = (frames.at(-1)?.number ?? done) + 1;
-    const missing = this.#next - 1 - done - frames.length;
-    if (missing > 0 && done > 0) this.#tellDamage({ missing });
+    // Where the tables cannot tell what they hold (they were made anew, or salvaged), only gaps between these can be told.
+    const from = done > 0 ? done + 1 : (frames[0]?.number ?? 1);
+    const missing = this.#next - from - frames.length;
+    if (missing > 0) this.#tellDamage({ missing });
     this.rotate();
     return frames;
   }
@@ -156,6 +158,8 @@ export class WriteAheadLog {
 async function openFile(path: string): Promise<LogFile> {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC | constants.O_NOFOLLOW;
   const fd = await promisify(open)(path, flags, 0o600);
+  // One that was put back from a copy may have come with another mode.
+  await promisify(fchmod)(fd, 0o600);
   const { size } = await promisify(fstat)(fd);
   return { fd, size };
 }

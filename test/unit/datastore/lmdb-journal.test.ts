@@ -1,7 +1,7 @@
 // The write-ahead log before the tables: what was committed is there after any crash, and where the tables lag behind.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -334,5 +334,13 @@ test('who closes it a second time waits for the first, and it can be opened agai
   await assert.rejects(journal.commit([]), { code: 'journal.write_failed' });
   await journal.open();
   assert.equal(journal.count('records'), 1);
+  await journal.close();
+});
+
+test('a file of the log that is readable for all is so no more', async () => {
+  await using dir = await tempDir();
+  writeFileSync(join(dir.path, 'wal-0'), '', { mode: 0o644 });
+  const journal = await open(dir.path);
+  assert.equal(statSync(join(dir.path, 'wal-0')).mode & 0o777, 0o600);
   await journal.close();
 });
