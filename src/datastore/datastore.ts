@@ -123,6 +123,7 @@ export class Datastore {
       await journal.open();
       FAULT: crashPoint('start.journal-open');
       await bringUpToDate({ journal, stateDir, log: this.options.log });
+      scope.signal.throwIfAborted();
       await this.#files.open(scope.signal);
       const { deadBytes, damaged } = await this.#ledger.open(scope.signal);
       this.#facts.open();

@@ -53,6 +53,12 @@ export async function bringUpToDate({ journal, stateDir, log }: FormatOptions): 
     await journal.commit([formatChange(version + 1)]);
   }
   if (stored === undefined) await journal.commit([formatChange(FORMAT)]);
+  // An older version looks into the tables only: the format has to be there before anything is acknowledged. What is
+  // closed has all it holds in its tables; where those cannot be written, nothing is committed behind it either.
+  if (stored === undefined || found < FORMAT) {
+    await journal.close();
+    await journal.open();
+  }
 }
 
 function formatChange(version: number): Change {

@@ -1,8 +1,13 @@
 // A store of an older format is brought up to date with all that is in it; one of a newer format is refused.
 import assert from 'node:assert/strict';
+import { copyFile, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { MemoryJournal, type Journal } from '../../../src/datastore/index.js';
+import { LmdbJournal, MemoryJournal, type Journal } from '../../../src/datastore/index.js';
+import { FORMAT } from '../../../src/datastore/format.js';
 import { END } from '../../../src/datastore/journal.js';
+import { LmdbTables } from '../../../src/datastore/lmdb-tables.js';
+import { silentLog } from '../../../src/log/log.js';
 import { directiveKey } from '../../../src/message/index.js';
 import { FakeClock, settle } from '../../support/clock.js';
 import { FaultyJournal } from '../../support/faulty-journal.js';
@@ -93,5 +98,30 @@ describe('a store of another format', () => {
       if (accepted.kind === 'accepted') await accepted.durable;
     }
     assert.equal(await formatOf(journal), '4 true');
+  });
+});
+
+describe('the format of this version', () => {
+  it('stands in the tables when the store is open, where an older version looks for it', async () => {
+    for (const older of [undefined, '3']) {
+      await using dir = await tempDir();
+      const path = join(dir.path, 'journal');
+      if (older !== undefined) {
+        const tables = new LmdbTables(path, silentLog);
+        await tables.open();
+        await tables.write([{ table: 'facts', key: 'format', value: Buffer.from(older) }]);
+        await tables.close();
+      }
+      await using test = await openTestStore({ journal: new LmdbJournal(path), stateDir: dir.path });
+      assert.equal(test.store.liveMessages, 0);
+      // As a kill would leave it, without the log that an older version does not know.
+      const copy = join(dir.path, 'copy');
+      await mkdir(copy);
+      await copyFile(join(path, 'data.mdb'), join(copy, 'data.mdb'));
+      const tables = new LmdbTables(copy, silentLog);
+      await tables.open();
+      assert.equal(tables.get('facts', 'format')?.toString(), String(FORMAT));
+      await tables.close();
+    }
   });
 });
