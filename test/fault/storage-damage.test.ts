@@ -4,12 +4,17 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LmdbJournal } from '../../src/datastore/index.js';
 import { END } from '../../src/datastore/journal.js';
+import { inboundPrefix, recordKey } from '../../src/datastore/keys.js';
+import { encodeRecord } from '../../src/datastore/record-codec.js';
+import { WriteAheadLog } from '../../src/datastore/wal.js';
 import { AgentError } from '../../src/errors.js';
+import { silentLog } from '../../src/log/log.js';
+import { directiveKey, messageKey } from '../../src/message/index.js';
 import { fault, isLong, type FaultRun } from '../support/fault.js';
 import { inbound } from '../support/messages.js';
 import { between } from '../support/seeded.js';
@@ -50,6 +55,20 @@ fault('storage', 'truncated store: what is left is kept, and an empty one is ref
   }
 });
 
+fault('storage', 'flipped bits and cuts in the log of a killed agent: all whole commits are kept', {}, async (run) => {
+  await using dir = await tempDir();
+  const commits = await killedWithLog(dir);
+  const rounds = isLong ? 1_000 : 30;
+  for (const kind of ['flip-log', 'cut-log'] as const) {
+    const outcomes = await inChild(dir, kind, between(run.random, 1, 2 ** 30), rounds);
+    count(run, outcomes, rounds);
+    // Each commit of the store holds one record of its own, so that each that is hit costs one and no other.
+    for (const { round, kept, hit } of outcomes)
+      assert.equal(kept, commits - (hit ?? NaN), `round ${round} of ${kind}`);
+    run.test.diagnostic(`${kind}: kept of ${commits}: ${describeKept(outcomes.map(({ kept = 0 }) => kept))}`);
+  }
+});
+
 fault('storage', 'lock file gone or garbage: the store is opened', {}, async (run) => {
   await using dir = await tempDir();
   const whole = await filledStore(dir);
@@ -85,15 +104,67 @@ async function filledStore(dir: TempDir): Promise<number> {
   return MESSAGES - MESSAGES / 4;
 }
 
+/** A store that was killed before anything of it was in its tables, its commits in both files; how many those are. */
+async function killedWithLog(dir: TempDir): Promise<number> {
+  const path = join(dir.path, 'journal');
+  const log = new WriteAheadLog(path, silentLog, Infinity);
+  const journal = new LmdbJournal(path);
+  await journal.open();
+  await journal.close();
+  await log.open(0);
+  let commits = 0;
+  for (const part of [MESSAGES / 2, MESSAGES / 4]) {
+    for (let n = 0; n < part; n++, commits++) {
+      const { key, value } = recordOf(commits);
+      await log.append([
+        { table: 'records', key, value },
+        { table: 'facts', key: 'sequence', value: Buffer.from(`${commits}`) },
+      ]);
+    }
+    log.rotate();
+  }
+  await log.close(false);
+  await mkdir(join(dir.path, 'state'));
+  await rename(path, join(dir.path, 'state/journal'));
+  return commits;
+}
+
+function recordOf(n: number): { readonly key: string; readonly value: Buffer } {
+  const key = messageKey(n + 1);
+  const { content, ...message } = inbound(`id-${n}`, { content: Buffer.alloc((n % 7) * 100, n) });
+  assert.ok(Buffer.isBuffer(content));
+  const value = encodeRecord({
+    ...message,
+    kind: 'inbound',
+    key,
+    state: 'accepted',
+    directiveKey: directiveKey(message.directive),
+    content: { kind: 'inline', bytes: content },
+    isFetched: false,
+    attempts: 0,
+    fetches: 0,
+    dueAt: 0,
+    replayOf: undefined,
+  });
+  return { key: recordKey(inboundPrefix(directiveKey(message.directive), 5), key), value };
+}
+
 interface Outcome {
   readonly round: number;
   readonly kept?: number;
+  /** Commits of the log that were damaged. */
+  readonly hit?: number;
   /** It was refused with this error. */
   readonly code?: string;
 }
 
 /** Rounds of damage to copies of the store in a child, one line of output each; a child that dies fails the test. */
-async function inChild(dir: TempDir, kind: 'flip' | 'cut', seed: number, rounds: number): Promise<Outcome[]> {
+async function inChild(
+  dir: TempDir,
+  kind: 'flip' | 'cut' | 'flip-log' | 'cut-log',
+  seed: number,
+  rounds: number,
+): Promise<Outcome[]> {
   await mkdir(join(dir.path, 'copy'), { recursive: true });
   const program = join(ROOT, 'test/support/damage-main.ts');
   const words = ['--import', 'tsx', program, join(dir.path, 'state/journal'), join(dir.path, 'copy'), kind];

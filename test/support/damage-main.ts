@@ -1,18 +1,20 @@
 /**
  * A process that damages copies of a store, one after the other, and prints what came of each: it is opened, read as a
- * whole and written to. `damage-main STORE COPY flip|cut SEED ROUNDS`.
+ * whole and written to. `damage-main STORE COPY flip|cut|flip-log|cut-log SEED ROUNDS`.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LmdbJournal } from '../../src/datastore/index.js';
 import { END, TABLES } from '../../src/datastore/journal.js';
 import { decodeRecord } from '../../src/datastore/record-codec.js';
 import { AgentError } from '../../src/errors.js';
+import { FRAMES_AT, scan } from '../../src/datastore/wal-frames.js';
 import type { Random } from '../../src/time.js';
 import { between, seeded } from './seeded.js';
 
 const PAGE = 4096;
+const LOG = ['wal-0', 'wal-1'] as const;
 const [store = '', copy = '', kind = '', seed = '', rounds = ''] = process.argv.slice(2);
 
 /** One to three bits: anywhere, or, as often, in the head of a page, where they do the most harm. */
@@ -25,14 +27,33 @@ function flip(bytes: Buffer, random: Random): Buffer {
   return bytes;
 }
 
+function cut(bytes: Buffer, random: Random): Buffer {
+  return bytes.subarray(0, between(random, 0, bytes.length - 1));
+}
+
+/** A log is there where the store was killed. */
+function existing(...names: readonly string[]): string[] {
+  return names.filter((name) => existsSync(join(store, name)));
+}
+
+/** How many commits of a file of the log are as they were written. */
+function whole(bytes: Buffer): number {
+  return bytes.length < FRAMES_AT ? 0 : scan(bytes).frames.length;
+}
+
 async function round(number: number): Promise<object> {
   const random = seeded(Number(seed) + number);
-  const bytes = readFileSync(join(store, 'data.mdb'));
-  const damaged = kind === 'flip' ? flip(bytes, random) : bytes.subarray(0, between(random, 0, bytes.length - 1));
   rmSync(copy, { recursive: true, force: true });
   await mkdir(copy);
-  writeFileSync(join(copy, 'data.mdb'), damaged);
   writeFileSync(join(copy, 'made'), '');
+  const hurt = kind.endsWith('-log') ? LOG[between(random, 0, 1)] : 'data.mdb';
+  let hit: number | undefined;
+  for (const name of existing('data.mdb', ...LOG)) {
+    const bytes = readFileSync(join(store, name));
+    const damaged = name !== hurt ? bytes : kind.startsWith('flip') ? flip(bytes, random) : cut(bytes, random);
+    if (name === hurt && name !== 'data.mdb') hit = whole(readFileSync(join(store, name))) - whole(damaged);
+    writeFileSync(join(copy, name), damaged);
+  }
   const journal = new LmdbJournal(copy);
   try {
     await journal.open();
@@ -48,7 +69,7 @@ async function round(number: number): Promise<object> {
   }
   for (let n = 0; n < 3; n++) await journal.commit([{ table: 'facts', key: `probe/${n}`, value: Buffer.alloc(9_000) }]);
   await journal.close();
-  return { round: number, kept };
+  return { round: number, kept, hit };
 }
 
 for (let number = 0; number < Number(rounds); number++)
