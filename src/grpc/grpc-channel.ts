@@ -17,6 +17,10 @@ const FIRST_BACKOFF: Millis = 50;
 const LONGEST_BACKOFF: Millis = 1000;
 /** Nobody who is well takes this long to say the first word; grpc-js waits as long. */
 const GREETED_WITHIN: Millis = 20_000;
+/** A connection that does not last this long is a brief one: after one of them it connects at once, after more it waits. */
+const BRIEF: Millis = LONGEST_BACKOFF;
+/** HTTP/2 has 2^30 numbers for the streams of a client, and what Node does without one looks like a fault of the call. */
+const CALLS_EACH = 2 ** 29;
 /** How often calls are looked at that have a time to end in. */
 const LOOK_EACH: Millis = 500;
 
@@ -30,6 +34,8 @@ export interface GrpcChannelOptions {
   readonly within?: Millis;
   /** How long a connection may take until it is ready. */
   readonly greetedWithin?: Millis;
+  /** Calls on one connection, which it then leaves for another. */
+  readonly callsEach?: number;
   /** True: it connects again as soon as it can; else when it is called. */
   readonly staysConnected: boolean;
   /** Whether to speak to whoever listens there. Default: yes. */
@@ -53,6 +59,11 @@ export class GrpcChannel {
   /** Ends an attempt to connect that nobody answers. */
   #mute: NodeJS.Timeout | undefined;
   #failures = 0;
+  /** Connections in a row that were brief. */
+  #briefOnes = 0;
+  /** Of the present connection. */
+  #readyAt: Millis = 0;
+  #callsLeft = 0;
   /** Why the last attempt to connect came to nothing. */
   #problem = unreachable('nobody was there');
   /** Calls that go out when it is connected. */
@@ -108,13 +119,23 @@ export class GrpcChannel {
   }
 
   #begin(call: Startable): void {
-    if (this.#session !== undefined) start(this.#session, call);
+    if (this.#session !== undefined) this.#startOn(this.#session, call);
     else if (this.#state === 'closed') failLater(call, CLOSED);
     else if (this.#state === 'backing-off') failLater(call, this.#problem);
     else {
       this.#waiting.push(call);
       this.open();
     }
+  }
+
+  #startOn(session: ClientHttp2Session, call: Startable): void {
+    start(session, call);
+    this.#callsLeft -= 1;
+    if (this.#callsLeft > 0) return;
+    // When what was called is on its way, since a farewell overtakes it; then its calls come to their ends.
+    setImmediate(() => session.close());
+    this.#left();
+    this.#again();
   }
 
   #timedCall(within: Millis, method: Method, frame: Buffer, ended: Ended): UnaryCall {
@@ -149,6 +170,8 @@ export class GrpcChannel {
     this.#state = 'connecting';
     const socket = connect({ path });
     this.#socket = socket;
+    // A session that is over waits for the other side to hang up, which it need not do: nothing more comes of it.
+    socket.once('finish', () => socket.destroy());
     this.#mute = setTimeout(() => socket.destroy(new Error('it does not speak HTTP/2')), greetedWithin).unref();
     socket.once('close', () => this.#lost(socket));
     // 'close' follows.
@@ -182,34 +205,45 @@ export class GrpcChannel {
     clearTimeout(this.#mute);
     this.#state = 'ready';
     this.#session = session;
-    this.#failures = 0;
-    for (const call of this.#waiting.splice(0)) start(session, call);
+    this.#readyAt = performance.now();
+    this.#failures = this.#briefOnes;
+    this.#callsLeft = this.options.callsEach ?? CALLS_EACH;
+    for (const call of this.#waiting.splice(0)) this.#begin(call);
     this.options.onReady?.();
   }
 
   /** This connection takes nothing new. */
   #lost(socket: Socket): void {
     if (this.#socket !== socket) return;
-    clearTimeout(this.#mute);
     const wasReady = this.#state === 'ready';
+    this.#left();
+    if (wasReady) {
+      const isBrief = performance.now() - this.#readyAt < BRIEF;
+      this.#briefOnes = isBrief ? this.#briefOnes + 1 : 0;
+      // More than one: somebody who greets each connection and ends it would be connected to without a pause.
+      if (this.#briefOnes <= 1) this.#again();
+      else this.#backOff();
+    } else this.#backOff();
+  }
+
+  /** The present connection is none any more. */
+  #left(): void {
+    clearTimeout(this.#mute);
     this.#socket = undefined;
     this.#session = undefined;
-    if (wasReady) {
-      this.#state = 'idle';
-      if (this.options.staysConnected) this.#connect();
-      return;
-    }
+  }
+
+  #again(): void {
+    this.#state = 'idle';
+    if (this.options.staysConnected) this.#connect();
+  }
+
+  #backOff(): void {
     this.#state = 'backing-off';
     this.#giveUp(this.#problem);
     const longest = Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 1.6 ** Math.min(this.#failures, 30));
     this.#failures += 1;
-    this.#backoff = setTimeout(
-      () => {
-        this.#state = 'idle';
-        if (this.options.staysConnected) this.#connect();
-      },
-      longest * (0.8 + 0.4 * this.options.random()),
-    ).unref();
+    this.#backoff = setTimeout(() => this.#again(), longest * (0.8 + 0.4 * this.options.random())).unref();
   }
 
   #giveUp(failure: CallStatus): void {
