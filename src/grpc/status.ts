@@ -24,7 +24,8 @@ export function statusFrom(headers: IncomingHttpHeaders, httpStatus: number | un
 }
 
 function codeFrom(text: string): status {
-  const code = Number(text);
+  // Of an empty text Number makes 0, which is OK.
+  const code = /^(0|[1-9]\d?)$/.test(text) ? Number(text) : -1;
   return isCode(code) ? code : status.UNKNOWN;
 }
 
@@ -78,8 +79,9 @@ function decoded(message: string): string {
   }
 }
 
-/** The status that what comes after such a message is worth. */
-export function statusFromProblem({ kind, details }: FrameProblem): CallStatus {
+/** The status of an answer that has such a problem. What is no answer of gRPC at all counts by its HTTP status. */
+export function statusFromProblem({ kind, details }: FrameProblem, httpStatus: number | undefined): CallStatus {
+  if (httpStatus !== undefined && httpStatus !== 200) return statusFrom({}, httpStatus);
   if (kind === 'too-large') return { code: status.RESOURCE_EXHAUSTED, details };
   return { code: kind === 'second' ? status.UNIMPLEMENTED : status.INTERNAL, details };
 }

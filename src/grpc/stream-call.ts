@@ -107,7 +107,7 @@ export class StreamCall implements Startable {
   #onData(chunk: Buffer): void {
     if (this.#isOver) return;
     const problem = this.#messages.push(chunk, this.#onMessage);
-    if (problem !== undefined) this.fail(statusFromProblem(problem));
+    if (problem !== undefined) this.fail(statusFromProblem(problem, this.#httpStatus));
   }
 
   #finishIfTold(): void {

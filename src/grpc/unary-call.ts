@@ -116,7 +116,7 @@ export class UnaryCall implements Startable {
   #onData(chunk: Buffer): void {
     if (this.isOver) return;
     const problem = this.#answer.push(chunk);
-    if (problem !== undefined) this.fail(statusFromProblem(problem));
+    if (problem !== undefined) this.fail(statusFromProblem(problem, this.#httpStatus));
   }
 
   #finishIfWhole(): void {

@@ -141,6 +141,31 @@ test('somebody who never hangs up does not keep a connection that is over', { ti
   }
 });
 
+test('a page of a server that is none of gRPC counts by its HTTP status', async () => {
+  await using at = await place(
+    answering((stream) => {
+      stream.respond({ ':status': 503, 'content-type': 'text/html' });
+      stream.end('<html>later</html>');
+    }),
+  );
+  const outcome = await at.ask(Buffer.from('x'));
+  assert.deepEqual(outcome, { code: status.UNAVAILABLE, details: 'Received HTTP status code 503' });
+});
+
+test('a status that is no number of gRPC is not OK', async () => {
+  const texts = ['', ' ', '0x0', '00', '-0', '0, 0', 'OK', '17', '1e1'];
+  let next = 0;
+  await using at = await place(
+    answering((stream) => answerWith(stream, framed(Buffer.from('x')), { 'grpc-status': texts[next] ?? '' })),
+  );
+  for (const [index, text] of texts.entries()) {
+    next = index;
+    const outcome = await at.ask(Buffer.from('x'));
+    assert.ok(!Buffer.isBuffer(outcome), `"${text}" was taken`);
+    assert.equal(outcome.code, status.UNKNOWN, `"${text}"`);
+  }
+});
+
 test('a connection is left before its streams are numbered to the last, and no call is lost by that', async () => {
   const server = answering((stream) => {
     stream.resume();
