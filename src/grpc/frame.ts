@@ -26,49 +26,55 @@ export interface FrameProblem {
   readonly details: string;
 }
 
-/** Puts together the one message of one direction of a unary call. */
+/**
+ * Puts together the one message of one direction of a unary call. Nearly always it comes in one chunk, which is not
+ * copied. Of more the bytes are copied and the chunks let go: a chunk takes a hundred bytes and more however small it
+ * is, so whoever sends single ones would fill the memory with a message that is within its limit.
+ */
 export class OneMessage {
-  #chunks: Buffer[] | undefined;
-  #first: Buffer | undefined;
-  #bytes = 0;
+  #bytes: Buffer | undefined;
+  /** How many of them count. */
+  #filled = 0;
 
   constructor(private readonly largest: number) {}
 
   /** What came next; gives what is wrong with it. */
   push(chunk: Buffer): FrameProblem | undefined {
-    this.#bytes += chunk.length;
-    if (this.#first === undefined) this.#first = chunk;
-    else (this.#chunks ??= [this.#first]).push(chunk);
-    if (this.#bytes < PREFIX) return undefined;
-    const first = this.#prefix();
-    if (first[0] !== 0) return COMPRESSED;
-    const length = first.readUInt32BE(1);
+    if (this.#bytes === undefined) {
+      this.#bytes = chunk;
+      this.#filled = chunk.length;
+    } else this.#add(this.#bytes, chunk);
+    if (this.#filled < PREFIX) return undefined;
+    if (this.#bytes[0] !== 0) return COMPRESSED;
+    const length = this.#bytes.readUInt32BE(1);
     if (length > this.largest) return tooLarge(length, this.largest);
-    if (this.#bytes > PREFIX + length) return { kind: 'second', details: 'Received more than one message' };
+    if (this.#filled > PREFIX + length) return { kind: 'second', details: 'Received more than one message' };
     return undefined;
   }
 
   /** The message, once it is whole. */
   get message(): Buffer | undefined {
-    if (this.#first === undefined || this.#bytes < PREFIX) return undefined;
-    if (this.#bytes < PREFIX + this.#prefix().readUInt32BE(1)) return undefined;
-    return this.#whole().subarray(PREFIX);
+    if (this.#bytes === undefined || this.#filled < PREFIX) return undefined;
+    const end = PREFIX + this.#bytes.readUInt32BE(1);
+    return this.#filled < end ? undefined : this.#bytes.subarray(PREFIX, end);
   }
 
-  /** The chunk, or the chunks, in which the prefix stands. */
-  #prefix(): Buffer {
-    const first = this.#first;
-    return first !== undefined && first.length >= PREFIX ? first : this.#whole();
-  }
-
-  #whole(): Buffer {
-    if (this.#chunks !== undefined) {
-      this.#first = Buffer.concat(this.#chunks);
-      this.#chunks = undefined;
+  #add(bytes: Buffer, chunk: Buffer): void {
+    const filled = this.#filled + chunk.length;
+    let room = bytes;
+    // The first chunk is not ours to write into, and has no room.
+    if (filled > bytes.length) {
+      room = Buffer.allocUnsafeSlow(Math.min(Math.max(2 * filled, FEWEST), Math.max(filled, PREFIX + this.largest)));
+      room.set(bytes.subarray(0, this.#filled));
+      this.#bytes = room;
     }
-    return this.#first ?? Buffer.alloc(0);
+    room.set(chunk, this.#filled);
+    this.#filled = filled;
   }
 }
+
+/** Bytes of the first buffer for an answer of more than one chunk. */
+const FEWEST = 1024;
 
 /** Takes the messages of one direction of a stream out of what comes. */
 export class FrameSplitter {

@@ -46,7 +46,7 @@ export class StreamCall implements Startable {
   }
 
   get isOver(): boolean {
-    return this.#isOver;
+    return this.#isOver || this.#isCancelled;
   }
 
   start(session: ClientHttp2Session): void {
@@ -113,7 +113,10 @@ export class StreamCall implements Startable {
   #finishIfTold(): void {
     if (this.#told === undefined || this.#isOver) return;
     this.#isOver = true;
-    this.#stream?.end();
+    const stream = this.#stream;
+    // What it has not read by now it never will.
+    if (stream !== undefined && stream.writableLength > 0) this.#reset(stream);
+    else stream?.end();
     this.handlers.onEnd(this.#told);
   }
 

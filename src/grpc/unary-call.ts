@@ -127,6 +127,8 @@ export class UnaryCall implements Startable {
     if (message === undefined) this.fail({ code: status.UNIMPLEMENTED, details: 'No message received' });
     else {
       this.ended = undefined;
+      // Who answers before it has read the whole message would keep the rest of it here.
+      if (this.#stream?.writableFinished === false) this.#reset();
       ended(undefined, message);
     }
   }

@@ -118,6 +118,31 @@ function answerWith(stream: ServerHttp2Stream, bytes: Buffer, trailers: Record<s
   stream.end(bytes);
 }
 
+test('of a message that the other side answers without reading it, nothing is kept', { timeout: 10_000 }, async () => {
+  const trailers = Buffer.concat([Buffer.of(0), literal('grpc-status'), literal('0')]);
+  let isReset: () => void = () => undefined;
+  const reset = new Promise<void>((resolve) => (isReset = resolve));
+  const server = createListener((socket) => {
+    socket.write(GREETING);
+    const came: Buffer[] = [];
+    let isAnswered = false;
+    socket.on('data', (chunk) => {
+      came.push(chunk);
+      // The window of 64 KiB is full.
+      if (!isAnswered && Buffer.concat(came).length > 65_535) {
+        isAnswered = true;
+        socket.write(http2Frame(HEADERS, 4, 1, Buffer.of(0x88)));
+        socket.write(http2Frame(DATA, 0, 1, framed(Buffer.from('thanks'))));
+        socket.write(http2Frame(HEADERS, 5, 1, trailers));
+      }
+      if (Buffer.concat(came).includes(http2Frame(RST_STREAM, 0, 1, Buffer.from('00000008', 'hex')))) isReset();
+    });
+  });
+  await using at = await place(server);
+  assert.deepEqual(await at.ask(Buffer.alloc(1024 * 1024)), Buffer.from('thanks'));
+  await reset;
+});
+
 test('somebody who sends each connection away at once does not keep the channel busy', async () => {
   await using at = await place(raw(Buffer.concat([GREETING, FAREWELL])));
   at.channel.open();
@@ -164,6 +189,22 @@ test('a status that is no number of gRPC is not OK', async () => {
     assert.ok(!Buffer.isBuffer(outcome), `"${text}" was taken`);
     assert.equal(outcome.code, status.UNKNOWN, `"${text}"`);
   }
+});
+
+test('an answer that comes in crumbs takes no more memory than one that comes at once', () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  const size = 400_000;
+  const bytes = framed(Buffer.alloc(size, 'a'));
+  const answer = new OneMessage(size);
+  gc();
+  const before = process.memoryUsage();
+  for (let at = 0; at < bytes.length; at++) assert.equal(answer.push(bytes.subarray(at, at + 1)), undefined);
+  gc();
+  const after = process.memoryUsage();
+  const grown = after.heapUsed + after.external - before.heapUsed - before.external;
+  assert.ok(grown < 10 * size, `${grown} bytes for ${size}`);
+  assert.deepEqual(answer.message, bytes.subarray(5));
 });
 
 test('a connection is left before its streams are numbered to the last, and no call is lost by that', async () => {
