@@ -11,7 +11,7 @@ import {
   HealthService,
 } from '../../protocol/generated/health.js';
 import { EventNotification, Response, WorkerService, type Event } from '../../protocol/generated/yggdrasil.js';
-import { framed, methodAt, GrpcChannel, type CallStatus } from '../grpc/index.js';
+import { DROPPED, framed, methodAt, GrpcChannel, type CallStatus } from '../grpc/index.js';
 import type { InboundRecord } from '../message/record.js';
 import type { Clock, Millis, Random } from '../time.js';
 import { isSurelyBelow, sendFrame, wireSize } from './codec.js';
@@ -134,8 +134,10 @@ export class WorkerLink implements Link {
     channel?.close();
   }
 
-  #statusOf({ code, details }: CallStatus): Answer {
-    return { kind: 'status', code, details, isConnected: this.isReady };
+  #statusOf(failure: CallStatus): Answer {
+    const { code, details } = failure;
+    // A connection that was told to go away may break when there is another one already.
+    return { kind: 'status', code, details, isConnected: failure !== DROPPED && this.isReady };
   }
 }
 

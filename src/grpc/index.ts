@@ -1,6 +1,6 @@
 /** Calls of gRPC over Node's HTTP/2, for the ways that messages take. */
 export { framed, PREFIX, writePrefix } from './frame.js';
 export { GrpcChannel } from './grpc-channel.js';
-export type { CallStatus } from './status.js';
+export { DROPPED, type CallStatus } from './status.js';
 export type { StreamCall, StreamHandlers } from './stream-call.js';
 export { methodAt } from './unary-call.js';

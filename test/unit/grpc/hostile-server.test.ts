@@ -257,6 +257,50 @@ const RECORD: InboundRecord = {
   replayOf: undefined,
 };
 
+test('a call whose connection breaks when there is another one already is told as broken', async () => {
+  const streams: ServerHttp2Stream[] = [];
+  let isHeard: () => void = () => undefined;
+  const heard = new Promise<void>((resolve) => (isHeard = resolve));
+  const server = answering((stream) => {
+    streams.push(stream);
+    stream.session?.goaway(0);
+    isHeard();
+  });
+  await using directory = await tempDir();
+  const path = join(directory.path, 's');
+  const sockets: Socket[] = [];
+  server.on('connection', (socket) => sockets.push(socket));
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  let told: () => void = () => undefined;
+  const link = new WorkerLink({
+    path,
+    maxReceive: 99,
+    maxSend: () => 1_000,
+    clock: systemClock,
+    random: () => 0.5,
+    admits: () => true,
+    onReady: () => told(),
+  });
+  const ready = (): Promise<void> => new Promise((resolve) => (told = resolve));
+  const first = ready();
+  link.open();
+  await first;
+  const second = ready();
+  const answer = new Promise<unknown>((resolve) => link.send(RECORD, Buffer.from('x'), resolve));
+  await heard;
+  await second;
+  sockets[0]?.destroy();
+  assert.deepEqual(await answer, {
+    kind: 'status',
+    code: status.UNAVAILABLE,
+    details: 'Connection dropped',
+    isConnected: false,
+  });
+  link.close();
+  server.close();
+  for (const socket of sockets) socket.destroy();
+});
+
 test('a stream that is cancelled before there is a connection is not begun', async () => {
   let begun = 0;
   await using at = await place(answering(() => (begun += 1)));
