@@ -184,10 +184,15 @@ export class Storm implements AsyncDisposable {
     };
   }
 
-  /** The agent ends the link and begins it anew: its PUBACK for that command may be lost. */
+  /**
+   * The agent ends the link and begins it anew: its PUBACK for that command may be lost. The harm lasts until it is there
+   * again, since the command waits behind other messages on a busy machine.
+   */
   async reconnect(): Promise<void> {
     await this.ledger.harm('link', async () => {
+      const again = this.proxy.connected.next(this.#scope.signal);
       await this.bench.operator.command('reconnect', { delay: 0 });
+      await again;
     });
   }
 
