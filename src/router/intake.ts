@@ -161,7 +161,6 @@ export class Intake {
     const { what } = arrival;
     try {
       if (what.kind === 'burial') {
-        this.#weigh(1, arrival.delivery.payload.length);
         this.#bury(what.burial, arrival);
         return true;
       }

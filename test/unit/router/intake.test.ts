@@ -472,8 +472,8 @@ test('a body larger than fits a record is handed on whole', async () => {
 
 describe('more than the journal can take at once', () => {
   /** A store that records only when it is told to. */
-  async function openSlow(): Promise<{ t: TestRouter; record: () => Promise<void> }> {
-    let waiting: (() => void)[] = [];
+  async function openSlow(): Promise<{ t: TestRouter; record: (most?: number) => Promise<void> }> {
+    const waiting: (() => void)[] = [];
     const t = await openTestRouter({
       wrapStore: (store) =>
         withFault(store, {
@@ -486,10 +486,8 @@ describe('more than the journal can take at once', () => {
         }),
     });
     await up(t);
-    const record = async (): Promise<void> => {
-      const now = waiting;
-      waiting = [];
-      for (const go of now) go();
+    const record = async (most = Number.POSITIVE_INFINITY): Promise<void> => {
+      for (const go of waiting.splice(0, most)) go();
       await settle();
     };
     return { t, record };
@@ -522,5 +520,17 @@ describe('more than the journal can take at once', () => {
     await record();
     await until(() => t.received.length === 9);
     assert.deepEqual(reading(t), ['holdReading', 'holdReading', 'readOn']);
+  });
+
+  test('counts a message that is refused no longer than until it is buried', async () => {
+    await using t = await openTestRouter();
+    await up(t);
+    for (let n = 1; n <= 1100; n++) {
+      t.connection.deliver(DATA_IN, Buffer.from(`{"no": ${n}`));
+      if (n % 100 === 0) await settle();
+    }
+    await until(() => t.router.counts.refused === 1100);
+    await settle();
+    assert.deepEqual(reading(t), []);
   });
 });
