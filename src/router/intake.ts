@@ -255,7 +255,8 @@ export class Intake {
     recording.messages += messages;
     recording.bytes += bytes;
     if (!this.#isReadingHeld) {
-      if (recording.messages <= MOST_RECORDING && recording.bytes <= MOST_RECORDING_BYTES) return;
+      // One that was recorded holds nothing: its link may have ended, and the next is held from its first message on.
+      if (messages < 0 || (recording.messages <= MOST_RECORDING && recording.bytes <= MOST_RECORDING_BYTES)) return;
       this.#isReadingHeld = true;
       this.#options.holdReading();
     } else if (recording.messages * 2 <= MOST_RECORDING && recording.bytes * 2 <= MOST_RECORDING_BYTES) {

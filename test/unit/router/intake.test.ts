@@ -533,4 +533,20 @@ describe('more than the journal can take at once', () => {
     await settle();
     assert.deepEqual(reading(t), []);
   });
+
+  test('is nothing to hold a link for that is not there, and holds the next one from its first message', async () => {
+    const { t, record } = await openSlow();
+    await using _closed = t;
+    for (let n = 1; n <= 1100; n++) t.connection.deliver(DATA_IN, dataMessage(`m${n}`));
+    t.connection.cut();
+    // One that is recorded while there is no link.
+    await record(1);
+    assert.deepEqual(reading(t), ['holdReading']);
+    await t.connection.open();
+    t.connection.deliver(DATA_IN, dataMessage('m1101'));
+    assert.deepEqual(reading(t), ['holdReading', 'holdReading']);
+    await record();
+    await until(() => t.received.length === 1101);
+    assert.deepEqual(reading(t), ['holdReading', 'holdReading', 'readOn']);
+  });
 });
