@@ -30,7 +30,7 @@ export interface AttemptSettings {
   readonly receiveMaximum: number;
   readonly clock: Clock;
   readonly log: Log;
-  readonly onMessage: (delivery: Delivery) => void;
+  readonly onMessage: (delivery: Delivery, link: Link) => void;
 }
 
 export type AttemptOutcome =

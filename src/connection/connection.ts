@@ -70,6 +70,8 @@ export class Connection {
   /** The work of the present life, and of all before it. Never rejects. */
   #work: Promise<void> = Promise.resolve();
   #link: Link | undefined;
+  /** The one that messages come from: the present link, or one that is not up yet. */
+  #source: Link | undefined;
   #isStopped = false;
   #failures = 0;
   #lastReason: string | undefined;
@@ -89,7 +91,10 @@ export class Connection {
     this.down = new Signal('connection.down', sink);
     this.message = new Signal('connection.message', sink);
     this.#versions = new VersionMemory(options.protocolVersion ?? 'auto', () => this.#clock.monotonic());
-    this.#settings = settingsFrom(options, this.#clock, this.#log, (delivery) => this.message.emit(delivery));
+    this.#settings = settingsFrom(options, this.#clock, this.#log, (delivery, link) => {
+      this.#source = link;
+      this.message.emit(delivery);
+    });
   }
 
   get state(): ConnectionState {
@@ -178,14 +183,17 @@ export class Connection {
     else done({ kind: 'cut' });
   }
 
-  /** Reads nothing more from the present link until `readOn`: what was read already is still announced. */
+  /**
+   * Reads nothing more from the present link until `readOn`: what was read already is still announced. What waited in the
+   * session comes before `up`, and is held back as well.
+   */
   holdReading(): void {
-    this.#link?.holdReading();
+    this.#source?.holdReading();
   }
 
   /** Ends what `holdReading` began. */
   readOn(): void {
-    this.#link?.readOn();
+    this.#source?.readOn();
   }
 
   /** Writes now the PUBACKs that are due, instead of at the end of this turn of the event loop. */
@@ -257,7 +265,7 @@ export class Connection {
     const { link, session, index } = up;
     using scope = new Scope(life);
     const since = this.#clock.monotonic();
-    this.#link = link;
+    this.#link = this.#source = link;
     const isEnded = life.aborted;
     if (!isEnded) {
       this.#state = { kind: 'up', session };
@@ -276,7 +284,7 @@ export class Connection {
     });
     const cause = await Promise.race([asked, link.ended]);
     if (cause instanceof LifeEnd) await link.close();
-    this.#link = undefined;
+    this.#link = this.#source = undefined;
     if (this.#clock.monotonic() - since >= STABLE_AFTER) this.#failures = 0;
     if (isEnded) return undefined;
     if (cause instanceof LifeEnd) {
@@ -341,7 +349,7 @@ function settingsFrom(
   options: ConnectionOptions,
   clock: Clock,
   log: Log,
-  onMessage: (delivery: Delivery) => void,
+  onMessage: (delivery: Delivery, link: Link) => void,
 ): AttemptSettings {
   return {
     clientId: options.clientId,

@@ -48,7 +48,7 @@ export interface LinkOptions {
   readonly maxMessageSize: number;
   readonly receiveMaximum: number;
   readonly clock: Clock;
-  readonly onMessage: (delivery: Delivery) => void;
+  readonly onMessage: (delivery: Delivery, link: Link) => void;
 }
 
 export class Link {
@@ -276,7 +276,7 @@ export class Link {
   #deliver(publish: ReceivedPublish, truncatedFrom: number | undefined): void {
     const received = new Received(publish, truncatedFrom, this.#acks);
     if (publish.qos === 1) this.#acks.arrived(received);
-    this.#options.onMessage(received);
+    this.#options.onMessage(received, this);
   }
 
   #closedError(topic: string): AgentError {
