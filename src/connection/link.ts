@@ -81,7 +81,7 @@ export class Link {
     });
     const turnEnd = new TurnEnd(() => this.#write());
     const due = (): void => turnEnd.set();
-    this.#acks = new AckQueue((pubacks) => this.#stream.write(pubacks), due);
+    this.#acks = new AckQueue((pubacks) => this.#put(pubacks), due);
     const ids = new PacketIds();
     const write = (pieces: readonly Buffer[]): void => this.#stream.writeAll(pieces);
     this.#publications = new Publications(ids, options.protocolVersion, write, due);
@@ -213,7 +213,7 @@ export class Link {
         lastReceived: () => this.#stream.lastReceived,
         lastSent: () => this.#stream.lastSent,
         largestPending: () => this.#publications.largestPending,
-        ping: () => this.#stream.write(PINGREQ),
+        ping: () => this.#put(PINGREQ),
         onDead: () => this.#onSilence(),
       },
       this.#scope.signal,
@@ -252,6 +252,11 @@ export class Link {
     const seconds = Math.round((clock.monotonic() - this.#stream.lastReceived) / 1000);
     const text = `${broker.text} was silent for ${seconds} s: the connection is taken for dead.`;
     this.destroy(failure('keepalive', broker, text));
+  }
+
+  /** Writes bytes, unless the goodbye was said: nothing stands behind that, and trying to would cut it short. */
+  #put(bytes: Buffer): void {
+    if (!this.#stream.writableEnded) this.#stream.write(bytes);
   }
 
   /** Writes what is due as one: PUBACKs, then publications. */

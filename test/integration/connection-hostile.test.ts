@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { FakeClock } from '../support/clock.js';
 import { testConnection, type TestConnection } from '../support/connection.js';
-import { CONNECT, type Frame, FrameReader, SUBSCRIBE } from '../support/mqtt-frames.js';
+import { CONNECT, DISCONNECT, type Frame, FrameReader, SUBSCRIBE } from '../support/mqtt-frames.js';
 
 const options = { timeout: 20_000 };
 const CONNACK = Buffer.from('2003000000', 'hex');
@@ -89,4 +90,29 @@ test('what waited in the session is held back too, before the connection is up',
   assert.ok(subscribe !== undefined);
   broker.sockets[0]?.write(suback(subscribe));
   await agent.up();
+});
+
+test('what is acknowledged after the goodbye is not written, and does not cut it short', options, async () => {
+  let saidGoodbye = (): void => undefined;
+  const goodbye = new Promise<void>((resolve) => (saidGoodbye = resolve));
+  await using broker = await hostileBroker((frame, socket) => {
+    welcome(frame, socket);
+    if (frame.type === DISCONNECT) saidGoodbye();
+  });
+  const clock = new FakeClock();
+  await using agent = agentOf(broker, { clock });
+  await agent.connection.start();
+  await agent.up();
+  broker.sockets[0]?.write(publish(1));
+  const message = await agent.message(1);
+  let isStopped = false;
+  const stopped = agent.connection.stop().then(() => (isStopped = true));
+  await goodbye;
+  message.ack();
+  await roundTrip();
+  assert.equal(isStopped, false, 'the broker has not closed yet');
+  broker.sockets[0]?.end();
+  await stopped;
+  const [, , ...rest] = broker.frames.map(({ bytes }) => bytes.toString('hex'));
+  assert.deepEqual(rest, ['e000']);
 });
