@@ -159,6 +159,8 @@ export class Link {
     });
     this.#client.on('packetreceive', (packet) => {
       this.#stream.reader.readElsewhere();
+      if (packet.cmd === 'publish' && !this.#hasAnswered)
+        this.#onClientError(new Error('a PUBLISH came before the CONNACK'));
       const doubled = takeDoubledProperties(packet);
       if (doubled !== undefined) this.#onClientError(new Error(`the property ${doubled} stands in a packet twice`));
       if (packet.cmd === 'publish') this.#publishOrdinal += 1;
@@ -274,6 +276,8 @@ export class Link {
     const { topic, qos, retain, dup, messageId = 0, payload, properties = {} } = packet;
     // We subscribe at QoS 1, so nothing comes with 2; if it does, the package completes it by itself.
     done(qos === 2 ? undefined : DEFERRED);
+    // The link ends: see above.
+    if (!this.#hasAnswered) return;
     const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
     this.#deliver({ topic, payload: bytes, qos, id: messageId, retain, dup, properties }, size);
   }

@@ -116,3 +116,14 @@ test('what is acknowledged after the goodbye is not written, and does not cut it
   const [, , ...rest] = broker.frames.map(({ bytes }) => bytes.toString('hex'));
   assert.deepEqual(rest, ['e000']);
 });
+
+test('a PUBLISH before the broker has accepted the connection ends it, and is nobody’s message', options, async () => {
+  await using broker = await hostileBroker((frame, socket) => {
+    if (frame.type === CONNECT) socket.write(Buffer.concat([publish(1), CONNACK]));
+  });
+  await using agent = agentOf(broker);
+  await agent.connection.start();
+  const { reason } = await agent.down();
+  assert.match(reason, /could not be read as MQTT: a PUBLISH came before the CONNACK/);
+  assert.equal(agent.messages.length, 0);
+});
