@@ -274,12 +274,12 @@ export class Link {
   #receive(packet: IPublishPacket, done: (error?: Error) => void): void {
     const size = this.#stream.publishFilter.sizeBeforeCut(this.#publishOrdinal);
     const { topic, qos, retain, dup, messageId = 0, payload, properties = {} } = packet;
+    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    // Before the CONNACK it is nobody's, and the link ends.
+    if (this.#hasAnswered) this.#deliver({ topic, payload: bytes, qos, id: messageId, retain, dup, properties }, size);
+    // Last: the package may read the next packet in this very call, and that one came later.
     // We subscribe at QoS 1, so nothing comes with 2; if it does, the package completes it by itself.
     done(qos === 2 ? undefined : DEFERRED);
-    // The link ends: see above.
-    if (!this.#hasAnswered) return;
-    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
-    this.#deliver({ topic, payload: bytes, qos, id: messageId, retain, dup, properties }, size);
   }
 
   #deliver(publish: ReceivedPublish, truncatedFrom: number | undefined): void {
