@@ -86,8 +86,12 @@ export class PublishFilter {
     this.#emit(chunk, start, chunk.length);
   }
 
-  /** The size the PUBLISH with this ordinal had before it was cut; undefined for one that was not. Ask in order. */
+  /**
+   * The size the PUBLISH with this ordinal had before it was cut; undefined for one that was not. Ask in order; what was not
+   * asked for (one with QoS 2 is announced later, under another's ordinal) is forgotten.
+   */
   sizeBeforeCut(ordinal: number): number | undefined {
+    while ((this.#marks[0]?.ordinal ?? ordinal) < ordinal) this.#marks.shift();
     if (this.#marks[0]?.ordinal !== ordinal) return undefined;
     return this.#marks.shift()?.size;
   }

@@ -125,3 +125,9 @@ test('a cut message is handed on only when its last byte has come', () => {
   filter.push(whole.subarray(-1));
   assert.equal(output.length, 1);
 });
+
+test('the size of one that nobody asked for does not stand in the way of those behind it', () => {
+  const large: Packet = { kind: 'publish', topic: 'a', qos: 1, packetId: 1, properties: 0, payload: LIMIT + 1 };
+  const { filter } = filtered([encode(large, true), encode({ ...large, payload: LIMIT + 2 }, true)], true);
+  assert.equal(filter.sizeBeforeCut(1), LIMIT + 2);
+});
