@@ -119,7 +119,8 @@ export class PublishReader {
 /** A payload, as a copy when the chunk it came in is much larger: that would not be given back as long as it waits. */
 function payloadAt(bytes: Buffer, from: number, to: number): Buffer {
   const size = to - from;
-  if (bytes.length <= size * MOST_KEPT) return bytes.subarray(from, to);
+  // The whole memory counts: a websocket's frames stand many in one, and each is handed on as a part of it.
+  if (bytes.buffer.byteLength <= size * MOST_KEPT) return bytes.subarray(from, to);
   const copy = Buffer.allocUnsafe(size);
   bytes.copy(copy, 0, from, to);
   return copy;

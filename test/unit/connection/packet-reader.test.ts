@@ -341,6 +341,10 @@ describe('the packets of a connection', () => {
       const payload = new PublishReader(true).read(0x32, chunk, body.length - size - 9, body.length)?.payload;
       assert.equal(payload?.toString(), 'p'.repeat(size));
       assert.equal(payload.buffer !== chunk.buffer, isCopied);
+      // The same when the packet is a part of its own, as the frame of a websocket is.
+      const part = chunk.subarray(0, body.length);
+      const ofPart = new PublishReader(true).read(0x32, part, body.length - size - 9, body.length)?.payload;
+      assert.equal(ofPart?.buffer !== chunk.buffer, isCopied);
     }
   });
 });
