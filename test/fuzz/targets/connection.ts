@@ -72,11 +72,11 @@ const packets = (hasProperties: boolean): fc.Arbitrary<readonly Packet[]> =>
     { maxLength: 6 },
   );
 
-const LARGEST = 200;
+export const LARGEST = 200;
 const KEPT = 64 * 1024;
 
 /** The same bytes in pieces: at the places given, or a byte at a time (of a long stream its beginning). */
-function pieces(bytes: Buffer, cuts: readonly number[] | 'bytes'): Buffer[] {
+export function pieces(bytes: Buffer, cuts: readonly number[] | 'bytes'): Buffer[] {
   if (cuts === 'bytes' && bytes.length < 5_000) return Array.from(bytes, (_, at) => bytes.subarray(at, at + 1));
   const inside = cuts === 'bytes' ? [1, 2, 3, 4, 5, 6, 7, 8] : cuts;
   const places = [...new Set([0, bytes.length, ...inside.map((cut) => cut % (bytes.length + 1))])].sort(
@@ -180,7 +180,7 @@ async function handshake(answer: Buffer, isProxy: boolean): Promise<string> {
 
 const CONNACK = Buffer.from('2003000000', 'hex');
 const SUBACK = Buffer.from('900400010001', 'hex');
-const STREAMS = [
+export const STREAMS = [
   Buffer.concat([
     CONNACK,
     SUBACK,
@@ -200,6 +200,13 @@ const STREAMS = [
       Buffer.from('080001610800016209000163090001640200000001' + '0200000001', 'hex'),
       utf8('{}'),
     ).bytes,
+  ]),
+  // What is read before the mqtt package: everyday packets, also the first of a stream.
+  Buffer.concat([
+    publish(0x32, utf8('in/x'), Buffer.from('09000163', 'hex'), utf8('{"a":1}')).bytes,
+    Buffer.from('40020001', 'hex'),
+    publish(0x30, utf8('in/y'), Buffer.alloc(0), utf8('{}')).bytes,
+    Buffer.from('4003000210', 'hex'),
   ]),
   Buffer.from('20020005', 'hex'),
   Buffer.from('2003008400', 'hex'),

@@ -9,6 +9,7 @@ import { datastoreTargets } from './datastore.js';
 import { grpcTargets } from './grpc.js';
 import { logTargets } from './log.js';
 import { messageTargets } from './message.js';
+import { packetReaderTargets } from './packet-reader.js';
 import { processTargets } from './process.js';
 import { processorTargets } from './processor.js';
 import { routerTargets } from './router.js';
@@ -18,6 +19,7 @@ export const TARGETS: readonly Target[] = [
   ...messageTargets,
   ...routerTargets,
   ...connectionTargets,
+  ...packetReaderTargets,
   ...grpcTargets,
   ...datastoreTargets,
   ...processorTargets,
