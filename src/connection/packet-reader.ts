@@ -3,7 +3,8 @@
  * of the bytes as they came, and hands everything else on to the mqtt package: packets of another kind, what it must
  * know of (aliases of topics), and all that is malformed or merely unusual, so that refusing it stays one parser's job.
  * The order of arrival holds: nothing is read here while the package has not read all that it was handed. Chunk
- * boundaries may fall anywhere; a small packet that is cut by one is held until the rest of it has come.
+ * boundaries may fall anywhere; a packet that is cut by one is gathered in one buffer of its size until the rest of it has
+ * come: no chunk has to live so long, and a payload of 1 MiB is a view of it, not a copy out of many.
  */
 import { lengthAt, MORE_TO_COME, PublishReader, type ReadPublish, sizeOfLength } from './publish-reader.js';
 
@@ -14,8 +15,8 @@ const KIND = 0xf0;
 const HIGHER_QOS = 0x04;
 /** The reason of a PUBACK, beside 0, that says nothing bad: no one has subscribed [MQTT5-3.4.2.1]. */
 const NO_SUBSCRIBERS = 0x10;
-/** The largest packet that is held until it is whole; of a larger one the package gets the parts as they come. */
-const MOST_HELD = 64 * 1024;
+/** A PUBACK with more than this behind it is none of ours: a reason in words is all it can have. */
+const LARGEST_PUBACK = 64 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 export interface PacketReaderOptions {
@@ -109,7 +110,7 @@ export class PacketReader {
       const body = at + 1 + sizeOfLength(chunk, at + 1);
       const end = body + remaining;
       if (this.#isOpen && this.#isOurs(chunk, at, remaining)) {
-        if (end > chunk.length && remaining <= MOST_HELD) {
+        if (end > chunk.length) {
           this.#pass(chunk, from, at);
           this.#hold(chunk, at, end - at);
           return;
@@ -140,7 +141,7 @@ export class PacketReader {
   /** Whether this packet may be read here. */
   #isOurs(chunk: Buffer, at: number, remaining: number): boolean {
     const first = chunk[at] as number;
-    if (first === PUBACK) return true;
+    if (first === PUBACK) return remaining <= LARGEST_PUBACK;
     return (first & KIND) === PUBLISH && (first & HIGHER_QOS) === 0 && remaining <= this.#options.maxMessageSize;
   }
 

@@ -316,12 +316,33 @@ describe('the packets of a connection', () => {
     assert.equal(read([Buffer.from('HTTP/1.1')]).passed[0]?.toString(), 'HTTP/1.1');
   });
 
-  test('larger than what is held go on in the parts that came, and those behind them are read again', () => {
-    const large = publish({ properties: Buffer.alloc(0), payload: Buffer.alloc(66_000) });
+  test('above the limit go on in the parts that came, and those behind them are read again', () => {
     const ours = publish({ properties: Buffer.alloc(0) });
-    const bytes = Buffer.concat([large, ours, ours]);
-    const { passed, direct, seen: all } = read([bytes.subarray(0, 40_000), bytes.subarray(40_000)]);
-    assert.deepEqual([passed.length, direct, all.length], [2, 2, 3]);
+    const publication = publish({ properties: Buffer.alloc(0), payload: Buffer.alloc(LIMIT) });
+    const puback = Buffer.concat([Buffer.from('40818004', 'hex'), Buffer.alloc(65_537)]);
+    for (const large of [publication, puback]) {
+      const bytes = Buffer.concat([large, ours, ours]);
+      const { passed, direct } = read([bytes.subarray(0, 40_000), bytes.subarray(40_000)]);
+      assert.deepEqual([passed.map(({ length }) => length), direct], [[40_000, large.length - 40_000], 2]);
+    }
+  });
+
+  test('that are large and cut are gathered in one buffer of their size, which holds the payload', () => {
+    const large = publish({ properties: Buffer.alloc(0), payload: Buffer.alloc(66_000, 'p') });
+    const bytes = Buffer.concat([large, publish({ properties: Buffer.alloc(0) })]);
+    const payloads: Buffer[] = [];
+    const reader = new PacketReader({
+      hasProperties: true,
+      maxMessageSize: LIMIT,
+      onPublish: ({ payload }) => payloads.push(payload),
+      onPuback: () => true,
+      pass: () => assert.fail('nothing of it is the package’s'),
+    });
+    reader.open();
+    for (let at = 0; at < bytes.length; at += 16_384) reader.push(bytes.subarray(at, at + 16_384));
+    assert.deepEqual(payloads[0], Buffer.alloc(66_000, 'p'));
+    assert.equal(payloads[0].buffer.byteLength, large.length);
+    assert.equal(payloads.length, 2);
   });
 
   test('keep nothing of the chunk they came in alive that they do not need', () => {
