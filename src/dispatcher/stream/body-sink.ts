@@ -23,6 +23,8 @@ export class BodySink {
   /** What is to be written. */
   #held: Buffer[] = [];
   #heldBytes = 0;
+  /** Where all of the body is put that came. */
+  #gathered: Buffer | undefined;
   #file: { readonly path: string; readonly handle: FileHandle } | undefined;
   /** The last step; each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -40,14 +42,28 @@ export class BodySink {
     return this.#heldBytes;
   }
 
-  /** Takes the next bytes. */
-  add(bytes: Buffer): void {
+  /**
+   * Takes the next bytes. `whole`: that all of the body waits for one write and has so many bytes, where that is known. It
+   * is then gathered in one buffer: the chunks it came in need not live until the last of them is there.
+   */
+  add(bytes: Buffer, whole?: number): void {
     this.#hash.update(bytes);
     this.#crc32 = crc32(bytes, this.#crc32);
     this.#size += bytes.length;
     this.#held.push(bytes);
     this.#heldBytes += bytes.length;
-    if (this.#held.length > MOST_PIECES) this.#held = [Buffer.concat(this.#held)];
+    if (this.#gathered !== undefined) this.#gather(this.#gathered);
+    else if (whole !== undefined && this.#size < whole && this.#heldBytes === this.#size) {
+      this.#gather((this.#gathered = Buffer.allocUnsafe(whole)));
+    } else if (this.#held.length > MOST_PIECES) this.#held = [Buffer.concat(this.#held)];
+  }
+
+  /** Puts what is held where it belongs in the whole. */
+  #gather(whole: Buffer): void {
+    let at = this.#size;
+    for (const piece of this.#held) at -= piece.length;
+    for (const piece of this.#held) at += piece.copy(whole, at);
+    this.#held = [];
   }
 
   /** Writes what is held; resolves when it is where it belongs. Rejects when it cannot be written: then discard it. */
@@ -75,9 +91,10 @@ export class BodySink {
   }
 
   #takeHeld(): readonly Buffer[] {
-    const parts = this.#held;
+    const parts = this.#gathered === undefined ? this.#held : [this.#gathered.subarray(0, this.#size)];
     this.#held = [];
     this.#heldBytes = 0;
+    this.#gathered = undefined;
     return parts;
   }
 
@@ -91,7 +108,7 @@ export class BodySink {
   discard(): void {
     this.#isDiscarded = true;
     this.#turn = this.#turn.then(async () => {
-      this.#held = [];
+      this.#takeHeld();
       const file = this.#file;
       if (file === undefined) return;
       this.#file = undefined;

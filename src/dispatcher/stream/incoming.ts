@@ -114,7 +114,7 @@ export class IncomingBodies {
       this.#tell(id, body, { kind: 'broken', reason: 'the worker could not read the body to its end' });
     } else {
       check(id, body);
-      if (data.length > 0) body.sink.add(data);
+      if (data.length > 0) body.sink.add(data, isGathered(body) ? body.size : undefined);
       if (last) this.#finish(id, body);
       else if (!isGathered(body) && body.sink.size > INLINE_LIMIT) this.#flush(id, body);
     }

@@ -1,0 +1,117 @@
+/** Where a body that comes bit by bit is put: its bytes, what is told of them, and what lives on until it is whole. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { crc32 } from 'node:zlib';
+import { BodySink, type BodyFiles } from '../../../src/dispatcher/stream/body-sink.js';
+
+type Written = Parameters<BodyFiles['syncContent']>[0];
+
+interface Bench {
+  readonly sink: BodySink;
+  /** What the store was shown when a body was durable. */
+  readonly shown: Written[];
+  readonly discarded: string[];
+}
+
+async function bench(t: TestContext): Promise<Bench> {
+  const directory = await mkdtemp(join(tmpdir(), 'body-sink-'));
+  t.after(() => rm(directory, { recursive: true }));
+  const shown: Written[] = [];
+  const discarded: string[] = [];
+  let files = 0;
+  const sink = new BodySink({
+    newContentFile: async () => {
+      const path = join(directory, String(++files));
+      return { path, handle: await open(path, 'wx') };
+    },
+    discardContentFile: (path) => {
+      discarded.push(path);
+      return Promise.resolve();
+    },
+    syncContent: (written) => {
+      shown.push(written);
+      return Promise.resolve();
+    },
+  });
+  return { sink, shown, discarded };
+}
+
+const SIZE = 200_000;
+
+function chunksOf(bytes: Buffer, size: number): Buffer[] {
+  const chunks: Buffer[] = [];
+  for (let at = 0; at < bytes.length; at += size) chunks.push(Buffer.from(bytes.subarray(at, at + size)));
+  return chunks;
+}
+
+test('a body is what came, whenever its size became known, and however it was cut', async (t) => {
+  // How many chunks come before the size is known.
+  for (const known of [0, 1, 3, Infinity]) {
+    for (const step of [1_000, 65_536, SIZE]) {
+      const { sink, shown } = await bench(t);
+      const body = randomBytes(SIZE);
+      for (const [n, chunk] of chunksOf(body, step).entries()) {
+        sink.add(chunk, n < known ? undefined : SIZE);
+        assert.equal(sink.held, sink.size);
+      }
+      assert.equal(sink.size, SIZE);
+      const whole = await sink.finish();
+      assert.ok(!Buffer.isBuffer(whole));
+      assert.ok(body.equals(await readFile(whole.file.path)));
+      assert.equal(whole.file.crc32, crc32(body));
+      assert.deepEqual(whole.sha256, createHash('sha256').update(body).digest());
+      assert.ok(body.equals(Buffer.concat(shown[0]?.parts ?? [])));
+    }
+  }
+});
+
+test('a body of a known size is gathered in one buffer, and the chunks it came in are not kept', async (t) => {
+  const { sink, shown } = await bench(t);
+  const body = randomBytes(SIZE);
+  for (const chunk of chunksOf(body, 50_000)) {
+    sink.add(chunk, SIZE);
+    chunk.fill(0);
+  }
+  await sink.finish();
+  assert.equal(shown[0]?.parts.length, 1);
+  assert.ok(body.equals(shown[0].parts[0] ?? Buffer.alloc(0)));
+});
+
+test('a body that is small after all is given as it is', async (t) => {
+  for (const size of [undefined, 20]) {
+    const { sink, shown } = await bench(t);
+    sink.add(Buffer.from('0123456789'), size);
+    sink.add(Buffer.from('abcdefghij'), size);
+    assert.deepEqual(await sink.finish(), Buffer.from('0123456789abcdefghij'));
+    assert.deepEqual(shown, []);
+  }
+});
+
+test('what was written before the size was known stays where it is', async (t) => {
+  const { sink, shown } = await bench(t);
+  const body = randomBytes(SIZE);
+  const [first, ...others] = chunksOf(body, 80_000);
+  sink.add(first ?? Buffer.alloc(0));
+  await sink.flush();
+  for (const chunk of others) sink.add(chunk, SIZE);
+  const whole = await sink.finish();
+  assert.ok(!Buffer.isBuffer(whole));
+  assert.ok(body.equals(await readFile(whole.file.path)));
+  // All of it was not in memory: there is nothing to show.
+  assert.deepEqual(shown, [undefined]);
+});
+
+test('a body that is not wanted any more leaves no file', async (t) => {
+  const { sink, discarded } = await bench(t);
+  sink.add(Buffer.alloc(80_000), SIZE);
+  await sink.flush();
+  sink.add(Buffer.alloc(80_000), SIZE);
+  sink.discard();
+  await assert.rejects(sink.finish(), /not wanted any more/);
+  assert.equal(discarded.length, 1);
+  assert.equal(sink.held, 0);
+});
