@@ -104,7 +104,12 @@ export class Link {
   }
 
   /** As `publish`; `done` is told what came of it. */
-  send(topic: string, payload: Buffer, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
+  send(
+    topic: string,
+    payload: Buffer | readonly Buffer[],
+    options: PublishOptions,
+    done: (outcome: SendOutcome) => void,
+  ): void {
     const session = this.#session;
     if (session === undefined || this.#isEnding) done({ kind: 'cut' });
     else this.#publications.publish(topic, payload, options, session, done);

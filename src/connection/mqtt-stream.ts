@@ -8,8 +8,8 @@ import type { Millis } from '../time.js';
 import { PacketReader, type PacketReaderOptions } from './packet-reader.js';
 import { PublishFilter } from './publish-filter.js';
 
-/** Above this, fragments are not copied together: the copy would cost more than the system call. */
-const JOIN_BELOW = 64 * 1024;
+/** Fragments that have more than this on average are not copied together: the copy would cost more than it gives. */
+const JOIN_BELOW = 2 * 1024;
 
 export interface MqttStreamOptions extends Omit<PacketReaderOptions, 'pass'> {
   readonly transport: Duplex;
@@ -94,7 +94,7 @@ export class MqttStream extends Duplex {
     this.lastSent = this.#monotonic();
     const pieces = chunks.map(({ chunk }) => chunk);
     const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (size <= JOIN_BELOW) {
+    if (size <= JOIN_BELOW * pieces.length) {
       this.#transport.write(Buffer.concat(pieces, size), done);
       return;
     }

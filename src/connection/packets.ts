@@ -67,14 +67,14 @@ export function takeDoubledProperties(packet: object): string | undefined {
   return doubled;
 }
 
-/** How many bytes the PUBLISH will have on the wire; `topic` and `properties` as they stand there. */
-export function publishSize(topic: Buffer, payload: Buffer, qos: 0 | 1, properties: Buffer): number {
+/** How many bytes the PUBLISH will have on the wire, with so many in its payload; `topic` and `properties` as they stand there. */
+export function publishSize(topic: Buffer, payload: number, qos: 0 | 1, properties: Buffer): number {
   const remaining = remainingLength(topic, payload, qos, properties);
   return 1 + varintSize(remaining) + remaining;
 }
 
-function remainingLength(topic: Buffer, payload: Buffer, qos: 0 | 1, properties: Buffer): number {
-  return topic.length + (qos > 0 ? 2 : 0) + properties.length + payload.length;
+function remainingLength(topic: Buffer, payload: number, qos: 0 | 1, properties: Buffer): number {
+  return topic.length + (qos > 0 ? 2 : 0) + properties.length + payload;
 }
 
 /** What stands before the payload. */
@@ -87,16 +87,10 @@ export interface PublishHead {
 }
 
 /**
- * Writes a PUBLISH [MQTT5-3.3], or all of it that stands before its payload, into `bytes` from `from` on, where there
- * must be room for it.
+ * Writes all of a PUBLISH [MQTT5-3.3] that stands before its payload into `bytes` from `from` on, where there must be room
+ * for it; returns the position behind it. `payload`: how many bytes that has.
  */
-export function writePublish(
-  head: PublishHead,
-  payload: Buffer,
-  withPayload: boolean,
-  bytes: Buffer,
-  from: number,
-): void {
+export function writePublish(head: PublishHead, payload: number, bytes: Buffer, from: number): number {
   const { topic, qos, id, properties } = head;
   bytes[from] = PUBLISH | (qos << 1) | (head.isRetained ? 1 : 0);
   let at = writeVarint(bytes, from + 1, remainingLength(topic, payload, qos, properties));
@@ -104,7 +98,7 @@ export function writePublish(
   at += topic.length;
   if (qos > 0) at = bytes.writeUInt16BE(id, at);
   bytes.set(properties, at);
-  if (withPayload) bytes.set(payload, at + properties.length);
+  return at + properties.length;
 }
 
 /** How many bytes a variable byte integer takes [MQTT5-1.5.5]. */

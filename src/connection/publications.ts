@@ -54,10 +54,10 @@ export class Publications {
     return largest;
   }
 
-  /** `done` is called once: with the answer (at QoS 0 and for what is too large before this returns), or by `close`. */
+  /** A payload may come in pieces. `done` is called once: with the answer (at QoS 0 and for what is too large before this returns), or by `close`. */
   publish(
     topic: string,
-    payload: Buffer,
+    payload: Buffer | readonly Buffer[],
     options: PublishOptions,
     limits: PublishLimits,
     done: (outcome: SendOutcome) => void,
@@ -66,7 +66,8 @@ export class Publications {
     const { bytes } = this.#topic;
     const { qos = 1 } = options;
     const properties = publishProperties(options, this.version);
-    const size = publishSize(bytes, payload, qos, properties);
+    const length = Buffer.isBuffer(payload) ? payload.length : lengthOf(payload);
+    const size = publishSize(bytes, length, qos, properties);
     const limit = Math.min(limits.maximumPacketSize ?? LARGEST_PACKET, LARGEST_PACKET);
     if (size > limit) {
       done({ kind: 'too-large', size, limit });
@@ -75,12 +76,14 @@ export class Publications {
     const id = qos === 0 ? 0 : this.ids.allocate();
     if (id === null) throw new RangeError('65,535 publications wait for their answer, and MQTT counts no further');
     const isRetained = options.retain === true && limits.retainAvailable;
-    const isCopied = payload.length < COPY_BELOW;
-    const at = this.#room(isCopied ? size : size - payload.length);
-    writePublish({ topic: bytes, qos, id, isRetained, properties }, payload, isCopied, this.#block, at);
-    if (!isCopied) {
-      this.#endPiece();
-      this.#pieces.push(payload);
+    const isCopied = length < COPY_BELOW;
+    const at = this.#room(isCopied ? size : size - length);
+    const end = writePublish({ topic: bytes, qos, id, isRetained, properties }, length, this.#block, at);
+    if (!isCopied) this.#endPiece();
+    if (Buffer.isBuffer(payload)) this.#add(payload, isCopied, end);
+    else {
+      let to = end;
+      for (const piece of payload) to = this.#add(piece, isCopied, to);
     }
     this.due();
     if (qos === 0) done(TAKEN);
@@ -127,9 +130,22 @@ export class Publications {
     return at;
   }
 
+  /** A payload or a piece of one: into the block at `at`, or as it is. Returns the position behind it there. */
+  #add(payload: Buffer, isCopied: boolean, at: number): number {
+    if (isCopied) this.#block.set(payload, at);
+    else this.#pieces.push(payload);
+    return at + payload.length;
+  }
+
   #endPiece(): void {
     if (this.#from === this.#to) return;
     this.#pieces.push(this.#block.subarray(this.#from, this.#to));
     this.#from = this.#to;
   }
+}
+
+function lengthOf(pieces: readonly Buffer[]): number {
+  let length = 0;
+  for (const piece of pieces) length += piece.length;
+  return length;
 }

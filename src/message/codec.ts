@@ -103,11 +103,8 @@ export function readableIds(payload: Buffer): ReadableIds {
 
 /** The payload of a data message. `content` must be a JSON text (see `jsonContent`). */
 export function encodeData(data: OutgoingData): Buffer {
-  const { content, metadata } = data;
-  const entries = metadata === NO_METADATA ? '{}' : JSON.stringify(metadata);
-  const head = `{"type":"data","message_id":${jsonText(data.messageId)},"response_to":${jsonText(
-    data.responseTo,
-  )},"version":1,"sent":${jsonText(data.sent)},"directive":${jsonText(data.directive)},"metadata":${entries},"content":`;
+  const { content } = data;
+  const head = headOf(data);
   const length = Buffer.byteLength(head);
   const payload = Buffer.allocUnsafe(length + content.length + 1);
   payload.write(head);
@@ -116,12 +113,30 @@ export function encodeData(data: OutgoingData): Buffer {
   return payload;
 }
 
+/** The same, in pieces where the content is large: it is then one of them as it is, and no copy is made of it. */
+export function encodeDataInPieces(data: OutgoingData): Buffer | readonly Buffer[] {
+  return data.content.length < COPIED_BELOW ? encodeData(data) : [Buffer.from(headOf(data)), data.content, END];
+}
+
+/** All that stands before the content. */
+function headOf(data: OutgoingData): string {
+  const { metadata } = data;
+  const entries = metadata === NO_METADATA ? '{}' : JSON.stringify(metadata);
+  return `{"type":"data","message_id":${jsonText(data.messageId)},"response_to":${jsonText(
+    data.responseTo,
+  )},"version":1,"sent":${jsonText(data.sent)},"directive":${jsonText(data.directive)},"metadata":${entries},"content":`;
+}
+
 const QUOTE = 0x22;
 /** Only null begins with it. */
 const LETTER_N = 0x6e;
 const OPEN_BRACE = 0x7b;
 const CLOSING_BRACE = 0x7d;
 const NULL = Buffer.from('null');
+/** What stands behind the content. */
+const END = Buffer.of(CLOSING_BRACE);
+/** The copy of a smaller content costs less than two pieces more. */
+const COPIED_BELOW = 1024;
 /** ASCII that stands for itself between quotes: what ids, directives and times are made of. */
 const PLAIN = /^[ !#-[\]-~]*$/;
 

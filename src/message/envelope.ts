@@ -24,7 +24,7 @@ export interface OutgoingData {
   readonly sent: string;
   readonly directive: string;
   readonly metadata: Metadata;
-  readonly content: Uint8Array;
+  readonly content: Buffer;
 }
 
 export interface CommandEnvelope {

@@ -10,7 +10,8 @@ const MAX_WAITING_CONTROL = 256;
 
 export interface Publication extends PublishOptions {
   readonly topic: string;
-  readonly payload: Buffer;
+  /** In pieces, one behind the other, where that spares a copy. */
+  readonly payload: Buffer | readonly Buffer[];
 }
 
 export interface LinkOptions {

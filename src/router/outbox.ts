@@ -7,7 +7,13 @@
 import { crashPoint } from '../crash-point.js';
 import { errorText, isDamaged } from '../errors.js';
 import type { Log } from '../log/log.js';
-import { encodeData, jsonContent, type Failure, type MessageKey, type OutboundRecord } from '../message/index.js';
+import {
+  encodeDataInPieces,
+  jsonContent,
+  type Failure,
+  type MessageKey,
+  type OutboundRecord,
+} from '../message/index.js';
 import { fullJitter, type Clock, type Random } from '../time.js';
 import { SlotTable } from '../signal/index.js';
 import type { Link, Publication } from './link.js';
@@ -238,7 +244,7 @@ export class Outbox {
   #publication(record: OutboundRecord, bytes: Buffer): Publication {
     const { content, metadata } = jsonContent(bytes, record.metadata);
     const { messageId, responseTo, directive, destination } = record;
-    const payload = encodeData({ messageId, responseTo, sent: this.#now(), directive, metadata, content });
+    const payload = encodeDataInPieces({ messageId, responseTo, sent: this.#now(), directive, metadata, content });
     return destination.kind === 'topic'
       ? { topic: destination.topic, payload, qos: 1, retain: false, correlationData: destination.correlationData }
       : { topic: this.#options.topics.dataOut, payload, qos: 1, retain: false };

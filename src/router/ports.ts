@@ -87,9 +87,15 @@ export interface ConnectionPort {
   readonly message: Source<Delivery>;
   /**
    * Hands a message to the link at once, in the order of the calls. `done` is called once, perhaps before this returns:
-   * with the answer, or with `cut` when the link ends before it. It does not throw.
+   * with the answer, or with `cut` when the link ends before it. It does not throw. A payload may come in pieces; none of
+   * its bytes may change until `done`.
    */
-  send(topic: string, payload: Buffer, options: PublishOptions, done: (outcome: SendOutcome) => void): void;
+  send(
+    topic: string,
+    payload: Buffer | readonly Buffer[],
+    options: PublishOptions,
+    done: (outcome: SendOutcome) => void,
+  ): void;
   /** Reads nothing more from the broker until `readOn`, or until the next link. What was read already still comes. */
   holdReading(): void;
   readOn(): void;

@@ -161,7 +161,7 @@ export class Presence {
   }
 
   /** A status as it stands when it is made: what can change is read last, in one turn. */
-  async #status(state: ConnectionState, dispatchers: () => Dispatchers): Promise<Publication> {
+  async #status(state: ConnectionState, dispatchers: () => Dispatchers): Promise<Publication & Will> {
     const { identity, clock, settings, store, topics } = this.#options;
     const canonicalFacts = await this.#facts();
     const sent = await store.reserveSent(clock.now());

@@ -115,8 +115,15 @@ export class FakeConnection implements ConnectionPort {
     };
   }
 
-  send(topic: string, payload: Buffer, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
-    this.#publish(topic, payload, options).then(done, () => done({ kind: 'cut' }));
+  send(
+    topic: string,
+    payload: Buffer | readonly Buffer[],
+    options: PublishOptions,
+    done: (outcome: SendOutcome) => void,
+  ): void {
+    this.#publish(topic, Buffer.isBuffer(payload) ? payload : Buffer.concat(payload), options).then(done, () =>
+      done({ kind: 'cut' }),
+    );
   }
 
   #publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome> {

@@ -18,7 +18,7 @@ interface Bench {
   readonly ids: PacketIds;
   readonly writes: Buffer[];
   readonly outcomes: SendOutcome[];
-  send(topic: string, payload: Buffer, options?: PublishOptions, limits?: PublishLimits): void;
+  send(topic: string, payload: Buffer | readonly Buffer[], options?: PublishOptions, limits?: PublishLimits): void;
 }
 
 function bench(version: ProtocolVersion = '5'): Bench {
@@ -49,6 +49,17 @@ function parsed(bytes: Buffer, version: ProtocolVersion): mqttPacket.IPublishPac
   return packets;
 }
 
+/** The same bytes in pieces, some of them empty perhaps. */
+function cutAt(bytes: Buffer, places: readonly number[]): Buffer[] {
+  const pieces: Buffer[] = [];
+  let from = 0;
+  for (const place of [...places.toSorted((a, b) => a - b), bytes.length]) {
+    pieces.push(bytes.subarray(from, place));
+    from = Math.min(place, bytes.length);
+  }
+  return pieces;
+}
+
 describe('a publication', () => {
   test('is read by mqtt-packet as what it was, whatever stands in it', () => {
     const publication = fc.record({
@@ -66,12 +77,14 @@ describe('a publication', () => {
       responseTopic: fc.option(fc.constantFrom('a', 'answers/é', 'x'.repeat(200)), { nil: undefined }),
       messageExpiry: fc.option(fc.constantFrom(0, 1, 4_294_967_295), { nil: undefined }),
       version: fc.constantFrom<ProtocolVersion>('5', '3.1.1'),
+      cuts: fc.option(fc.array(fc.nat(80_000), { maxLength: 3 }), { nil: undefined }),
     });
     fc.assert(
-      fc.property(publication, ({ topic, size, version, ...options }) => {
+      fc.property(publication, ({ topic, size, version, cuts, ...options }) => {
         const t = bench(version);
-        const payload = Buffer.alloc(size, 'p');
-        t.send(topic, payload, options);
+        const payload = Buffer.from('0123456789'.repeat(size / 10 + 1)).subarray(0, size);
+        const pieces = cuts === undefined ? payload : cutAt(payload, cuts);
+        t.send(topic, pieces, options);
         t.publications.flush();
         const [packet, ...others] = parsed(t.writes[0]!, version);
         assert.ok(packet);
@@ -85,7 +98,7 @@ describe('a publication', () => {
         assert.equal(properties?.responseTopic, isV5 ? options.responseTopic : undefined);
         assert.equal(properties?.messageExpiryInterval, isV5 ? options.messageExpiry : undefined);
         // The size that is held against the broker's limit is the one on the wire.
-        t.send(topic, payload, options, { ...LIMITS, maximumPacketSize: t.writes[0]!.length - 1 });
+        t.send(topic, pieces, options, { ...LIMITS, maximumPacketSize: t.writes[0]!.length - 1 });
         const limit = t.writes[0]!.length - 1;
         assert.deepEqual(t.outcomes.at(-1), { kind: 'too-large', size: limit + 1, limit });
       }),
@@ -93,9 +106,23 @@ describe('a publication', () => {
     );
   });
 
+  test('that is large is written as the very bytes it was given', () => {
+    const written: Buffer[] = [];
+    const publications = new Publications(
+      new PacketIds(),
+      '5',
+      (pieces) => written.push(...pieces),
+      () => undefined,
+    );
+    const content = Buffer.alloc(20_000, 'c');
+    publications.publish('a', [Buffer.from('{'), content, Buffer.from('}')], {}, LIMITS, () => undefined);
+    publications.flush();
+    assert.ok(written.includes(content));
+  });
+
   test('that MQTT cannot carry is not sent', () => {
     const t = bench();
-    t.send('a', { length: LARGEST_PACKET } as Buffer, {}, { ...LIMITS, maximumPacketSize: 2 ** 32 - 1 });
+    t.send('a', [{ length: LARGEST_PACKET } as Buffer], {}, { ...LIMITS, maximumPacketSize: 2 ** 32 - 1 });
     assert.equal(t.outcomes[0]?.kind, 'too-large');
     assert.throws(() => t.send('x'.repeat(65_536), Buffer.alloc(0)), RangeError);
     t.publications.flush();

@@ -6,6 +6,7 @@ import {
   decodeData,
   encodeConnectionStatus,
   encodeData,
+  encodeDataInPieces,
   encodeCommand,
   encodeEvent,
   jsonContent,
@@ -146,7 +147,7 @@ test('the texts of an envelope go out as JSON, whatever stands in them', () => {
       sent: text,
       directive: text,
       metadata: metadataFrom([]),
-      content: new Uint8Array([0x31]),
+      content: Buffer.from('1'),
     });
     const read = JSON.parse(payload.toString()) as Record<string, unknown>;
     const { message_id, response_to, sent, directive, metadata, content } = read;
@@ -224,6 +225,20 @@ describe('encodeData', () => {
       payload.toString(),
       '{"type":"data","message_id":"m","response_to":"r","version":1,"sent":"2026-01-01T00:00:00Z","directive":"echo","metadata":{"k":"v\\""},"content":{ "b":1.0 }}',
     );
+  });
+});
+
+describe('encodeDataInPieces', () => {
+  test('makes the same bytes, and of a large content no copy', () => {
+    for (const size of [0, 1, 1021, 1022, 70_000]) {
+      const content = Buffer.from(`"${'é'.repeat(size / 2)}"`);
+      const data = { messageId: 'é', responseTo: '', sent: '', directive: 'd', metadata: metadataFrom([]), content };
+      const payload = encodeDataInPieces(data);
+      const isLarge = content.length >= 1024;
+      assert.equal(Buffer.isBuffer(payload), !isLarge);
+      if (!Buffer.isBuffer(payload)) assert.ok(payload.includes(content));
+      assert.deepEqual(Buffer.isBuffer(payload) ? payload : Buffer.concat(payload), encodeData(data));
+    }
   });
 });
 
