@@ -19,8 +19,7 @@ import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
 import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, inboundPrefix, PRIORITIES, recordKey } from './keys.js';
-import type { Lanes } from './lanes.js';
-import { deferred } from './promises.js';
+import type { Entrance, Lanes, Prepared } from './lanes.js';
 import type { IdState } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
 import type { Settler } from './transactions.js';
@@ -45,8 +44,76 @@ const MAX_UNKNOWN_LANES = 1024;
 
 type Pending = IdState & { readonly kind: 'pending' };
 
+/** What is being committed under an id, and the one promise of it. */
+class Arriving implements Settler {
+  readonly durable: Promise<void>;
+  #resolve: (() => void) | undefined;
+  #reject: ((error: unknown) => void) | undefined;
+
+  constructor(
+    /** Is told that it is under way no longer, before anybody else. */
+    private readonly settled: (arriving: Arriving) => void,
+    readonly idKey: string,
+    readonly state: Pending,
+  ) {
+    this.durable = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  done(): void {
+    this.settled(this);
+    this.#resolve?.();
+  }
+
+  failed(error: unknown): void {
+    this.settled(this);
+    this.#reject?.(error);
+  }
+}
+
+/** How a new message is stored, and what follows once it is. */
+class Accepting implements Entrance<InboundRecord> {
+  constructor(
+    private readonly parts: ArrivalsParts,
+    private readonly record: InboundRecord,
+    private readonly state: Pending,
+    /** What else belongs to its commit. */
+    private readonly changes: readonly Change[],
+    private readonly arriving: Arriving,
+  ) {}
+
+  prepare(stored: InboundRecord): Prepared {
+    const { alarms, ids } = this.parts;
+    const { key, expiresAt } = stored;
+    const { recordKey: path } = this.state;
+    const all = [ids.pending(this.arriving.idKey, path, key), put(stored, path)];
+    if (expiresAt !== undefined) all.push(alarms.set(expiresAt, key, path));
+    for (const change of this.changes) all.push(change);
+    return { changes: all, growth: spoolSize(stored) };
+  }
+
+  done(): void {
+    const { alarms, expect, ledger } = this.parts;
+    const { record } = this;
+    if (record.expiresAt !== undefined) alarms.arm(record.expiresAt);
+    expect(record);
+    ledger.watch.witness?.inbound(record, 'accepted');
+    this.arriving.done();
+  }
+
+  failed(error: unknown): void {
+    this.arriving.failed(error);
+  }
+}
+
 export class InboundArrivals {
   readonly #committing = new SlotTable<Promise<void>>();
+  readonly #committed = ({ idKey, state }: Arriving): void => {
+    this.#arriving.delete(idKey);
+    this.#committing.delete(state.key);
+  };
   /** Messages whose commit is under way, by id: a second copy waits for the first. */
   readonly #arriving = new UnderWay<IdState>();
 
@@ -150,28 +217,22 @@ export class InboundArrivals {
     const prefix = prefixOf(record);
     const path = recordKey(prefix, key);
     const state: Pending = { kind: 'pending', recordKey: path, key };
-    return this.#underWay(idKey, state, (settler) => this.#add(record, { prefix, path, idKey, changes }, settler));
+    const arriving = new Arriving(this.#committed, idKey, state);
+    this.#arriving.set(idKey, state);
+    this.parts.ledger.watch.witness?.inbound(record, 'arriving');
+    this.parts.lanes.add(prefix, record, new Accepting(this.parts, record, state, changes, arriving));
+    return this.#waitFor(arriving);
+  }
+
+  #underWay(idKey: string, state: Pending, commit: (settler: Settler) => void): Promise<void> {
+    const arriving = new Arriving(this.#committed, idKey, state);
+    this.#arriving.set(idKey, state);
+    commit(arriving);
+    return this.#waitFor(arriving);
   }
 
   /** Notes that a message is being committed, so that a second copy waits for the first. */
-  #underWay(idKey: string, state: Pending, commit: (settler: Settler) => void): Promise<void> {
-    this.#arriving.set(idKey, state);
-    const settled = (): void => {
-      this.#arriving.delete(idKey);
-      this.#committing.delete(state.key);
-    };
-    // The one promise of an arrival.
-    const { done: durable, resolve, reject } = deferred();
-    commit({
-      done: () => {
-        settled();
-        resolve();
-      },
-      failed: (error) => {
-        settled();
-        reject(error);
-      },
-    });
+  #waitFor({ idKey, state, durable }: Arriving): Promise<void> {
     if (this.#arriving.get(idKey) === state) this.#committing.add(state.key, durable);
     return durable;
   }
@@ -216,34 +277,6 @@ export class InboundArrivals {
       }),
     };
   }
-
-  #add(record: InboundRecord, { prefix, path, idKey, changes }: Place, settler: Settler): void {
-    const { alarms, lanes, expect, ledger, ids } = this.parts;
-    const { key, expiresAt } = record;
-    ledger.watch.witness?.inbound(record, 'arriving');
-    lanes.add(prefix, record, {
-      prepare: (stored) => {
-        const all = [...changes, ids.pending(idKey, path, key), put(stored, path)];
-        if (expiresAt !== undefined) all.push(alarms.set(expiresAt, key, path));
-        return { changes: all, growth: spoolSize(stored) };
-      },
-      done: () => {
-        if (expiresAt !== undefined) alarms.arm(expiresAt);
-        expect(record);
-        ledger.watch.witness?.inbound(record, 'accepted');
-        settler.done();
-      },
-      failed: (error) => settler.failed(error),
-    });
-  }
-}
-
-/** Where a new message goes, what stands for its id, and what else belongs to its commit. */
-interface Place {
-  readonly prefix: string;
-  readonly path: string;
-  readonly idKey: string;
-  readonly changes: readonly Change[];
 }
 
 const NOTHING = Buffer.alloc(0);

@@ -20,9 +20,10 @@ import type { Change } from './journal.js';
 import { inboundIdKey, recordKey } from './keys.js';
 import type { Lanes, LiveMessages } from './lanes.js';
 import type { Ledger } from './ledger.js';
-import type { ResultsPlan } from './outbound-arrivals.js';
+import type { ResultsPlan, Taker } from './outbound-arrivals.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';
+import { withItem } from './short-list.js';
 import type { Settler } from './transactions.js';
 import { settledBy, type Commit, type Unrecorded } from './unrecorded.js';
 
@@ -37,6 +38,74 @@ export interface InboundEndsParts {
   readonly unrecorded: Unrecorded;
 }
 
+/** The end of a message that its worker has taken over. */
+class Delivered implements Commit, Settler {
+  #beginner: Settler | undefined;
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly record: InboundRecord,
+    private readonly changes: readonly Change[],
+  ) {}
+
+  begin(beginner: Settler): void {
+    this.#beginner = beginner;
+    this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this);
+  }
+
+  done(): void {
+    this.ledger.release(this.record.content);
+    this.#beginner?.done();
+  }
+
+  failed(error: unknown): void {
+    this.#beginner?.failed(error);
+  }
+}
+
+type Results = Extract<ResultsPlan, { kind: 'planned' }>['results'];
+
+/**
+ * The end of a message together with its results: told first that they were taken, then, once the end is off the list of
+ * what the journal owes, that it is done.
+ */
+class Completed implements Commit, Taker, Settler {
+  #beginner: Settler | undefined;
+  #keys: readonly MessageKey[] = [];
+
+  constructor(
+    private readonly parts: Pick<InboundEndsParts, 'ledger' | 'outbound'>,
+    private readonly record: InboundRecord,
+    private readonly results: Results,
+    private readonly changes: readonly Change[],
+    private readonly resolve: (keys: readonly MessageKey[]) => void,
+    private readonly reject: (error: unknown) => void,
+  ) {}
+
+  begin(beginner: Settler): void {
+    this.#beginner = beginner;
+    this.parts.outbound.arrivals.arriveWith(this.results, this.changes, -spoolSize(this.record), this);
+  }
+
+  taken(keys: readonly MessageKey[]): void {
+    this.#keys = keys;
+    this.parts.ledger.release(this.record.content);
+    this.#beginner?.done();
+  }
+
+  notTaken(error: unknown): void {
+    this.#beginner?.failed(error);
+  }
+
+  done(): void {
+    this.resolve(this.#keys);
+  }
+
+  failed(error: unknown): void {
+    this.reject(error);
+  }
+}
+
 export class InboundEnds {
   constructor(private readonly parts: InboundEndsParts) {}
 
@@ -44,41 +113,21 @@ export class InboundEnds {
     const { ledger } = this.parts;
     const changes = this.#changes(record, 'delivered');
     ledger.watch.witness?.inbound(record, 'delivered');
-    return new Promise((resolve, reject) => {
-      const commit = (settler: Settler): void =>
-        ledger.enlistSoon(changes, -spoolSize(record), {
-          done: () => {
-            ledger.release(record.content);
-            settler.done();
-          },
-          failed: (error) => settler.failed(error),
-        });
-      this.#leave(record, 'end', commit, { done: resolve, failed: reject });
+    return new Promise((done, failed) => {
+      this.#leave(record, 'end', new Delivered(ledger, record, changes), { done, failed });
     });
   }
 
   /** As `delivered`, in one commit with the results of it. Gives the keys of those that are new. */
-  completed(
-    record: InboundRecord,
-    results: Extract<ResultsPlan, { kind: 'planned' }>['results'],
-  ): Promise<readonly MessageKey[]> {
-    const { ledger, outbound } = this.parts;
-    const own: string[] = [];
-    for (const { idKey, isOfRequest } of results) if (isOfRequest && idKey !== undefined) own.push(idKey);
+  completed(record: InboundRecord, results: Results): Promise<readonly MessageKey[]> {
+    const { ledger } = this.parts;
+    let own: string[] | undefined;
+    for (const { idKey, isOfRequest } of results) if (isOfRequest && idKey !== undefined) own = withItem(own, idKey);
     const changes = this.#changes(record, 'delivered', own);
     ledger.watch.witness?.inbound(record, 'delivered');
     return new Promise((resolve, reject) => {
-      let taken: readonly MessageKey[] = [];
-      const commit = (settler: Settler): void =>
-        outbound.arrivals.arriveWith(results, changes, -spoolSize(record), {
-          done: (keys) => {
-            taken = keys;
-            ledger.release(record.content);
-            settler.done();
-          },
-          failed: (error) => settler.failed(error),
-        });
-      this.#leave(record, 'end', commit, { done: () => resolve(taken), failed: reject });
+      const completed = new Completed(this.parts, record, results, changes, resolve, reject);
+      this.#leave(record, 'end', completed, completed);
     });
   }
 

@@ -21,7 +21,7 @@ import type { Refused } from './entries.js';
 import { InboundEnds } from './inbound-ends.js';
 import { inboundIdKey, inboundPrefix, PRIORITIES, recordNumber } from './keys.js';
 import { InboundArrivals } from './inbound-arrivals.js';
-import { asInbound, prefixOf, put } from './inbound-record.js';
+import { asInbound, inState, prefixOf, put } from './inbound-record.js';
 import type {
   AcceptOptions,
   Acceptance,
@@ -203,7 +203,7 @@ export class InboundQueue {
     const record = this.get(key);
     if (record?.state !== 'ready') return;
     this.parts.ledger.watch.witness?.inbound(record, 'dispatching');
-    this.parts.live.put({ ...record, state: 'dispatching' });
+    this.parts.live.put(inState(record, 'dispatching'));
     this.#lanes.take(prefixOf(record), key);
   }
 
@@ -234,7 +234,7 @@ export class InboundQueue {
     if (plan.kind === 'full') return plan;
     if (record !== undefined) return { kind: 'taken', durable: this.#ends.completed(record, plan.results) };
     const durable = new Promise<readonly MessageKey[]>((done, failed) => {
-      outbound.arrivals.arriveWith(plan.results, [], 0, { done, failed });
+      outbound.arrivals.arriveWith(plan.results, [], 0, { taken: done, notTaken: failed });
     });
     return { kind: 'taken', durable };
   }
@@ -367,7 +367,7 @@ export class InboundQueue {
   #move(key: MessageKey, from: InboundRecord['state'], to: InboundRecord['state']): boolean {
     const record = this.get(key);
     if (record?.state !== from) return false;
-    this.parts.live.put({ ...record, state: to });
+    this.parts.live.put(inState(record, to));
     return true;
   }
 

@@ -1,7 +1,7 @@
 /**
  * How an inbound record stands in the journal.
  */
-import type { DirectiveKey, InboundRecord, MessageKey } from '../message/index.js';
+import type { DirectiveKey, InboundRecord, InboundState, MessageKey } from '../message/index.js';
 import type { NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
 import { inboundPrefix, recordKey } from './keys.js';
@@ -29,6 +29,16 @@ export function newRecord(message: NewInbound, directive: DirectiveKey, key: Mes
     replyTopic: message.replyTopic,
     replayOf: undefined,
   };
+}
+
+/**
+ * The same record in another state: the one thing of it that changes in place, since a message goes through four and a
+ * copy for each took longer than the step. To all others it is read-only.
+ */
+export function inState(record: InboundRecord, state: InboundState): InboundRecord {
+  const live: { state: InboundState } = record;
+  live.state = state;
+  return record;
 }
 
 /** The record, when it is one of this direction. */

@@ -55,6 +55,52 @@ function isAtRest(record: LiveRecord | undefined): boolean {
   return record === undefined || record.state === 'accepted' || record.state === 'ready' || record.state === 'queued';
 }
 
+/** What becomes of a record whose commit is under way. */
+interface Commits<R extends LiveRecord> {
+  committed(prefix: string, key: MessageKey): void;
+  failed(prefix: string, key: MessageKey): void;
+  allFailed(arrivals: readonly Arrival<R>[]): void;
+}
+
+/** Is told of the commit of one record: an object, since there is one for every message. */
+class Entering<R extends LiveRecord> implements Settler {
+  constructor(
+    private readonly commits: Commits<R>,
+    private readonly prefix: string,
+    private readonly key: MessageKey,
+    private readonly entrance: Settler,
+  ) {}
+
+  done(): void {
+    this.commits.committed(this.prefix, this.key);
+    this.entrance.done();
+  }
+
+  failed(error: unknown): void {
+    this.commits.failed(this.prefix, this.key);
+    this.entrance.failed(error);
+  }
+}
+
+/** Is told of the one commit of several records. */
+class EnteringTogether<R extends LiveRecord> implements Settler {
+  constructor(
+    private readonly commits: Commits<R>,
+    private readonly arrivals: readonly Arrival<R>[],
+    private readonly settler: Settler,
+  ) {}
+
+  done(): void {
+    for (const { prefix, record } of this.arrivals) this.commits.committed(prefix, record.key);
+    this.settler.done();
+  }
+
+  failed(error: unknown): void {
+    this.commits.allFailed(this.arrivals);
+    this.settler.failed(error);
+  }
+}
+
 export class Lanes<R extends LiveRecord> {
   readonly #windows = new Map<string, LaneWindow>();
   /** The last file of a lane that is being written. */
@@ -62,6 +108,14 @@ export class Lanes<R extends LiveRecord> {
   /** Of a strict lane in which one has failed: what was under way then, up to this key, may not be recorded any more. */
   readonly #barred = new Map<string, MessageKey>();
   #scope: AbortSignal = AbortSignal.abort();
+  readonly #commits: Commits<R> = {
+    committed: (prefix, key) => this.#committed(prefix, key),
+    failed: (prefix, key) => this.#failed(prefix, key),
+    allFailed: (arrivals) => {
+      for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
+      for (const { prefix } of arrivals) this.#moveOn(prefix);
+    },
+  };
 
   constructor(private readonly options: LanesOptions<R>) {}
 
@@ -139,22 +193,13 @@ export class Lanes<R extends LiveRecord> {
   #commit(prefix: string, record: R, entrance: Entrance<R>): void {
     const { ledger } = this.options;
     const { key } = record;
-    const failed = (error: unknown): void => {
-      this.#failed(prefix, key);
-      entrance.failed(error);
-    };
+    const entering = new Entering(this.#commits, prefix, key, entrance);
     try {
       if (this.#barred.size > 0 && key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
       const { changes, growth } = entrance.prepare(record);
-      ledger.enlist(changes, growth, {
-        done: () => {
-          this.#committed(prefix, key);
-          entrance.done();
-        },
-        failed,
-      });
+      ledger.enlist(changes, growth, entering);
     } catch (error) {
-      failed(error);
+      entering.failed(error);
     }
   }
 
@@ -164,17 +209,7 @@ export class Lanes<R extends LiveRecord> {
    */
   addAll(arrivals: readonly Arrival<R>[], { changes, growth }: Prepared, settler: Settler): void {
     for (const { prefix, record } of arrivals) this.#enter(prefix, record);
-    this.options.ledger.enlist(changes, growth, {
-      done: () => {
-        for (const { prefix, record } of arrivals) this.#committed(prefix, record.key);
-        settler.done();
-      },
-      failed: (error) => {
-        for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
-        for (const { prefix } of arrivals) this.#moveOn(prefix);
-        settler.failed(error);
-      },
-    });
+    this.options.ledger.enlist(changes, growth, new EnteringTogether(this.#commits, arrivals, settler));
   }
 
   #enter(prefix: string, record: R): void {

@@ -10,8 +10,8 @@ import {
   type OutboundRecord,
 } from '../message/index.js';
 import type { Change } from './journal.js';
-import { inboundIdKey, outboundPrefix, recordKey, resultIdKey } from './keys.js';
-import type { Lanes, LiveMessages } from './lanes.js';
+import { inboundIdKey, recordKey, resultIdKey } from './keys.js';
+import type { Arrival, Lanes, LiveMessages } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import {
   asOutbound,
@@ -21,6 +21,7 @@ import {
   MQTT_LANE,
   newRecord,
   prefixOf,
+  prefixOfLane,
   put,
   sha256Of,
   type NewOutbound,
@@ -30,6 +31,8 @@ import {
 import { deferred, type Deferred } from './promises.js';
 import type { IdState, RecentIds } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
+import { withItem } from './short-list.js';
+import type { Settler } from './transactions.js';
 import { UnderWay } from './under-way.js';
 
 /**
@@ -55,27 +58,68 @@ export type ResultsPlan =
 
 /** Is told how the results of a completion came in, with the keys of those that are new. */
 export interface Taker {
-  done(keys: readonly MessageKey[]): void;
-  failed(error: unknown): void;
+  taken(keys: readonly MessageKey[]): void;
+  notTaken(error: unknown): void;
 }
 
-/** A commit under way; a promise is made of it when somebody waits, which is seldom. */
-class Commit {
+/** A new result on its way to its lane, with the key under which a copy of it is known. */
+interface NewArrival extends Arrival<OutboundRecord> {
+  readonly idKey: string | undefined;
+}
+
+/** None, for nearly every completion. */
+const NO_COPIES: readonly NewOutbound[] = [];
+const NO_ARRIVALS: readonly NewArrival[] = [];
+
+/** The results of one commit under way; a promise is made of it when somebody waits for a copy, which is seldom. */
+class Together implements Settler {
   #waiting: Deferred | undefined;
+
+  constructor(
+    private readonly commits: Commits,
+    readonly arrivals: readonly NewArrival[],
+    readonly copies: readonly NewOutbound[],
+    private readonly taker: Taker,
+  ) {}
 
   wait(): Promise<void> {
     return (this.#waiting ??= deferred()).done;
   }
 
-  settle(error?: unknown): void {
-    if (error === undefined) this.#waiting?.resolve();
-    else this.#waiting?.reject(error);
+  done(): void {
+    this.commits.settled(this);
+    this.#waiting?.resolve();
+    this.commits.taken(this);
+    this.taker.taken(this.arrivals.map(keyOf));
   }
+
+  failed(error: unknown): void {
+    this.commits.settled(this);
+    this.#waiting?.reject(error);
+    this.taker.notTaken(error);
+  }
+}
+
+/** Is told how a commit went, before whoever asked for it. */
+interface Commits {
+  /** No copy has to wait for it any more. */
+  settled(commit: Together): void;
+  taken(commit: Together): void;
 }
 
 export class OutboundArrivals {
   /** Commits under way by dedupe key, so that a second copy waits for the first. */
-  readonly #pending = new UnderWay<Commit>();
+  readonly #pending = new UnderWay<Together>();
+  readonly #commits: Commits = {
+    settled: ({ arrivals }) => {
+      for (const { idKey } of arrivals) if (idKey !== undefined) this.#pending.delete(idKey);
+    },
+    taken: ({ arrivals, copies }) => {
+      const { witness } = this.ledger.watch;
+      if (witness !== undefined) for (const { record } of arrivals) witness.outbound(record, 'queued');
+      for (const copy of copies) this.#drop(copy);
+    },
+  };
 
   constructor(
     private readonly ledger: Ledger,
@@ -98,7 +142,7 @@ export class OutboundArrivals {
     const lacks = this.#lacks({ destination, worker: result.worker });
     if (lacks !== undefined) return { kind: 'full', lacks };
     const { key, changes } = this.ledger.nextKey();
-    return { kind: 'accepted', key, durable: this.#arrives(newRecord(result, { key, destination, idKey }), changes) };
+    return { kind: 'accepted', key, durable: this.#arrives(newRecord(result, key, destination, idKey), changes) };
   }
 
   /**
@@ -106,7 +150,7 @@ export class OutboundArrivals {
    * that is completed, while it has not ended.
    */
   plan(results: readonly NewOutbound[], replyTopicOf: ReplyTopicOf, request?: InboundRecord): ResultsPlan {
-    const planned: Planned[] = [];
+    let planned: Planned[] | undefined;
     let index = 0;
     for (const result of results) {
       const idKey = idKeyOf(result);
@@ -116,10 +160,10 @@ export class OutboundArrivals {
         return { kind: 'full', index, lacks };
       }
       const isOfRequest = results.length <= MOST_OF_REQUEST && request !== undefined && isResultOf(result, request);
-      planned.push({ result, destination, idKey, isOfRequest });
+      planned = withItem(planned, { result, destination, idKey, isOfRequest });
       index += 1;
     }
-    return { kind: 'planned', results: planned };
+    return { kind: 'planned', results: planned ?? [] };
   }
 
   /**
@@ -134,53 +178,33 @@ export class OutboundArrivals {
         try {
           this.arriveWith(results, changes, growth, taker);
         } catch (error) {
-          taker.failed(error);
+          taker.notTaken(error);
         }
       };
       copied.wait().then(again, again);
       return;
     }
-    const all: Change[] = [...changes];
-    const arrivals: { readonly prefix: string; readonly record: OutboundRecord }[] = [];
-    const newIds: string[] = [];
-    const copies: NewOutbound[] = [];
+    let all: Change[] | undefined;
+    let arrivals: NewArrival[] | undefined;
+    let copies: NewOutbound[] | undefined;
     let grown = growth;
     for (const { result, destination, idKey, isOfRequest } of results) {
-      if (idKey !== undefined && (newIds.includes(idKey) || this.#isKnown(idKey, result, isOfRequest))) {
-        copies.push(result);
+      if (idKey !== undefined && (isAmong(arrivals, idKey) || this.#isKnown(idKey, result, isOfRequest))) {
+        copies = withItem(copies, result);
         continue;
       }
       const { key, changes: keyChanges } = this.ledger.nextKey();
-      const record = newRecord(result, { key, destination, idKey: isOfRequest ? undefined : idKey });
+      const record = newRecord(result, key, destination, isOfRequest ? undefined : idKey);
       const prefix = prefixOf(record);
-      grown += this.#prepare(all, prefix, record, keyChanges);
-      arrivals.push({ prefix, record });
-      if (idKey !== undefined) newIds.push(idKey);
+      const stored = this.#stored(prefix, record, keyChanges);
+      if (all === undefined) all = changes.concat(stored);
+      else for (const change of stored) all.push(change);
+      grown += spoolSize(record);
+      arrivals = withItem(arrivals, { prefix, record, idKey });
     }
-    const underWay = new Commit();
-    for (const idKey of newIds) this.#pending.set(idKey, underWay);
-    this.lanes.addAll(
-      arrivals,
-      { changes: all, growth: grown },
-      {
-        done: () => {
-          this.#settled(newIds, underWay);
-          const { witness } = this.ledger.watch;
-          if (witness !== undefined) for (const { record } of arrivals) witness.outbound(record, 'queued');
-          for (const copy of copies) this.#drop(copy);
-          taker.done(arrivals.map(({ record }) => record.key));
-        },
-        failed: (error) => {
-          this.#settled(newIds, underWay, error);
-          taker.failed(error);
-        },
-      },
-    );
-  }
-
-  #settled(idKeys: readonly string[], underWay: Commit, error?: unknown): void {
-    for (const idKey of idKeys) this.#pending.delete(idKey);
-    underWay.settle(error);
+    const underWay = new Together(this.#commits, arrivals ?? NO_ARRIVALS, copies ?? NO_COPIES, taker);
+    for (const { idKey } of arrivals ?? NO_ARRIVALS) if (idKey !== undefined) this.#pending.set(idKey, underWay);
+    this.lanes.addAll(arrivals ?? NO_ARRIVALS, { changes: all ?? changes, growth: grown }, underWay);
   }
 
   /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */
@@ -212,13 +236,12 @@ export class OutboundArrivals {
   /** Whether there is room: in the spool, and in memory for the lane. */
   #lacks(result: Pick<OutboundRecord, 'destination' | 'worker'>): 'spool' | 'destinations' | undefined {
     if (this.ledger.isFull) return 'spool';
-    const prefix = outboundPrefix(laneOf(result));
-    if (result.destination.kind !== 'url' || this.lanes.has(prefix)) return undefined;
-    const others = [MQTT_LANE, LOCAL_LANE].filter((lane) => this.lanes.has(outboundPrefix(lane)));
+    if (result.destination.kind !== 'url' || this.lanes.has(prefixOfLane(laneOf(result)))) return undefined;
+    const others = [MQTT_LANE, LOCAL_LANE].filter((lane) => this.lanes.has(prefixOfLane(lane)));
     return this.lanes.size - others.length < MAX_URL_LANES ? undefined : 'destinations';
   }
 
-  #underWay(results: readonly Planned[]): Commit | undefined {
+  #underWay(results: readonly Planned[]): Together | undefined {
     for (const { idKey } of results) {
       const underWay = idKey === undefined ? undefined : this.#pending.get(idKey);
       if (underWay !== undefined) return underWay;
@@ -256,38 +279,34 @@ export class OutboundArrivals {
   #arrives(record: OutboundRecord, changes: readonly Change[]): Promise<void> {
     const { idKey } = record;
     const prefix = prefixOf(record);
-    const idKeys = idKey === undefined ? [] : [idKey];
-    const underWay = new Commit();
-    for (const each of idKeys) this.#pending.set(each, underWay);
     const { done: durable, resolve, reject } = deferred();
+    const taker: Taker = { taken: resolve, notTaken: reject };
+    const underWay = new Together(this.#commits, [{ prefix, record, idKey }], NO_COPIES, taker);
+    if (idKey !== undefined) this.#pending.set(idKey, underWay);
     this.lanes.add(prefix, record, {
-      prepare: (stored) => {
-        const all: Change[] = [];
-        const growth = this.#prepare(all, prefix, stored, changes);
-        return { changes: all, growth };
-      },
-      done: () => {
-        this.#settled(idKeys, underWay);
-        this.ledger.watch.witness?.outbound(record, 'queued');
-        resolve();
-      },
-      failed: (error) => {
-        this.#settled(idKeys, underWay, error);
-        reject(error);
-      },
+      prepare: (stored) => ({ changes: this.#stored(prefix, stored, changes), growth: spoolSize(stored) }),
+      done: () => underWay.done(),
+      failed: (error) => underWay.failed(error),
     });
     return durable;
   }
 
-  /** Adds to `all` what stores a record; gives what the spool grows by it. */
-  #prepare(all: Change[], prefix: string, record: OutboundRecord, keyChanges: readonly Change[]): number {
+  /** What stores a record, with what its key brought along. */
+  #stored(prefix: string, record: OutboundRecord, keyChanges: readonly Change[]): Change[] {
     const { idKey, key } = record;
     const path = recordKey(prefix, key);
-    for (const change of keyChanges) all.push(change);
-    all.push(put(record, path));
-    if (idKey !== undefined) all.push(this.ids.pending(idKey, path, key));
-    return spoolSize(record);
+    const changes = idKey === undefined ? [put(record, path)] : [put(record, path), this.ids.pending(idKey, path, key)];
+    for (const change of keyChanges) changes.push(change);
+    return changes;
   }
+}
+
+function isAmong(arrivals: readonly NewArrival[] | undefined, idKey: string): boolean {
+  return arrivals?.some((arrival) => arrival.idKey === idKey) === true;
+}
+
+function keyOf({ record }: NewArrival): MessageKey {
+  return record.key;
 }
 
 /** Whether it is the request that this result names: what is kept with the one is found by the other. */

@@ -18,23 +18,71 @@ import {
 } from '../message/index.js';
 import { Signal } from '../signal/index.js';
 import { LONGEST_BACKOFF, type Millis } from '../time.js';
-import type { DeadLetters } from './dead-letters.js';
+import type { DeadChange, DeadLetters } from './dead-letters.js';
 import type { Change } from './journal.js';
-import { outboundPrefix, recordKey } from './keys.js';
+import { recordKey } from './keys.js';
 import { Lanes, type LiveMessages } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import { OutboundArrivals } from './outbound-arrivals.js';
-import { asOutbound, laneOf, laneUnder, OUTBOUND_ROOT, prefixOf, put } from './outbound-record.js';
+import {
+  asOutbound,
+  inState,
+  laneOf,
+  laneUnder,
+  OUTBOUND_ROOT,
+  prefixOf,
+  prefixOfLane,
+  put,
+} from './outbound-record.js';
 import { inThisTurn } from './promises.js';
 import type { RecentIds } from './recent-ids.js';
 import type { Settler } from './transactions.js';
-import { Unrecorded } from './unrecorded.js';
+import { Unrecorded, type Commit } from './unrecorded.js';
 import type { WindowLimits } from './window.js';
 
 /** Results whose time was over while nobody could take them, ended in one turn. */
 const MAX_ENDS_AT_ONCE = 256;
 const NOTHING: readonly OutboundRecord[] = [];
 const EMPTY: Content = { kind: 'inline', bytes: Buffer.alloc(0) };
+
+/** The end of a result on its way to the journal. */
+class Ended implements Commit, Settler {
+  #beginner: Settler | undefined;
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly record: OutboundRecord,
+    private readonly changes: readonly Change[],
+    private readonly kept: DeadChange | undefined,
+  ) {}
+
+  begin(beginner: Settler): void {
+    this.#beginner = beginner;
+    this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this);
+  }
+
+  done(): void {
+    if (this.kept === undefined) this.ledger.release(this.record.content);
+    else this.kept.committed();
+    this.#beginner?.done();
+  }
+
+  failed(error: unknown): void {
+    this.#beginner?.failed(error);
+  }
+}
+
+/** Whoever asked for the end of a result. */
+class Asked implements Settler {
+  constructor(
+    private readonly resolve: (hasEnded: boolean) => void,
+    readonly failed: (error: unknown) => void,
+  ) {}
+
+  done(): void {
+    this.resolve(true);
+  }
+}
 
 export class OutboundQueue {
   readonly laneDue = new Signal<string>('lane-due');
@@ -131,7 +179,7 @@ export class OutboundQueue {
 
   /** The first records of a lane that are on stable storage, in order; a lane's window bounds how many. */
   waiting(lane: string): readonly OutboundRecord[] {
-    const prefix = outboundPrefix(lane);
+    const prefix = prefixOfLane(lane);
     const keys = this.#lanes.keys(prefix);
     // Looked at with every result, and almost always empty.
     if (keys.length === 0) return NOTHING;
@@ -158,7 +206,7 @@ export class OutboundQueue {
    * what became of another.
    */
   next(lane: string): OutboundRecord | undefined {
-    const prefix = outboundPrefix(lane);
+    const prefix = prefixOfLane(lane);
     let ends: Promise<boolean>[] | undefined;
     for (;;) {
       if (this.#unrecorded.isLate) return undefined;
@@ -187,7 +235,7 @@ export class OutboundQueue {
     const record = this.get(key);
     if (record?.state !== 'queued') return;
     this.ledger.watch.witness?.outbound(record, 'sending');
-    this.live.put({ ...record, state: 'sending' });
+    this.live.put(inState(record, 'sending'));
     this.#lanes.take(prefixOf(record), key);
   }
 
@@ -228,17 +276,8 @@ export class OutboundQueue {
         : undefined;
     if (kept !== undefined) changes.push(...kept.changes);
     this.live.remove(key);
-    return new Promise((resolve, failed) => {
-      const commit = (settler: Settler): void =>
-        this.ledger.enlistSoon(changes, -spoolSize(record), {
-          done: () => {
-            kept?.committed();
-            if (kept === undefined) this.ledger.release(record.content);
-            settler.done();
-          },
-          failed: (error) => settler.failed(error),
-        });
-      this.#unrecorded.enlist(key, 'end', commit, { done: () => resolve(true), failed });
+    return new Promise((resolve, reject) => {
+      this.#unrecorded.enlist(key, 'end', new Ended(this.ledger, record, changes, kept), new Asked(resolve, reject));
       // Behind the commit: whatever is read to fill its place must not be this record as it was.
       this.#lanes.take(prefix, key);
     });

@@ -9,6 +9,7 @@ import type {
   MessageKey,
   Metadata,
   OutboundRecord,
+  OutboundState,
   ReplyTopic,
   WorkerName,
 } from '../message/index.js';
@@ -48,6 +49,7 @@ export const MQTT_LANE = 'mqtt';
 export const LOCAL_LANE = 'local';
 
 export const OUTBOUND_ROOT = 'o/';
+const MQTT_PREFIX = `${OUTBOUND_ROOT}${MQTT_LANE}/`;
 const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
 
 /** SHA-256 of the bytes of a content, as base64url. */
@@ -58,12 +60,14 @@ export function sha256Of(content: Buffer | ReceivedBody): string {
 /** The record of a result that has just come. */
 export function newRecord(
   result: NewOutbound,
-  made: Pick<OutboundRecord, 'key' | 'destination' | 'idKey'>,
+  key: MessageKey,
+  destination: Destination,
+  idKey: string | undefined,
 ): OutboundRecord {
   const { worker, messageId, responseTo, directive, metadata, content, arrivedAt } = result;
   return {
     kind: 'outbound',
-    ...made,
+    key,
     state: 'queued',
     worker,
     messageId,
@@ -71,11 +75,20 @@ export function newRecord(
     directive,
     metadata,
     content: Buffer.isBuffer(content) ? { kind: 'inline', bytes: content } : content.file,
+    destination,
+    idKey,
     arrivedAt,
     attempts: 0,
     dueAt: 0,
     replayOf: undefined,
   };
+}
+
+/** The same record in another state, which changes in place: see its like in inbound-record.ts. */
+export function inState(record: OutboundRecord, state: OutboundState): OutboundRecord {
+  const live: { state: OutboundState } = record;
+  live.state = state;
+  return record;
 }
 
 export function laneUnder(prefix: string): string {
@@ -92,7 +105,12 @@ export function put(record: OutboundRecord, path = recordKey(prefixOf(record), r
 }
 
 export function prefixOf(record: OutboundRecord): string {
-  return outboundPrefix(laneOf(record));
+  return prefixOfLane(laneOf(record));
+}
+
+/** As `outboundPrefix`, without making a text anew for the lane that nearly all results take. */
+export function prefixOfLane(lane: string): string {
+  return lane === MQTT_LANE ? MQTT_PREFIX : outboundPrefix(lane);
 }
 
 export function laneOf({ destination, worker }: Pick<OutboundRecord, 'destination' | 'worker'>): string {

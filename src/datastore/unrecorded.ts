@@ -46,8 +46,11 @@ interface EntryPort {
   failed(entry: Entry): void;
 }
 
-/** Begins a commit in this turn; what it throws is a failure of it. */
-export type Commit = (settler: Settler) => void;
+/** What has to be committed, if need be several times, one after the other. */
+export interface Commit {
+  /** Begins a try in this turn; what it throws is a failure of it. */
+  begin(settler: Settler): void;
+}
 
 /** None, for nearly every message. */
 const NOBODY: readonly (() => void)[] = [];
@@ -153,16 +156,18 @@ export class Unrecorded {
 
 /** A commit that has a promise of its own. */
 export function settledBy(commit: () => Promise<void>): Commit {
-  return (settler) =>
-    void inThisTurn(commit).then(
-      () => settler.done(),
-      (error: unknown) => settler.failed(error),
-    );
+  return {
+    begin: (settler) =>
+      void inThisTurn(commit).then(
+        () => settler.done(),
+        (error: unknown) => settler.failed(error),
+      ),
+  };
 }
 
 function begin(commit: Commit, settler: Settler): void {
   try {
-    commit(settler);
+    commit.begin(settler);
   } catch (error) {
     settler.failed(error);
   }
