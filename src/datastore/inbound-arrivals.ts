@@ -15,6 +15,7 @@ import {
   type Metadata,
 } from '../message/index.js';
 import { SlotTable } from '../signal/index.js';
+import type { InboundPrefixes } from './inbound-prefixes.js';
 import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
 import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
@@ -27,6 +28,7 @@ import { UnderWay } from './under-way.js';
 
 export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
   readonly lanes: Lanes<InboundRecord>;
+  readonly prefixes: InboundPrefixes;
   /** Its lifetime begins. */
   readonly expect: (record: InboundRecord) => void;
   /** It comes back to its place in the lane. */
@@ -184,8 +186,8 @@ export class InboundArrivals {
 
   /** Whether there is room in memory for the lane of a record. */
   #mayWait(record: InboundRecord): boolean {
-    const { lanes, facts } = this.parts;
-    if (facts.isKnown(record.directiveKey) || lanes.has(prefixOf(record))) return true;
+    const { lanes, facts, prefixes } = this.parts;
+    if (facts.isKnown(record.directiveKey) || lanes.has(prefixes.of(record))) return true;
     if (lanes.size < MAX_UNKNOWN_LANES) return true;
     // Counted when it matters, so that no count can go astray: what was unknown may be registered at any time.
     let known = 0;
@@ -214,7 +216,7 @@ export class InboundArrivals {
 
   #arrives(record: InboundRecord, idKey: string, changes: readonly Change[]): Promise<void> {
     const { key } = record;
-    const prefix = prefixOf(record);
+    const prefix = this.parts.prefixes.of(record);
     const path = recordKey(prefix, key);
     const state: Pending = { kind: 'pending', recordKey: path, key };
     const arriving = new Arriving(this.#committed, idKey, state);

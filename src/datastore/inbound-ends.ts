@@ -12,9 +12,11 @@ import {
   type InboundRecord,
   type MessageKey,
 } from '../message/index.js';
+import { withItem } from '../signal/index.js';
 import type { Alarms } from './alarms.js';
 import type { DeadChange, DeadLetters } from './dead-letters.js';
 import type { Refused } from './entries.js';
+import type { InboundPrefixes } from './inbound-prefixes.js';
 import { prefixOf, put } from './inbound-record.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, recordKey } from './keys.js';
@@ -23,7 +25,6 @@ import type { Ledger } from './ledger.js';
 import type { ResultsPlan, Taker } from './outbound-arrivals.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';
-import { withItem } from './short-list.js';
 import type { Settler } from './transactions.js';
 import { settledBy, type Commit, type Unrecorded } from './unrecorded.js';
 
@@ -31,6 +32,7 @@ export interface InboundEndsParts {
   readonly ledger: Ledger;
   readonly live: LiveMessages;
   readonly lanes: Lanes<InboundRecord>;
+  readonly prefixes: InboundPrefixes;
   readonly ids: RecentIds;
   readonly dead: DeadLetters;
   readonly alarms: Alarms;
@@ -221,11 +223,11 @@ export class InboundEnds {
   }
 
   #leave(record: InboundRecord, kind: 'end' | 'wait', commit: Commit, settler: Settler): void {
-    const { live, lanes, unrecorded } = this.parts;
+    const { live, lanes, prefixes, unrecorded } = this.parts;
     live.remove(record.key);
     unrecorded.enlist(record.key, kind, commit, settler);
     // Behind the commit: whatever is read to fill its place must not be this record as it was.
-    lanes.take(prefixOf(record), record.key);
+    lanes.take(prefixes.of(record), record.key);
   }
 
   /** As `#leave`, for what does not come with every message. */
@@ -234,10 +236,11 @@ export class InboundEnds {
   }
 
   #changes(record: InboundRecord, end: InboundEnd, results?: readonly string[]): readonly Change[] {
-    const { ids, alarms } = this.parts;
+    const { ids, alarms, prefixes } = this.parts;
     const { key, expiresAt, replyTopic } = record;
-    const changes: Change[] = [{ table: 'records', key: recordKey(prefixOf(record), key), value: undefined }];
-    ids.end(changes, inboundIdKey(record.directiveKey, record.messageId), end, key, replyTopic, results);
+    const removal: Change = { table: 'records', key: recordKey(prefixes.of(record), key), value: undefined };
+    const idKey = inboundIdKey(record.directiveKey, record.messageId);
+    const changes = ids.ended(idKey, end, key, replyTopic, results, removal);
     if (expiresAt !== undefined) changes.push(alarms.clear(expiresAt, key));
     return changes;
   }

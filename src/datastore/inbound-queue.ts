@@ -19,9 +19,10 @@ import { LONGEST_BACKOFF } from '../time.js';
 import type { Change } from './journal.js';
 import type { Refused } from './entries.js';
 import { InboundEnds } from './inbound-ends.js';
-import { inboundIdKey, inboundPrefix, PRIORITIES, recordNumber } from './keys.js';
+import { inboundIdKey, recordNumber } from './keys.js';
 import { InboundArrivals } from './inbound-arrivals.js';
-import { asInbound, inState, prefixOf, put } from './inbound-record.js';
+import { InboundPrefixes } from './inbound-prefixes.js';
+import { asInbound, inState, put } from './inbound-record.js';
 import type {
   AcceptOptions,
   Acceptance,
@@ -39,14 +40,11 @@ import { Unrecorded } from './unrecorded.js';
 
 const ROOT = 'i/';
 
-/** Directives whose prefixes are kept. */
-const MOST_PREFIXES = 1024;
-
 export class InboundQueue {
   readonly fed = new Signal<MessageKey>('fed');
   readonly lapsed = new Signal<MessageKey>('lapsed');
   readonly #lanes: Lanes<InboundRecord>;
-  readonly #prefixes = new Map<DirectiveKey, readonly string[]>();
+  readonly #prefixes = new InboundPrefixes();
   #scope: AbortSignal = AbortSignal.abort();
   #isResumed = false;
   readonly #lifetimes: LifetimeSweep;
@@ -78,10 +76,16 @@ export class InboundQueue {
       for (const prefix of this.#lanes.prefixes) this.#nudge(prefix);
       parts.outbound.nudge();
     });
-    this.#ends = new InboundEnds({ ...parts, lanes: this.#lanes, unrecorded: this.#unrecorded });
+    this.#ends = new InboundEnds({
+      ...parts,
+      lanes: this.#lanes,
+      prefixes: this.#prefixes,
+      unrecorded: this.#unrecorded,
+    });
     this.#arrivals = new InboundArrivals({
       ...parts,
       lanes: this.#lanes,
+      prefixes: this.#prefixes,
       expect: (record) => this.#lifetimes.expect(record),
       comesBack: (record) => this.#enter(record),
       isEnding: (key) => this.#unrecorded.isEnding(key),
@@ -126,7 +130,8 @@ export class InboundQueue {
 
   /** Live records of a directive that nobody has made ready yet. */
   waiting(directive: DirectiveKey): readonly MessageKey[] {
-    return this.#prefixesOf(directive)
+    return this.#prefixes
+      .all(directive)
       .flatMap((prefix) => this.#lanes.keys(prefix))
       .filter((key) => this.get(key)?.state === 'accepted');
   }
@@ -190,7 +195,7 @@ export class InboundQueue {
   next(directive: DirectiveKey, options: NextOptions = {}): InboundRecord | undefined {
     if (this.#unrecorded.isLate) return undefined;
     let oldest: InboundRecord | undefined;
-    for (const prefix of this.#prefixesOf(directive)) {
+    for (const prefix of this.#prefixes.all(directive)) {
       const head = this.#head(prefix, options.only);
       if (head === undefined) continue;
       if (options.oldest !== true) return head;
@@ -204,7 +209,7 @@ export class InboundQueue {
     if (record?.state !== 'ready') return;
     this.parts.ledger.watch.witness?.inbound(record, 'dispatching');
     this.parts.live.put(inState(record, 'dispatching'));
-    this.#lanes.take(prefixOf(record), key);
+    this.#lanes.take(this.#prefixes.of(record), key);
   }
 
   /** The call came to nothing: back to its old place. */
@@ -319,7 +324,7 @@ export class InboundQueue {
 
   /** A record that was set aside is there again: now, or when its lane has room for it. */
   #enter(record: InboundRecord): void {
-    if (!this.#lanes.insert(prefixOf(record), record.key)) return;
+    if (!this.#lanes.insert(this.#prefixes.of(record), record.key)) return;
     this.parts.live.put(record);
     this.#lifetimes.expect(record);
     this.#feed(record.key);
@@ -353,17 +358,6 @@ export class InboundQueue {
     return left <= 0 || left > LONGEST_BACKOFF || !alarms.isSet(dueAt, key);
   }
 
-  /** The lanes of a directive, the most urgent first. Kept, since they are asked for several times for every message. */
-  #prefixesOf(directive: DirectiveKey): readonly string[] {
-    const known = this.#prefixes.get(directive);
-    if (known !== undefined) return known;
-    // However many directives are named, few have a worker.
-    if (this.#prefixes.size >= MOST_PREFIXES) this.#prefixes.clear();
-    const prefixes = PRIORITIES.map((priority) => inboundPrefix(directive, priority));
-    this.#prefixes.set(directive, prefixes);
-    return prefixes;
-  }
-
   #move(key: MessageKey, from: InboundRecord['state'], to: InboundRecord['state']): boolean {
     const record = this.get(key);
     if (record?.state !== from) return false;
@@ -376,7 +370,7 @@ export class InboundQueue {
     if (expiresAt !== undefined && expiresAt <= this.parts.ledger.clock.now()) {
       queueMicrotask(() => this.lapsed.emit(key));
     }
-    if (this.#lanes.insert(prefixOf(record), key)) {
+    if (this.#lanes.insert(this.#prefixes.of(record), key)) {
       this.parts.live.put(record);
       this.#lifetimes.expect(record);
     } else this.parts.live.remove(key);

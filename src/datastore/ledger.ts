@@ -26,6 +26,7 @@ export interface SpoolLimits {
 const INTAKE_SHARE = 0.75;
 const KEYS_PER_RESERVATION = 4096;
 const SEQUENCE = 'sequence';
+const NO_CHANGES: readonly Change[] = [];
 /** The free disk space is looked up this often. */
 const DISK_CHECK_MS = 5_000;
 
@@ -165,7 +166,7 @@ export class Ledger {
    */
   nextKey(): { key: MessageKey; changes: readonly Change[] } {
     const key = messageKey(this.#next++);
-    if (key < this.#reserved) return { key, changes: [] };
+    if (key < this.#reserved) return { key, changes: NO_CHANGES };
     const value = Buffer.from(String(key + KEYS_PER_RESERVATION));
     return { key, changes: [{ table: 'facts', key: SEQUENCE, value }] };
   }

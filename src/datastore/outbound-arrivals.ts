@@ -9,6 +9,7 @@ import {
   type MessageKey,
   type OutboundRecord,
 } from '../message/index.js';
+import { withItem } from '../signal/index.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, recordKey, resultIdKey } from './keys.js';
 import type { Arrival, Lanes, LiveMessages } from './lanes.js';
@@ -31,7 +32,6 @@ import {
 import { deferred, type Deferred } from './promises.js';
 import type { IdState, RecentIds } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
-import { withItem } from './short-list.js';
 import type { Settler } from './transactions.js';
 import { UnderWay } from './under-way.js';
 

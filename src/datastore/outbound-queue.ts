@@ -268,8 +268,10 @@ export class OutboundQueue {
     if (record === undefined) return Promise.resolve(false);
     const prefix = prefixOf(record);
     this.ledger.watch.witness?.outbound(record, end, failure);
-    const changes: Change[] = [{ table: 'records', key: recordKey(prefix, key), value: undefined }];
-    if (record.idKey !== undefined) this.ids.end(changes, record.idKey, 'result', key, undefined);
+    const removal: Change = { table: 'records', key: recordKey(prefix, key), value: undefined };
+    const { idKey } = record;
+    const changes =
+      idKey === undefined ? [removal] : this.ids.ended(idKey, 'result', key, undefined, undefined, removal);
     const kept =
       end === 'dead'
         ? this.dead.keepRecord(record, failure ?? { code: 'worker-failed', text: 'the result could not be delivered' })

@@ -30,6 +30,7 @@ export interface DedupeWindow {
 
 /** Ends between two looks at what may be forgotten. */
 const PRUNE_EVERY = 256;
+const NO_RESULTS: readonly string[] = [];
 
 export class RecentIds {
   #sincePrune = 0;
@@ -70,35 +71,30 @@ export class RecentIds {
     return { table: 'ids', key: idKey, value: Buffer.from(`{"r":"${recordKey}","k":${key}}`, 'latin1') };
   }
 
-  ended(...of: Parameters<RecentIds['end']> extends [Change[], ...infer Rest] ? Rest : never): readonly Change[] {
-    const changes: Change[] = [];
-    this.end(changes, ...of);
-    return changes;
-  }
-
-  /** Adds to `changes` how an id ended. `key` tells apart what ended in the same millisecond. */
-  end(
-    changes: Change[],
+  /** What records how an id ended, behind its `cause`. `key` tells apart what ended in the same millisecond. */
+  ended(
     idKey: string,
     end: InboundEnd | 'result',
     key: MessageKey,
     replyTopic: ReplyTopic | undefined,
-    results: readonly string[] = [],
-  ): void {
+    results: readonly string[] = NO_RESULTS,
+    cause?: Change,
+  ): Change[] {
     const at = this.ledger.clock.now();
     // Here too only what comes from outside is written by JSON.
     const topic = replyTopic === undefined ? '' : `,"t":${JSON.stringify(storeTopic(replyTopic))}`;
     const own = results.length === 0 ? '' : `,"o":["${results.join('","')}"]`;
     if (end === 'result') this.#hasResults = true;
-    changes.push(
-      { table: 'ids', key: idKey, value: Buffer.from(`{"e":"${end}","a":${at}${topic}${own}}`) },
-      { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: Buffer.from(idKey, 'latin1') },
-    );
+    const known: Change = { table: 'ids', key: idKey, value: Buffer.from(`{"e":"${end}","a":${at}${topic}${own}}`) };
+    const ended: Change = { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: Buffer.from(idKey, 'latin1') };
+    // One list of the right length: to grow it costs three times as much.
+    const changes = cause === undefined ? [known, ended] : [cause, known, ended];
     this.#sincePrune += 1;
     if (this.#sincePrune >= PRUNE_EVERY) {
       this.#sincePrune = 0;
       changes.push(...this.#forgettable(at));
     }
+    return changes;
   }
 
   forget(idKey: string): Change {

@@ -18,11 +18,11 @@ const PLAIN = /^[ !#-[\]-~]*$/;
 /** The header of a message as JSON. */
 export function inboundHeader(record: InboundRecord): string {
   const { state, responseTo, directive, directiveKey, priority, expiresAt, attempts, fetches, replayOf } = record;
-  let text = `{"kind":"inbound","key":${record.key},"messageId":${quoted(record.messageId)}`;
-  text += `,"directive":${quoted(directive)},"arrivedAt":${number(record.arrivedAt)}`;
+  let text = `{"kind":"inbound","key":${record.key},"messageId":"${escaped(record.messageId)}","directive":"`;
+  text += `${escaped(directive)}","arrivedAt":${number(record.arrivedAt)}`;
   if (state !== 'accepted') text += `,"state":"${state}"`;
-  if (responseTo !== '') text += `,"responseTo":${quoted(responseTo)}`;
-  if (String(directiveKey) !== String(directive)) text += `,"directiveKey":${quoted(directiveKey)}`;
+  if (responseTo !== '') text += `,"responseTo":"${escaped(responseTo)}"`;
+  if (String(directiveKey) !== String(directive)) text += `,"directiveKey":"${escaped(directiveKey)}"`;
   text += metadataText(record.metadata);
   if (record.isFetched) text += ',"isFetched":true';
   if (priority !== USUAL_PRIORITY) text += `,"priority":${number(priority)}`;
@@ -38,16 +38,16 @@ export function inboundHeader(record: InboundRecord): string {
 /** The header of a result as JSON. */
 export function outboundHeader(record: OutboundRecord): string {
   const { state, worker, responseTo, destination, idKey, attempts, replayOf } = record;
-  let text = `{"kind":"outbound","key":${record.key},"messageId":${quoted(record.messageId)}`;
-  text += `,"directive":${quoted(record.directive)},"arrivedAt":${number(record.arrivedAt)}`;
+  let text = `{"kind":"outbound","key":${record.key},"messageId":"${escaped(record.messageId)}","directive":"`;
+  text += `${escaped(record.directive)}","arrivedAt":${number(record.arrivedAt)}`;
   if (state !== 'queued') text += `,"state":"${state}"`;
-  if (worker !== undefined) text += `,"worker":${quoted(worker)}`;
-  if (responseTo !== '') text += `,"responseTo":${quoted(responseTo)}`;
+  if (worker !== undefined) text += `,"worker":"${escaped(worker)}"`;
+  if (responseTo !== '') text += `,"responseTo":"${escaped(responseTo)}"`;
   text += metadataText(record.metadata);
   if (destination.kind === 'topic')
     text += `,"destination":${JSON.stringify({ kind: 'topic', ...storeTopic(destination) })}`;
   else if (destination.kind !== 'data-out') text += `,"destination":${JSON.stringify(destination)}`;
-  if (idKey !== undefined) text += `,"idKey":${quoted(idKey)}`;
+  if (idKey !== undefined) text += `,"idKey":"${escaped(idKey)}"`;
   if (attempts !== 0) text += `,"attempts":${number(attempts)}`;
   if (record.dueAt !== 0) text += `,"dueAt":${number(record.dueAt)}`;
   if (replayOf !== undefined) text += `,"replayOf":${replayOf}`;
@@ -71,18 +71,19 @@ export function entriesOf(metadata: Metadata): [string, string][] {
 function metadataText(metadata: Metadata): string {
   let text = '';
   for (const name in metadata)
-    text += `${text === '' ? ',"metadata":[' : ','}[${quoted(name)},${quoted(metadata[name] ?? '')}]`;
+    text += `${text === '' ? ',"metadata":[' : ','}["${escaped(name)}","${escaped(metadata[name] ?? '')}"]`;
   return text === '' ? '' : `${text}]`;
 }
 
 function fileText(content: Content): string {
   if (content.kind !== 'file') return '';
   const crc32 = content.crc32 === undefined ? '' : `,"crc32":${content.crc32}`;
-  return `,"file":${quoted(basename(content.path))}${crc32}`;
+  return `,"file":"${escaped(basename(content.path))}"${crc32}`;
 }
 
-function quoted(text: string): string {
-  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
+/** A text as JSON has it between its quotes, which stand with what is around it: a concatenation less for each. */
+function escaped(text: string): string {
+  return PLAIN.test(text) ? text : JSON.stringify(text).slice(1, -1);
 }
 
 /** As JSON has it, which knows no infinity. */

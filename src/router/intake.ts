@@ -69,10 +69,11 @@ interface Arrival {
 type What =
   { readonly kind: 'admitted'; readonly message: NewInbound } | { readonly kind: 'burial'; readonly burial: Burial };
 
-/** Offered one after the other, and safe with one commit. */
-interface Batch {
-  readonly durable: Promise<void>;
-  readonly offers: { readonly arrival: Arrival; readonly message: NewInbound; readonly acceptance: Taken }[];
+/** A message that the store has taken, and will have recorded soon. */
+interface Offer {
+  readonly arrival: Arrival;
+  readonly message: NewInbound;
+  readonly acceptance: Taken;
 }
 
 /** How a message is offered: one that is retained is taken only when its id is new. */
@@ -96,8 +97,6 @@ export class Intake {
   #arrivals = 0;
   /** Offered to the store, and not yet recorded. */
   readonly #recording = { messages: 0, bytes: 0 };
-  /** The last ones offered: whoever comes next may be safe with them. */
-  #batch: Batch | undefined;
   #isReadingHeld = false;
   #scope: AbortSignal = AbortSignal.abort();
   #counts = { accepted: 0, duplicates: 0, refused: 0, dropped: 0 };
@@ -178,42 +177,29 @@ export class Intake {
     const acceptance = this.#options.store.accept(message, delivery.retain ? RETAINED : NEW);
     if (acceptance.kind === 'full') return false;
     this.#weigh(1, delivery.payload.length);
-    const { durable } = acceptance;
-    const offer = { arrival, message, acceptance };
-    if (this.#batch?.durable === durable) this.#batch.offers.push(offer);
-    else {
-      const batch: Batch = { durable, offers: [offer] };
-      this.#batch = batch;
-      durable.then(
-        () => this.#safe(batch),
-        (error: unknown) => this.#notSafe(batch, error),
-      );
-    }
+    const offer: Offer = { arrival, message, acceptance };
+    acceptance.durable.then(
+      () => this.#safe(offer),
+      (error: unknown) => this.#notSafe(offer, error),
+    );
     return true;
   }
 
-  /** A commit is through: its messages may be acknowledged, and go on. */
-  #safe(batch: Batch): void {
-    if (this.#batch === batch) this.#batch = undefined;
-    for (const { arrival, message, acceptance } of batch.offers) {
-      const { delivery } = arrival;
-      FAULT: crashPoint('intake.durable');
-      delivery.ack();
-      if (acceptance.kind === 'accepted') {
-        this.#counts.accepted += 1;
-        this.#options.dataRecv.emit(acceptance.key);
-      } else this.#notTaken(message, acceptance);
-      this.#weigh(-1, -delivery.payload.length);
-      this.#recorded();
-    }
+  /** Its commit is through: the message may be acknowledged, and goes on. */
+  #safe({ arrival: { delivery }, message, acceptance }: Offer): void {
+    FAULT: crashPoint('intake.durable');
+    delivery.ack();
+    if (acceptance.kind === 'accepted') {
+      this.#counts.accepted += 1;
+      this.#options.dataRecv.emit(acceptance.key);
+    } else this.#notTaken(message, acceptance);
+    this.#weigh(-1, -delivery.payload.length);
+    this.#recorded();
   }
 
-  #notSafe(batch: Batch, error: unknown): void {
-    if (this.#batch === batch) this.#batch = undefined;
-    for (const { arrival } of batch.offers) {
-      this.#weigh(-1, -arrival.delivery.payload.length);
-      this.#failed(arrival, error);
-    }
+  #notSafe({ arrival }: Offer, error: unknown): void {
+    this.#weigh(-1, -arrival.delivery.payload.length);
+    this.#failed(arrival, error);
   }
 
   /** Tells of a message that became no record of its own. */

@@ -5,6 +5,7 @@
  */
 import { WorkerFrame, type Completion, type Result } from '../../../protocol/generated/stream.js';
 import type { Data } from '../../../protocol/generated/yggdrasil.js';
+import { withItem } from '../../signal/short-list.js';
 
 /** Up to here a loop is quicker than a view of the bytes. */
 const SHORT = 128;
@@ -28,25 +29,26 @@ class FrameReader {
   /** Undefined when there is anything else. */
   completions(): Completion[] | undefined {
     const { length } = this.bytes;
-    const completions: Completion[] = [];
+    let completions: Completion[] | undefined;
     while (this.#at < length) {
       if (this.bytes[this.#at++] !== 18) return undefined;
       const completion = this.#completion(this.#end(length));
       if (this.#isOdd) return undefined;
-      completions.push(completion);
+      completions = withItem(completions, completion);
     }
-    return completions;
+    return completions ?? [];
   }
 
   #completion(end: number): Completion {
-    const completion: Completion = { tag: 0, results: [] };
+    let tag = 0;
+    let results: Result[] | undefined;
     while (this.#at < end && !this.#isOdd) {
       const field = this.bytes[this.#at++];
-      if (field === 8) completion.tag = this.#number(end);
-      else if (field === 18) completion.results.push(this.#result(this.#end(end)));
+      if (field === 8) tag = this.#number(end);
+      else if (field === 18) results = withItem(results, this.#result(this.#end(end)));
       else this.#isOdd = true;
     }
-    return completion;
+    return { tag, results: results ?? [] };
   }
 
   #result(end: number): Result {

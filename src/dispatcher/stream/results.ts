@@ -8,6 +8,7 @@ import { resultFromData } from '../codec.js';
 import type { DispatchLimits, DispatchStore, ReceivedBody } from '../ports.js';
 import type { HandedResult } from './books.js';
 import type { Arrival, IncomingBodies } from './incoming.js';
+import { withItem } from '../../signal/short-list.js';
 import { SlotTable } from '../../signal/slot-table.js';
 import { Violation } from './violation.js';
 import { Window, type Load, type WindowLimits } from './window.js';
@@ -169,7 +170,7 @@ export class Results {
   }
 
   #check(results: readonly Result[]): HandedResult[] | Declined {
-    const handed: HandedResult[] = [];
+    let handed: HandedResult[] | undefined;
     for (let index = 0; index < results.length; index++) {
       const { number, data, body } = results[index] ?? NO_RESULT;
       if (data === undefined) throw new Violation(`the result ${number} has no data`);
@@ -182,9 +183,9 @@ export class Results {
       if (body !== undefined && data.content.length > 0) throw new Violation(`the result ${number} has two contents`);
       const result = resultFromData(data, this.options.checks, body && Number(body.size));
       if (result.kind === 'refused') return { kind: 'declined', number, isPassing: false, reason: result.reason };
-      handed.push(result);
+      handed = withItem(handed, result);
     }
-    return handed;
+    return handed ?? [];
   }
 
   #declineAll(results: readonly Result[], declined: Declined): Declined {
