@@ -16,7 +16,7 @@ import {
   type Moment,
 } from '../support/crash.js';
 import { mosquittoMissing } from '../support/mosquitto.js';
-import { makeBench } from '../support/bench.js';
+import { makeBench, type Bench } from '../support/bench.js';
 import { seeded, testSeed } from '../support/seeded.js';
 import { answered, assertAllAnswered, orderOfAnswers, sendBurst } from '../support/traffic.js';
 import type { Random } from '../../src/time.js';
@@ -101,7 +101,6 @@ describe('crashes', { skip: mosquittoMissing, concurrency: 1 }, () => {
     const { home, operator } = bench;
     const gate = home.path('gate');
     const body = `if (!existsSync(${JSON.stringify(gate)})) {
-      write('hangs');
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     }
     return { content: message.content };`;
@@ -112,6 +111,7 @@ describe('crashes', { skip: mosquittoMissing, concurrency: 1 }, () => {
     await burst.acknowledged(5);
     const ping = await operator.command('ping');
     await operator.until((heard) => heard.response_to === ping, 'a pong');
+    await untilHanging(bench, 'hung-worker');
     await yggd.kill();
     const [orphan] = readBook(home, 'hung-worker').starts;
     assert.ok(isRunning(orphan ?? 0), 'it outlives the agent');
@@ -125,3 +125,8 @@ describe('crashes', { skip: mosquittoMissing, concurrency: 1 }, () => {
     assert.deepEqual(readBook(home, 'hung-worker').overlaps, []);
   });
 });
+
+/** It hangs in its first message, which it writes into its book; each ping is a round trip in which it may. */
+async function untilHanging({ home, operator }: Bench, worker: string): Promise<void> {
+  while (readBook(home, worker).handled.length === 0) await operator.answerTo(await operator.command('ping'));
+}
