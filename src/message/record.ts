@@ -1,6 +1,7 @@
 /**
  * What the journal keeps of a message, and the states it goes through (CONTRACT section 1). Records are plain and
- * immutable: a change of state makes a new one, and the datastore decides which changes are allowed.
+ * immutable to all but the datastore, which decides which changes are allowed: of a live record it changes the state in its
+ * place, for all else it makes a new one.
  */
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from './ids.js';
 import type { AnswerCode, Metadata } from './envelope.js';
