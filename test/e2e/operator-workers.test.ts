@@ -166,6 +166,8 @@ test(
     const { home } = bench;
     await home.addProgram('loud-worker', '#!/bin/sh\necho "I am $$"\nexec sleep 1000\n');
     const yggd = await bench.start();
+    // One that was just put there is left alone for a moment first.
+    await yggd.line('worker.started');
     const words = ['workers', 'logs', 'loud-worker', '-f'];
     await using piped = FollowingYgg.start(home, words);
     await using terminal = FollowingYgg.onTerminal(home, words);
