@@ -191,8 +191,10 @@ export class Storm implements AsyncDisposable {
   async reconnect(): Promise<void> {
     await this.ledger.harm('link', async () => {
       const again = this.proxy.connected.next(this.#scope.signal);
+      again.catch(() => undefined);
       await this.bench.operator.command('reconnect', { delay: 0 });
-      await again;
+      // Or until it is dead, which is a harm of its own.
+      await Promise.race([again, this.yggd.ended]);
     });
   }
 
