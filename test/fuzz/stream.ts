@@ -3,10 +3,9 @@ import { Bodies } from '../../src/dispatcher/stream/bodies.js';
 import { Outbox } from '../../src/dispatcher/stream/outbox.js';
 import { Results } from '../../src/dispatcher/stream/results.js';
 import { StreamLink } from '../../src/dispatcher/stream/stream-link.js';
-import { metadataFrom } from '../../src/message/codec.js';
-import { directiveKey, messageKey } from '../../src/message/ids.js';
+import { messageKey } from '../../src/message/ids.js';
 import { FakeClock } from '../support/clock.js';
-import { directive } from '../support/messages.js';
+import { inboundRecord } from '../support/messages.js';
 
 const WINDOW = { messages: 8, bytes: 1000, bodies: 2 };
 
@@ -57,26 +56,12 @@ export function fuzzedStream(): FuzzedStream {
   for (const key of [1, 2]) {
     const bytes = Buffer.from('"x"');
     link.send(
-      {
-        kind: 'inbound',
+      inboundRecord({
         key: messageKey(key),
         state: 'dispatching',
         messageId: `m${key}`,
-        responseTo: '',
-        directive: directive('echo'),
-        directiveKey: directiveKey(directive('echo')),
-        metadata: metadataFrom([]),
         content: { kind: 'inline', bytes },
-        isFetched: false,
-        priority: 5,
-        arrivedAt: 0,
-        expiresAt: undefined,
-        attempts: 0,
-        fetches: 0,
-        dueAt: 0,
-        replyTopic: undefined,
-        replayOf: undefined,
-      },
+      }),
       bytes,
       () => (answers += 1),
     );

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { LmdbJournal, MemoryJournal, type Change, type Journal } from '../../../src/datastore/index.js';
 import { END, TABLES } from '../../../src/datastore/journal.js';
 import type { LogMeasure } from '../../../src/datastore/lmdb-journal.js';
@@ -41,6 +41,17 @@ function copyAtRest(path: string, copy: string): void {
     rmSync(copy, { recursive: true, force: true });
     cpSync(path, copy, { recursive: true });
   } while (!readFileSync(join(path, 'data.mdb')).equals(readFileSync(join(copy, 'data.mdb'))));
+}
+
+/** Makes a file on which each write fails for want of space. Where that cannot be, the test is skipped: false. */
+function fillsUp(path: string, t: TestContext): boolean {
+  try {
+    execFileSync('mknod', [path, 'c', '1', '7'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    t.skip('only root can make the device that is always full');
+    return false;
+  }
 }
 
 function contents(journal: Journal): object {
@@ -200,13 +211,7 @@ test('where the log cannot be written, commits fail, what was there stays, and i
   await using dir = await tempDir();
   const path = join(dir.path, 'journal');
   await (await open(path)).close();
-  try {
-    // A file on which each write fails for want of space.
-    execFileSync('mknod', [join(path, 'wal-1'), 'c', '1', '7'], { stdio: 'ignore' });
-  } catch {
-    t.skip('only root can make the device that is always full');
-    return;
-  }
+  if (!fillsUp(join(path, 'wal-1'), t)) return;
   const journal = await open(path, { ...NEVER, entries: 3 });
   await assert.rejects(journal.commit([record('a')]), { code: 'journal.write_failed' });
   for (let n = 0; n < 40; n++) {
@@ -267,12 +272,7 @@ test('a commit that failed is made good for by itself: a start would not repeat 
   await using dir = await tempDir();
   const path = join(dir.path, 'journal');
   await (await open(path)).close();
-  try {
-    execFileSync('mknod', [join(path, 'wal-1'), 'c', '1', '7'], { stdio: 'ignore' });
-  } catch {
-    t.skip('only root can make the device that is always full');
-    return;
-  }
+  if (!fillsUp(join(path, 'wal-1'), t)) return;
   const journal = await open(path);
   await assert.rejects(journal.commit([record('a')]), { code: 'journal.write_failed' });
   await until(() => journal.get('facts', 'logged')?.toString() === '1');

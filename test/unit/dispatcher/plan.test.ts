@@ -9,7 +9,7 @@ import { afterCheck, isAllowed, judgeDeath, turnOrder, verdictOn, workerLimit } 
 import type { Answer, Load } from '../../../src/dispatcher/plan.js';
 import { directiveKey, messageKey, parseDirective } from '../../../src/message/ids.js';
 import { metadataFrom } from '../../../src/message/codec.js';
-import type { InboundRecord } from '../../../src/message/record.js';
+import { inboundRecord } from '../../support/messages.js';
 
 const directive = (name: string): ReturnType<typeof directiveKey> => directiveKey(parseDirective(name)!);
 const load = (name: string, more: Partial<Load> = {}): Load => ({
@@ -99,26 +99,8 @@ test('the size of a message is known before its body is read, to the byte', () =
       fc.oneof(fc.nat(300), fc.nat(100_000), fc.constantFrom(127, 128, 16_383, 16_384, 2_097_152)),
       (messageId, responseTo, metadata, size) => {
         const bytes = Buffer.alloc(size);
-        const record: InboundRecord = {
-          kind: 'inbound',
-          key: messageKey(1),
-          state: 'ready',
-          messageId,
-          responseTo,
-          directive: parseDirective('echo')!,
-          directiveKey: directive('echo'),
-          metadata: metadataFrom(metadata),
-          content: { kind: 'file', path: '/nowhere', size },
-          isFetched: false,
-          priority: 5,
-          arrivedAt: 0,
-          expiresAt: undefined,
-          attempts: 0,
-          fetches: 0,
-          dueAt: 0,
-          replyTopic: undefined,
-          replayOf: undefined,
-        };
+        const content = { kind: 'file', path: '/nowhere', size } as const;
+        const record = inboundRecord({ messageId, responseTo, metadata: metadataFrom(metadata), content });
         assert.equal(wireSize(record), Data.encode(dataFromRecord(record, bytes)).finish().length);
       },
     ),

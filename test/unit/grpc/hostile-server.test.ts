@@ -14,10 +14,8 @@ import type { GrpcChannelOptions } from '../../../src/grpc/grpc-channel.js';
 import type { UnaryCall } from '../../../src/grpc/unary-call.js';
 import { WorkerLink } from '../../../src/dispatcher/link.js';
 import { systemClock } from '../../../src/time.js';
-import { directiveKey, messageKey, metadataFrom } from '../../../src/message/index.js';
-import type { InboundRecord } from '../../../src/message/record.js';
 import { between, seeded } from '../../support/seeded.js';
-import { directive } from '../../support/messages.js';
+import { inboundRecord } from '../../support/messages.js';
 import { tempDir } from '../../support/temp.js';
 
 const ASK = methodAt('/test.Service/Ask');
@@ -236,26 +234,7 @@ test('where no stream is allowed a call that is given up leaves nothing, and lat
   assert.deepEqual(await at.ask(Buffer.from('x')), Buffer.from('well'));
 });
 
-const RECORD: InboundRecord = {
-  kind: 'inbound',
-  key: messageKey(1),
-  state: 'ready',
-  messageId: 'm1',
-  responseTo: '',
-  directive: directive('echo'),
-  directiveKey: directiveKey(directive('echo')),
-  metadata: metadataFrom([]),
-  content: { kind: 'file', path: '/nowhere', size: 1 },
-  isFetched: false,
-  priority: 5,
-  arrivedAt: 0,
-  expiresAt: undefined,
-  attempts: 0,
-  fetches: 0,
-  dueAt: 0,
-  replyTopic: undefined,
-  replayOf: undefined,
-};
+const RECORD = inboundRecord({ content: { kind: 'file', path: '/nowhere', size: 1 } });
 
 test('a call whose connection breaks when there is another one already is told as broken', async () => {
   const streams: ServerHttp2Stream[] = [];

@@ -1,40 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  directiveKey,
-  messageKey,
-  metadataFrom,
-  parseDirective,
-  type InboundRecord,
-} from '../../../src/message/index.js';
+import { directiveKey, messageKey, parseDirective, type InboundRecord } from '../../../src/message/index.js';
 import { findHandler, lapseOf, nextInboundStep } from '../../../src/processor/plan.js';
+import { inboundRecord } from '../../support/messages.js';
 
 const directive = parseDirective('my-echo')!;
 const NOW = 1_000_000;
 
-function record(change: Partial<InboundRecord> = {}): InboundRecord {
-  return {
-    kind: 'inbound',
-    key: messageKey(1),
-    state: 'accepted',
-    messageId: 'm',
-    responseTo: '',
-    directive,
-    directiveKey: directiveKey(directive),
-    metadata: metadataFrom([]),
-    content: { kind: 'inline', bytes: Buffer.alloc(0) },
-    isFetched: false,
-    priority: 5,
-    arrivedAt: 0,
-    expiresAt: undefined,
-    attempts: 0,
-    fetches: 0,
-    dueAt: 0,
-    replyTopic: undefined,
-    replayOf: undefined,
-    ...change,
-  };
-}
+const record = (change: Partial<InboundRecord> = {}): InboundRecord =>
+  inboundRecord({ state: 'accepted', directive, directiveKey: directiveKey(directive), ...change });
 
 const step = (change: Partial<InboundRecord>, wantsDetached?: boolean): string =>
   nextInboundStep(record(change), wantsDetached === undefined ? undefined : { wantsDetached }, NOW).kind;
