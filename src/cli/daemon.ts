@@ -65,6 +65,7 @@ class Daemon {
   #broker: EmbeddedBroker | undefined;
   readonly #config: RunningConfig;
   #reloading: Promise<unknown> = Promise.resolve();
+  #isStopping = false;
 
   constructor(
     private readonly options: DaemonOptions,
@@ -83,11 +84,11 @@ class Daemon {
       const starting = this.#start(notifier);
       // An operator may ask for a reload as soon as the agent listens.
       this.#reloading = starting;
+      // A SIGHUP kills who does not listen; one in the middle of the start waits for its end. What fails stands in the log.
+      this.#onHangUp(() => void starting.then(({ agent }) => this.#reload(agent, notifier)).catch(() => undefined));
       const { agent, watch } = await starting;
-      const onHangUp = (): void => void this.#reload(agent, notifier).catch(() => undefined); // it stands in the log
-      process.on('SIGHUP', onHangUp);
       await ended;
-      process.off('SIGHUP', onHangUp);
+      this.#isStopping = true;
       notifier.stopping();
       watch.stop();
       log.info('agent.stopping', 'told to stop: work in hand is brought to its end');
@@ -212,6 +213,15 @@ class Daemon {
       process.on('SIGINT', onSignal);
       this.#scope.signal.addEventListener('abort', off, { once: true });
     });
+  }
+
+  /** Until the daemon has ended: a SIGHUP that comes while it stops has no effect, and must not kill it either. */
+  #onHangUp(reload: () => void): void {
+    const listener = (): void => {
+      if (!this.#isStopping) reload();
+    };
+    process.on('SIGHUP', listener);
+    this.#scope.signal.addEventListener('abort', () => process.off('SIGHUP', listener), { once: true });
   }
 
   /** SIGHUP, and what an operator asks for: one reload after the other. Rejects when it failed, which stands in the log. */

@@ -52,6 +52,17 @@ suite('the daemon reloads', { timeout: 120_000, concurrency: 2 }, () => {
     assert.equal(await yggd.stop(), 0);
   });
 
+  test('a SIGHUP in the middle of the start is a reload once it is over', async () => {
+    await using home = await Home.make();
+    await using yggd = Yggd.spawn({ home, args: [BROKER] });
+    await yggd.line('agent.starting');
+    yggd.child.kill('SIGHUP');
+    await yggd.line('config.reloaded');
+    const events = yggd.log.map(({ event }) => event);
+    assert.ok(events.indexOf('agent.ready') < events.indexOf('config.reloaded'), events.join(' '));
+    assert.equal(await yggd.stop(), 0);
+  });
+
   test('the daemon ends with 0 at SIGTERM and at SIGINT, also in the middle of its start', async () => {
     await using home = await Home.make();
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -65,7 +76,7 @@ suite('the daemon reloads', { timeout: 120_000, concurrency: 2 }, () => {
     }
   });
 
-  test('a second SIGTERM ends it at once with 143', async () => {
+  test('while it stops, a SIGHUP is nothing to it; a second SIGTERM ends it at once with 143', async () => {
     await using home = await Home.make();
     await home.addProgram('stubborn-worker', '#!/bin/sh\ntrap "" TERM\necho up\nwhile :; do sleep 1; done\n');
     await using yggd = await Yggd.start({ home, args: [BROKER] });
@@ -73,6 +84,7 @@ suite('the daemon reloads', { timeout: 120_000, concurrency: 2 }, () => {
     await yggd.line('worker.output');
     yggd.child.kill('SIGTERM');
     await yggd.line('agent.stopping');
+    yggd.child.kill('SIGHUP');
     yggd.child.kill('SIGTERM');
     assert.deepEqual(await yggd.ended, { code: 143, signal: null });
     if (typeof pid === 'number') process.kill(-pid, 'SIGKILL');
