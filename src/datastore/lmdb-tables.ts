@@ -9,11 +9,15 @@ import type * as Lmdb from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
+import { AbsentKeys, type KeySource } from './absent-keys.js';
 import { makePrivateDirectory, syncDirectory } from './directories.js';
 import { END, type Change, type RangeOptions, type Table } from './journal.js';
 import { openLmdb, type Tables } from './lmdb-store.js';
 import { nextTurn } from './promises.js';
 import { salvage, writeMark } from './salvage.js';
+
+/** Each message looks whether its id is known, and whether its records stand here: nearly none does. */
+const ASKED = ['ids', 'records'] as const;
 
 export class LmdbTables {
   #root: RootDatabase<Buffer, string> | undefined;
@@ -22,6 +26,8 @@ export class LmdbTables {
   #lmdb: typeof Lmdb | undefined;
   /** A transaction has failed since the store was opened. */
   #hasFailed = false;
+  /** Of the tables that each message asks for keys which are not there. */
+  #absent = new Map<Table, AbsentKeys>();
 
   /** `path` is the journal's directory, made when it is missing. */
   constructor(
@@ -36,6 +42,7 @@ export class LmdbTables {
     try {
       await salvage({ lmdb: this.#lmdb, path: this.path, log: this.log });
       this.#openStore(this.#lmdb);
+      this.#absent = new Map(ASKED.map((table) => [table, new AbsentKeys(this.#keysOf(table))]));
       // LMDB makes its files readable for all; the directory keeps others out, but a copy of them would not.
       for (const file of ['data.mdb', 'lock.mdb']) await chmod(join(this.path, file), 0o600);
       // LMDB syncs its file, but not the names that lead to it.
@@ -85,9 +92,11 @@ export class LmdbTables {
 
   async #transact(changes: readonly Change[]): Promise<void> {
     const tables = this.#open();
+    this.#readKeys();
     try {
       await this.#storeOf().batch(() => {
         for (const { table, key, value } of changes) {
+          if (value !== undefined) this.#absent.get(table)?.add(key);
           // Within a batch these have no promise of their own: `batch` has that of them all.
           if (value === undefined) void tables[table].remove(key);
           else void tables[table].put(key, value);
@@ -111,11 +120,30 @@ export class LmdbTables {
 
   /** A copy of the value. */
   get(table: Table, key: string): Buffer | undefined {
-    return this.#open()[table].get(key);
+    const entries = this.#open()[table];
+    return this.#absent.get(table)?.has(key) === true ? undefined : entries.get(key);
   }
 
   has(table: Table, key: string): boolean {
-    return this.#open()[table].doesExist(key);
+    return this.#absent.get(table)?.has(key) !== true && this.#open()[table].doesExist(key);
+  }
+
+  #readKeys(): void {
+    for (const [table, absent] of this.#absent) {
+      try {
+        absent.read();
+      } catch {
+        // A page that cannot be read is no reason not to write others: from now on the table itself is asked.
+        this.#absent.delete(table);
+      }
+    }
+  }
+
+  #keysOf(table: Table): KeySource {
+    return {
+      count: () => this.count(table),
+      keys: (after, limit) => this.#open()[table].getKeys({ start: after, exclusiveStart: true, limit }),
+    };
   }
 
   /** Entries with after < key < before, in order of keys. Values are copies. */

@@ -5,10 +5,10 @@
 import { END, TABLES, type Change, type Table } from './journal.js';
 import { SortedTable } from './sorted-table.js';
 
-/** What became of a key. */
+/** What became of a key; commits change it in place. */
 export interface Overlaid {
   /** Undefined: it is removed. */
-  readonly value: Buffer | undefined;
+  value: Buffer | undefined;
   /** Whether it stands below, in what this lies over. */
   readonly isBelow: boolean;
 }
@@ -61,11 +61,13 @@ export class Overlay {
     if (grown !== 0) this.#growth.set(table, this.growth(table) + grown);
     if (value === undefined && !below) {
       if (known !== undefined) this.#remove(table, key);
-      return;
+    } else if (known !== undefined) {
+      known.value = value;
+    } else {
+      this.#size += 1;
+      if (table === 'ids') this.#ids.set(key, { value, isBelow: below });
+      else this.#sorted(table).set(key, { value, isBelow: below });
     }
-    if (known === undefined) this.#size += 1;
-    if (table === 'ids') this.#ids.set(key, { value, isBelow: below });
-    else this.#sorted(table).set(key, { value, isBelow: below });
   }
 
   /** Whether it says anything about a table. */
