@@ -60,9 +60,10 @@ function throughputRows(): ThroughputRow[] {
     return { kind: 'agent', transport, workers, concurrency };
   };
   return [
-    ...matrix('limit-echo', { kind: 'limit-echo' }),
-    ...matrix('limit-grpc', { kind: 'limit-grpc' }),
-    ...matrix('unary', agent('unary', 1)),
+    // What unary calls are held against is 64 in flight.
+    ...matrix('limit-echo', { kind: 'limit-echo' }, 64),
+    ...matrix('limit-grpc', { kind: 'limit-grpc' }, 64),
+    ...matrix('unary', agent('unary', 1), 64),
     ...matrix('stream', agent('stream', 1)),
     // A worker that says nothing about its concurrency.
     ...matrix('unary-c1', agent('unary', 1, 1)).filter(({ payload }) => payload === 100),
@@ -74,9 +75,11 @@ function throughputRows(): ThroughputRow[] {
   ];
 }
 
-function matrix(subjectName: string, subject: SubjectSpec): ThroughputRow[] {
-  return SIZES.flatMap(([size, payload]) =>
-    IN_FLIGHT.map((inFlight): ThroughputRow => {
+/** `extra`: one more window, of the smallest messages. */
+function matrix(subjectName: string, subject: SubjectSpec, extra?: number): ThroughputRow[] {
+  return SIZES.flatMap(([size, payload]) => {
+    const windows = extra === undefined || payload !== SIZES[0][1] ? IN_FLIGHT : [...IN_FLIGHT, extra];
+    return windows.map((inFlight): ThroughputRow => {
       return {
         kind: 'throughput',
         name: `${subjectName}/${size}/${inFlight}`,
@@ -85,8 +88,8 @@ function matrix(subjectName: string, subject: SubjectSpec): ThroughputRow[] {
         inFlight,
         payload,
       };
-    }),
-  );
+    });
+  });
 }
 
 /** Of many workers: all windows of small messages, and one of each other size. */
