@@ -3,7 +3,6 @@ import type { Change } from './journal.js';
 
 /** Between the ids of one entry of `ended`; no id key holds it. */
 const SEPARATOR = '\n';
-const BETWEEN = Buffer.from(SEPARATOR);
 /** Ids in one entry: a few KiB. */
 const MOST_IDS = 64;
 
@@ -27,14 +26,13 @@ export function gathered(changes: readonly Change[]): readonly Change[] {
 
 /** Under the key of the newest: none of them ended later than it says. */
 function inOne(ends: readonly Change[]): Change {
-  const parts: Buffer[] = [];
+  const parts: string[] = [];
   let key = '';
   for (const end of ends) {
     if (end.key > key) key = end.key;
-    if (parts.length > 0) parts.push(BETWEEN);
-    if (end.value !== undefined) parts.push(end.value);
+    if (end.value !== undefined) parts.push(end.value.toString('latin1'));
   }
-  return { table: 'ended', key, value: Buffer.concat(parts) };
+  return { table: 'ended', key, value: parts.join(SEPARATOR) };
 }
 
 /** The ids in an entry of `ended`. */

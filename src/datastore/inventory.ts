@@ -50,11 +50,11 @@ export class Inventory {
   changesFor(changes: readonly Change[], bytes: number): readonly Change[] {
     const added: Change[] = [];
     for (const { table, key, value } of changes) {
-      if (table === 'records' && value !== undefined && hasFile(value)) added.push(...this.#owner(key, value));
+      if (table === 'records' && typeof value === 'object' && hasFile(value)) added.push(...this.#owner(key, value));
     }
     if (this.#isTrusted && bytes !== this.#written) {
       this.#written = bytes;
-      added.push({ table: 'facts', key: BYTES, value: Buffer.from(String(bytes)) });
+      added.push({ table: 'facts', key: BYTES, value: String(bytes) });
     }
     return added;
   }

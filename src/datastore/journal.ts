@@ -16,11 +16,14 @@
 export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts', 'torn', 'files'] as const;
 export type Table = (typeof TABLES)[number];
 
+/** Text stands for the bytes that are its characters (latin1): what is short and comes with every message needs no Buffer. */
+export type Value = Buffer | string;
+
 /** Sets a key, or removes it when there is no value. */
 export interface Change {
   readonly table: Table;
   readonly key: string;
-  readonly value: Buffer | undefined;
+  readonly value: Value | undefined;
 }
 
 export interface RangeOptions {
@@ -44,6 +47,20 @@ export interface Journal {
   range(table: Table, options: RangeOptions): Iterable<readonly [string, Buffer]>;
   /** How many keys a table holds. */
   count(table: Table): number;
+}
+
+/** The bytes of a value. */
+export function bytesOf(value: Value): Buffer;
+export function bytesOf(value: Value | undefined): Buffer | undefined;
+export function bytesOf(value: Value | undefined): Buffer | undefined {
+  return typeof value === 'string' ? Buffer.from(value, 'latin1') : value;
+}
+
+/** The bytes of a value, that nobody else has. */
+export function copyOf(value: Value): Buffer;
+export function copyOf(value: Value | undefined): Buffer | undefined;
+export function copyOf(value: Value | undefined): Buffer | undefined {
+  return Buffer.isBuffer(value) ? Buffer.from(value) : bytesOf(value);
 }
 
 /** The greatest key a range can name: no key of ours starts with this letter. */

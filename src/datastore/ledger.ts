@@ -9,7 +9,7 @@ import { Signal } from '../signal/index.js';
 import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { Inventory } from './inventory.js';
-import type { Change, Journal, Table } from './journal.js';
+import { bytesOf, type Change, type Journal, type Table } from './journal.js';
 import { decodeRecord, type AnyRecord } from './record-codec.js';
 import { TornRecords } from './torn-records.js';
 import { Transactions, type Settler, type Transaction } from './transactions.js';
@@ -167,8 +167,7 @@ export class Ledger {
   nextKey(): { key: MessageKey; changes: readonly Change[] } {
     const key = messageKey(this.#next++);
     if (key < this.#reserved) return { key, changes: NO_CHANGES };
-    const value = Buffer.from(String(key + KEYS_PER_RESERVATION));
-    return { key, changes: [{ table: 'facts', key: SEQUENCE, value }] };
+    return { key, changes: [{ table: 'facts', key: SEQUENCE, value: String(key + KEYS_PER_RESERVATION) }] };
   }
 
   /** Commits; until then `get` already answers with the new values. `growth` is what the spool takes more or less. */
@@ -213,13 +212,13 @@ export class Ledger {
 
   get(table: Table, key: string): Buffer | undefined {
     const change = this.#transactions.find(table, key);
-    return change === undefined ? this.journal.get(table, key) : change.value;
+    return change === undefined ? this.journal.get(table, key) : bytesOf(change.value);
   }
 
   /** `committed`, or what a commit under way has made of it. */
   latest(table: Table, key: string, committed: Buffer): Buffer | undefined {
     const change = this.#transactions.find(table, key);
-    return change === undefined ? committed : change.value;
+    return change === undefined ? committed : bytesOf(change.value);
   }
 
   /** The record behind a key; one that is torn is put aside. */

@@ -13,7 +13,7 @@ import { crashPoint } from '../crash-point.js';
 import { AgentError, errorText } from '../errors.js';
 import { silentLog, type Log } from '../log/log.js';
 import { gathered } from './gather.js';
-import { MAX_KEY_BYTES, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
+import { copyOf, MAX_KEY_BYTES, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 import { LmdbTables } from './lmdb-tables.js';
 import { layered, Overlay, type Layer, type OverlayMeasure } from './overlay.js';
 import { deferred, type Deferred } from './promises.js';
@@ -299,7 +299,7 @@ export class LmdbJournal implements Journal {
       await this.#tables.write(changes.slice(at, at + PART));
       FAULT: crashPoint('checkpoint.part');
     }
-    await this.#tables.write([{ table: 'facts', key: LOGGED, value: Buffer.from(String(number)) }]);
+    await this.#tables.write([{ table: 'facts', key: LOGGED, value: String(number) }]);
     FAULT: crashPoint('checkpoint.done');
     this.#logged = number;
     this.#checkpoint = undefined;
@@ -332,7 +332,7 @@ export class LmdbJournal implements Journal {
   get(table: Table, key: string): Buffer | undefined {
     const known = this.#overlay.get(table, key) ?? this.#checkpoint?.overlay.get(table, key);
     if (known === undefined) return this.#tables.get(table, key);
-    return known.value && Buffer.from(known.value);
+    return copyOf(known.value);
   }
 
   *range(table: Table, { after, before, limit = Infinity }: RangeOptions): Generator<readonly [string, Buffer]> {
@@ -344,7 +344,7 @@ export class LmdbJournal implements Journal {
       if (left <= 0) return;
       if (value === undefined) continue;
       left -= 1;
-      yield [key, Buffer.from(value)];
+      yield [key, copyOf(value)];
     }
   }
 

@@ -11,7 +11,7 @@ import { AgentError, errnoOf, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { AbsentKeys, type KeySource } from './absent-keys.js';
 import { makePrivateDirectory, syncDirectory } from './directories.js';
-import { END, type Change, type RangeOptions, type Table } from './journal.js';
+import { bytesOf, END, type Change, type RangeOptions, type Table } from './journal.js';
 import { openLmdb, type Tables } from './lmdb-store.js';
 import { nextTurn } from './promises.js';
 import { salvage, writeMark } from './salvage.js';
@@ -99,7 +99,7 @@ export class LmdbTables {
           if (value !== undefined) this.#absent.get(table)?.add(key);
           // Within a batch these have no promise of their own: `batch` has that of them all.
           if (value === undefined) void tables[table].remove(key);
-          else void tables[table].put(key, value);
+          else void tables[table].put(key, bytesOf(value));
         }
       });
     } catch (error) {

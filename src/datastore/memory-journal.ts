@@ -3,7 +3,7 @@
  * seen only once its promise resolves, so that code which reads too early fails here as it would on LMDB.
  */
 import { AgentError } from '../errors.js';
-import { TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
+import { copyOf, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 import { SortedTable } from './sorted-table.js';
 
 export class MemoryJournal implements Journal {
@@ -24,7 +24,7 @@ export class MemoryJournal implements Journal {
   commit(changes: readonly Change[]): Promise<void> {
     if (!this.#isOpen) return Promise.reject(closed());
     // The bytes are taken now: the caller may reuse them afterwards, as with a real store.
-    const taken = changes.map((change) => ({ ...change, value: change.value && Buffer.from(change.value) }));
+    const taken = changes.map((change) => ({ ...change, value: copyOf(change.value) }));
     this.#last = this.#last.then(
       () =>
         new Promise((resolve) =>

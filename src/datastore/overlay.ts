@@ -2,13 +2,13 @@
  * What the write-ahead log holds and the tables on disk do not: the latest change of each key. A key that came and went
  * in the meantime leaves nothing here, and the tables never hear of it.
  */
-import { END, TABLES, type Change, type Table } from './journal.js';
+import { END, TABLES, type Change, type Table, type Value } from './journal.js';
 import { SortedTable } from './sorted-table.js';
 
 /** What became of a key; commits change it in place. */
 export interface Overlaid {
   /** Undefined: it is removed. */
-  value: Buffer | undefined;
+  value: Value | undefined;
   /** Whether it stands below, in what this lies over. */
   readonly isBelow: boolean;
 }
@@ -76,7 +76,7 @@ export class Overlay {
   }
 
   /** Entries of a table with after < key < before, in order of keys. They may be changed by commits while they are read. */
-  *range(table: Table, after: string, before: string): Generator<readonly [string, Buffer | undefined]> {
+  *range(table: Table, after: string, before: string): Generator<readonly [string, Value | undefined]> {
     for (let from = after, part = FIRST_PART; ; part = NEXT_PARTS) {
       const entries = this.#between(table, from, before, part);
       for (const [key, { value }] of entries) yield [key, value];
@@ -115,10 +115,10 @@ export class Overlay {
 }
 
 /** Entries in order of keys; undefined stands for a key that is removed. */
-export type Layer = Iterable<readonly [string, Buffer | undefined]>;
+export type Layer = Iterable<readonly [string, Value | undefined]>;
 
 /** Two layers as one: where both know a key, the upper one is right. */
-export function* layered(upper: Layer, lower: Layer): Generator<readonly [string, Buffer | undefined]> {
+export function* layered(upper: Layer, lower: Layer): Generator<readonly [string, Value | undefined]> {
   const above = upper[Symbol.iterator]();
   let top = above.next();
   for (const entry of lower) {

@@ -68,7 +68,7 @@ export class RecentIds {
   pending(idKey: string, recordKey: string, key: MessageKey): Change {
     if (idKey.startsWith(RESULT_IDS)) this.#hasResults = true;
     // Names of the house's grammar and numbers: nothing in it that JSON would write otherwise.
-    return { table: 'ids', key: idKey, value: Buffer.from(`{"r":"${recordKey}","k":${key}}`, 'latin1') };
+    return { table: 'ids', key: idKey, value: `{"r":"${recordKey}","k":${key}}` };
   }
 
   /** What records how an id ended, behind its `cause`. `key` tells apart what ended in the same millisecond. */
@@ -82,11 +82,12 @@ export class RecentIds {
   ): Change[] {
     const at = this.ledger.clock.now();
     // Here too only what comes from outside is written by JSON.
-    const topic = replyTopic === undefined ? '' : `,"t":${JSON.stringify(storeTopic(replyTopic))}`;
+    const topic = replyTopic && `,"t":${JSON.stringify(storeTopic(replyTopic))}`;
     const own = results.length === 0 ? '' : `,"o":["${results.join('","')}"]`;
     if (end === 'result') this.#hasResults = true;
-    const known: Change = { table: 'ids', key: idKey, value: Buffer.from(`{"e":"${end}","a":${at}${topic}${own}}`) };
-    const ended: Change = { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: Buffer.from(idKey, 'latin1') };
+    const text = `{"e":"${end}","a":${at}${topic ?? ''}${own}}`;
+    const known: Change = { table: 'ids', key: idKey, value: topic === undefined ? text : Buffer.from(text) };
+    const ended: Change = { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: idKey };
     // One list of the right length: to grow it costs three times as much.
     const changes = cause === undefined ? [known, ended] : [cause, known, ended];
     this.#sincePrune += 1;

@@ -76,7 +76,8 @@ export function writeFrame(to: Buffer, at: number, nonce: Buffer, number: number
     to.write(key, next, 'latin1');
     next += key.length;
     if (value === undefined) continue;
-    value.copy(to, next);
+    if (typeof value === 'string') to.write(value, next, 'latin1');
+    else value.copy(to, next);
     next += value.length;
   }
   to.writeUInt32LE(number % 2 ** 32, at + NONCE);
