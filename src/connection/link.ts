@@ -9,7 +9,7 @@ import { type IClientOptions, type IConnackPacket, type IPublishPacket, MqttClie
 import { crashPoint } from '../crash-point.js';
 import { AgentError } from '../errors.js';
 import type { Clock, Millis } from '../time.js';
-import { AckQueue, type PendingAck } from './ack-queue.js';
+import { AckQueue } from './ack-queue.js';
 import type { BrokerAddress } from './broker-address.js';
 import { closedFailure, type Failure, failure } from './failure.js';
 import { keepAlive } from './keepalive.js';
@@ -288,9 +288,7 @@ export class Link {
   }
 
   #deliver(publish: ReceivedPublish, truncatedFrom: number | undefined): void {
-    const received = new Received(publish, truncatedFrom, this.#acks);
-    if (publish.qos === 1) this.#acks.arrived(received);
-    this.#options.onMessage(received, this);
+    this.#options.onMessage(new Received(publish, truncatedFrom, this.#acks), this);
   }
 
   #closedError(topic: string): AgentError {
@@ -303,8 +301,8 @@ export class Link {
 /** A PUBLISH, whoever has read it. */
 type ReceivedPublish = Omit<ReadPublish, 'qos'> & { readonly qos: 0 | 1 | 2 };
 
-/** A message as it came on one link, and whether it is acknowledged. */
-class Received implements Delivery, PendingAck {
+/** A message as it came on one link. */
+class Received implements Delivery {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1 | 2;
@@ -313,8 +311,8 @@ class Received implements Delivery, PendingAck {
   readonly responseTopic: string | undefined;
   readonly correlationData: Buffer | undefined;
   readonly messageExpiry: number | undefined;
-  readonly packetId: number;
-  isAcknowledged = false;
+  /** Its place among those that wait for their PUBACK. */
+  readonly #place: number;
 
   constructor(
     { topic, payload, qos, id, retain, dup, properties }: ReceivedPublish,
@@ -329,11 +327,11 @@ class Received implements Delivery, PendingAck {
     this.responseTopic = properties.responseTopic;
     this.correlationData = properties.correlationData;
     this.messageExpiry = properties.messageExpiryInterval;
-    this.packetId = id;
+    this.#place = qos === 1 ? acks.arrived(id) : -1;
   }
 
   ack(): void {
-    if (this.qos === 1) this.acks.acknowledge(this);
+    if (this.qos === 1) this.acks.acknowledge(this.#place);
   }
 }
 
