@@ -54,5 +54,5 @@ export function prefixOf(record: InboundRecord): string {
 /** The change that stores a record, under `path`: its key. What it is doing in memory is not stored. */
 export function put(record: InboundRecord, path = recordKey(prefixOf(record), record.key)): Change {
   const stored: InboundRecord = record.state === 'accepted' ? record : { ...record, state: 'accepted' };
-  return { table: 'records', key: path, value: encodeRecord(stored) };
+  return { table: 'records', key: path, value: encodeRecord(stored), isSummed: true };
 }

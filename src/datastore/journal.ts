@@ -24,6 +24,8 @@ export interface Change {
   readonly table: Table;
   readonly key: string;
   readonly value: Value | undefined;
+  /** The value begins with the CRC-32 of all that is behind it, as a record does: it need not be summed once more. */
+  readonly isSummed?: boolean;
 }
 
 export interface RangeOptions {

@@ -101,7 +101,7 @@ export function asOutbound(record: AnyRecord | undefined): OutboundRecord | unde
 
 /** The change that stores a record, under `path`: its key. */
 export function put(record: OutboundRecord, path = recordKey(prefixOf(record), record.key)): Change {
-  return { table: 'records', key: path, value: encodeRecord(record) };
+  return { table: 'records', key: path, value: encodeRecord(record), isSummed: true };
 }
 
 export function prefixOf(record: OutboundRecord): string {

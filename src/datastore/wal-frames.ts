@@ -17,6 +17,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { joinedCrc } from './joined-crc.js';
 import { TABLES, type Change } from './journal.js';
 
 const MAGIC = Buffer.from('YGGWAL1\n');
@@ -27,6 +28,10 @@ const HEAD = MAGIC.length + NONCE + 4;
 export const FRAMES_AT = 2 * SECTOR;
 const FRAME_HEAD = NONCE + 16;
 const CHANGE_HEAD = 8;
+/** Bytes of the checksum at the beginning of a value that has one. */
+const SUM = 4;
+/** To sum less anew costs no more than to take it from there. */
+const SUMMED_FROM = 2048;
 
 /** A commit as it was found. */
 export interface Frame {
@@ -67,7 +72,10 @@ export function frameLength(changes: readonly Change[]): number {
 export function writeFrame(to: Buffer, at: number, nonce: Buffer, number: number, changes: readonly Change[]): void {
   nonce.copy(to, at);
   let next = at + FRAME_HEAD;
-  for (const { table, key, value } of changes) {
+  /** Of the body up to `summed`. */
+  let sum = 0;
+  let summed = next;
+  for (const { table, key, value, isSummed } of changes) {
     to[next] = TABLES.indexOf(table);
     to[next + 1] = Number(value !== undefined);
     to.writeUInt16LE(key.length, next + 2);
@@ -76,14 +84,26 @@ export function writeFrame(to: Buffer, at: number, nonce: Buffer, number: number
     to.write(key, next, 'latin1');
     next += key.length;
     if (value === undefined) continue;
-    if (typeof value === 'string') to.write(value, next, 'latin1');
-    else value.copy(to, next);
+    if (typeof value === 'string') {
+      to.write(value, next, 'latin1');
+    } else {
+      value.copy(to, next);
+      if (isSummed === true && value.length >= SUMMED_FROM) {
+        sum = crc32(to.subarray(summed, next + SUM), sum);
+        sum = joinedCrc(sum, value.readUInt32LE(0), value.length - SUM);
+        summed = next + value.length;
+      }
+    }
     next += value.length;
   }
   to.writeUInt32LE(number % 2 ** 32, at + NONCE);
   to.writeUInt32LE(Math.floor(number / 2 ** 32), at + NONCE + 4);
   to.writeUInt32LE(next - at - FRAME_HEAD, at + NONCE + 8);
-  to.writeUInt32LE(checksum(to, at, next), at + NONCE + 12);
+  if (summed === at + FRAME_HEAD) to.writeUInt32LE(checksum(to, at, next), at + NONCE + 12);
+  else {
+    sum = crc32(to.subarray(summed, next), sum);
+    to.writeUInt32LE(joinedCrc(headSum(to, at), sum, next - at - FRAME_HEAD), at + NONCE + 12);
+  }
 }
 
 /** All frames of a file that are whole. What is torn at the end is a commit that was cut off. */
@@ -150,5 +170,10 @@ function frameAt(file: Buffer, at: number, nonce: Buffer): Frame | undefined {
 
 /** Of number, length and body. */
 function checksum(bytes: Buffer, at: number, end: number): number {
-  return crc32(bytes.subarray(at + FRAME_HEAD, end), crc32(bytes.subarray(at + NONCE, at + NONCE + 12)));
+  return crc32(bytes.subarray(at + FRAME_HEAD, end), headSum(bytes, at));
+}
+
+/** Of number and length. */
+function headSum(bytes: Buffer, at: number): number {
+  return crc32(bytes.subarray(at + NONCE, at + NONCE + 12));
 }

@@ -1,6 +1,8 @@
 // Frames of the write-ahead log: what was written whole is found, and nothing else is.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { crc32 } from 'node:zlib';
+import fc from 'fast-check';
 import type { Change } from '../../../src/datastore/journal.js';
 import { FRAMES_AT, frameLength, newHead, scan, writeFrame } from '../../../src/datastore/wal-frames.js';
 
@@ -63,6 +65,42 @@ test('a bit that flips costs the commit it is in, and no other', () => {
     // Nobody can tell a last one that is damaged from one that was cut off.
     assert.equal(scan(bytes).damaged > 0, hit !== 4);
   }
+});
+
+test('the checksum of a commit is the same whether its records are summed anew or not', () => {
+  const key = 'i/echo/4/00000000001';
+  const size = fc.oneof(fc.integer({ min: 4, max: 40 }), fc.integer({ min: 2_000, max: 20_000 }));
+  const value = fc.record({ size, isSummed: fc.boolean(), seed: fc.nat(255) }).map(({ size, isSummed, seed }) => {
+    const bytes = Buffer.alloc(size, Buffer.from([seed, 1, 2, 3, size % 251]));
+    bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
+    return { table: 'records', key, value: bytes, isSummed } satisfies Change;
+  });
+  const removal: Change = { table: 'ids', key: 'a', value: undefined };
+  fc.assert(
+    fc.property(fc.array(fc.oneof(value, fc.constant(removal)), { maxLength: 6 }), (changes) => {
+      const { head, nonce } = newHead();
+      const [composed, plain] = [0, 1].map(() => Buffer.alloc(head.length + frameLength(changes))) as [Buffer, Buffer];
+      for (const file of [composed, plain]) head.copy(file);
+      writeFrame(composed, head.length, nonce, 7, changes);
+      writeFrame(
+        plain,
+        head.length,
+        nonce,
+        7,
+        changes.map(({ table, key, value }) => ({ table, key, value })),
+      );
+      assert.deepEqual(composed, plain);
+      assert.equal(scan(composed).frames.length, 1);
+    }),
+  );
+});
+
+test('a value that changed since it was summed makes its commit one that is not whole', () => {
+  const value = Buffer.alloc(10_000, 'x');
+  value.writeUInt32LE(crc32(value.subarray(4)), 0);
+  value.writeUInt8(0, 5_000);
+  const { file } = fileOf([[{ table: 'records', key: 'r', value, isSummed: true }], ...commits.slice(1)], 1);
+  assert.deepEqual(numbersIn(file), [2, 3, 4]);
 });
 
 test('either head will do; without both of them the first commit tells it, and without that it is damage', () => {
