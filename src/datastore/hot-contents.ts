@@ -8,7 +8,7 @@ import { statSync } from 'node:fs';
 import type { Clock, Millis } from '../time.js';
 
 /** What results may take together. Messages get half of it: a result is read at once, a message may have to wait. */
-const MOST_BYTES = 32 * 1024 * 1024;
+const MOST_BYTES = 16 * 1024 * 1024;
 
 /** A larger content is read bit by bit as its worker takes it, so that memory stays flat. */
 const LARGEST = 1024 * 1024;

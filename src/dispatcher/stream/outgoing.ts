@@ -1,6 +1,8 @@
 /**
  * Bodies of deliveries on their way out, read bit by bit: one chunk of each in turn, as far as its credits go, so that
- * memory is flat whatever their size and one worker's slow body holds up none of its others. Each ends with one `last`.
+ * memory is flat whatever their size and one worker's slow body holds up none of its others. One that has begun and may go
+ * to its end without a credit does so first: short ones side by side would all be in memory until the last of them is
+ * through, at both ends, and none would be there sooner. Each ends with one `last`.
  */
 import type { BodyCredit, Chunk } from '../../../protocol/generated/stream.js';
 import type { ContentReader, DispatchStore, FileContent } from '../ports.js';
@@ -27,6 +29,8 @@ export type WriteChunk = (chunk: Chunk) => Promise<void>;
 
 export class OutgoingBodies {
   readonly #bodies = new Map<number, Outgoing>();
+  /** Whose turn it was, while it may go to its end. */
+  #ending: Outgoing | undefined;
   #write: WriteChunk | undefined;
   #isRunning = false;
   /** The greatest id that ever had a body: a credit for one that is done comes late, one beyond it is made up. */
@@ -107,6 +111,7 @@ export class OutgoingBodies {
       this.#bodies.set(body.id, body);
       const chunk = await this.#chunkOf(body);
       body.sent += chunk.data.length;
+      this.#ending = !chunk.last && allowed(body) >= body.content.size - body.sent ? body : undefined;
       const isWanted = this.#bodies.get(body.id) === body;
       if (chunk.last || !isWanted) this.#forget(body);
       if (isWanted) await this.#way()?.(chunk);
@@ -120,6 +125,7 @@ export class OutgoingBodies {
   }
 
   #next(): Outgoing | undefined {
+    if (this.#ending !== undefined && this.#bodies.get(this.#ending.id) === this.#ending) return this.#ending;
     for (const body of this.#bodies.values()) {
       const rest = body.content.size - body.sent;
       if (body.isStopped || allowed(body) >= Math.min(LEAST_IN_CHUNK, rest)) return body;

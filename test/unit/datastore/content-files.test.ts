@@ -137,7 +137,7 @@ test('messages take half of what results may take, and nothing is kept beyond th
     for (const path of paths) scene.hot.keep(path, [bytes], kind);
     return paths.filter((path) => scene.hot.take(path, MIB) !== undefined).length;
   };
-  assert.deepEqual([await kept('message'), await kept('result'), await kept('message')], [16, 32, 16]);
+  assert.deepEqual([await kept('message'), await kept('result'), await kept('message')], [8, 16, 8]);
 });
 
 test('a content of more than 1 MiB is not kept', async () => {
