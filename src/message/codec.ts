@@ -6,7 +6,8 @@ import { randomUUID } from 'node:crypto';
 import type { CommandEnvelope, ConnectionStatus, DataEnvelope, EventName, Metadata, OutgoingData } from './envelope.js';
 import { NAME_RULE, parseDirective } from './ids.js';
 import { quoted } from './quoted.js';
-import { isJson, MAX_DEPTH, Names, readNamed, readObject, stringAt, valueAt, type NamedSpans } from './json.js';
+import { isJson, MAX_DEPTH } from './json.js';
+import { isAt, Names, plainAt, readNamed, readObject, stringAt, valueAt, type NamedSpans } from './json-object.js';
 
 /** Why a payload is no envelope; with the ids, where they could be read, so that it can be answered. */
 export interface Malformed {
@@ -44,8 +45,12 @@ const FIELDS = {
   metadata: 6,
   content: 7,
 } as const;
-type FieldName = keyof typeof FIELDS;
+type Field = (typeof FIELDS)[keyof typeof FIELDS];
 const NAMES = new Names(Object.keys(FIELDS));
+const nameOf = (field: Field): string => NAMES.texts[field] as string;
+/** The two types as they stand there nearly always. */
+const DATA = Buffer.from('"data"');
+const COMMAND = Buffer.from('"command"');
 
 /** Decodes a payload of `data/in`. A missing message id is made; unknown fields and versions are accepted. */
 export function decodeData(
@@ -55,16 +60,19 @@ export function decodeData(
   const fields = new Fields(payload, readNamed(payload, NAMES, limits.maxDepth));
   try {
     fields.expectObject();
-    fields.expectType('data');
-    fields.integer('version');
-    fields.text('sent');
-    const messageId = fields.id('message_id') || randomUUID();
-    const name = fields.string('directive');
+    fields.expectType('data', DATA);
+    fields.integer(FIELDS.version);
+    fields.text(FIELDS.sent);
+    const messageId = fields.id(FIELDS.message_id) || randomUUID();
+    const name = fields.string(FIELDS.directive);
     const directive = parseDirective(name);
     if (directive === undefined) throw new Misfit(`"directive" must be ${NAME_RULE}`);
-    const responseTo = fields.id('response_to');
+    const responseTo = fields.id(FIELDS.response_to);
     const metadata = fields.metadata(limits.maxMetadata);
-    return { kind: 'data', envelope: { messageId, responseTo, directive, metadata, content: fields.bytes('content') } };
+    return {
+      kind: 'data',
+      envelope: { messageId, responseTo, directive, metadata, content: fields.bytes(FIELDS.content) },
+    };
   } catch (error) {
     return malformedBy(error, fields);
   }
@@ -77,9 +85,9 @@ export function decodeCommand(
   const fields = new Fields(payload, readNamed(payload, NAMES));
   try {
     fields.expectObject();
-    fields.expectType('command');
-    const messageId = fields.id('message_id');
-    const content = fields.value('content');
+    fields.expectType('command', COMMAND);
+    const messageId = fields.id(FIELDS.message_id);
+    const content = fields.value(FIELDS.content);
     if (!isRecord(content)) throw new Misfit('"content" must be an object with a command');
     const { command, arguments: given } = content;
     if (typeof command !== 'string' || command === '') throw new Misfit('"content.command" must be text');
@@ -234,7 +242,7 @@ function malformedBy(error: unknown, fields: Fields): Malformed {
 }
 
 function idsFrom(fields: Fields): ReadableIds {
-  return { messageId: fields.readable('message_id'), directive: fields.readable('directive') };
+  return { messageId: fields.readable(FIELDS.message_id), directive: fields.readable(FIELDS.directive) };
 }
 
 /** Reads the fields of one envelope. As in the original, null stands for a field that is missing. */
@@ -249,55 +257,60 @@ class Fields {
     if (fault !== undefined) throw new Misfit(`not a JSON object: ${fault.reason} at byte ${fault.at}`);
   }
 
-  value(name: FieldName): unknown {
-    const start = this.#start(name);
-    return start < 0 ? undefined : valueAt(this.payload, { start, end: this.#end(name) });
+  value(field: Field): unknown {
+    const start = this.#start(field);
+    return start < 0 ? undefined : valueAt(this.payload, { start, end: this.#end(field) });
   }
 
-  string(name: FieldName): string {
-    return this.text(name) ? stringAt(this.payload, this.#start(name), this.#end(name)) : '';
+  string(field: Field): string {
+    return this.text(field) ? stringAt(this.payload, this.#start(field), this.#end(field)) : '';
   }
 
   /** Whether a text stands there; its value is not looked at. */
-  text(name: FieldName): boolean {
-    const start = this.#start(name);
+  text(field: Field): boolean {
+    const start = this.#start(field);
     if (start >= 0 && this.payload[start] === QUOTE) return true;
-    if (start >= 0 && this.payload[start] !== LETTER_N) throw new Misfit(`"${name}" must be text`);
+    if (start >= 0 && this.payload[start] !== LETTER_N) throw new Misfit(`"${nameOf(field)}" must be text`);
     return false;
   }
 
-  integer(name: FieldName): void {
+  integer(field: Field): void {
     // JSON of one byte is a digit.
-    if (this.#end(name) - this.#start(name) === 1) return;
-    const value = this.value(name);
+    if (this.#end(field) - this.#start(field) === 1) return;
+    const value = this.value(field);
     if (value !== undefined && value !== null && !Number.isInteger(value)) {
-      throw new Misfit(`"${name}" must be an integer`);
+      throw new Misfit(`"${nameOf(field)}" must be an integer`);
     }
   }
 
-  bytes(name: FieldName): Buffer {
-    const start = this.#start(name);
-    return start < 0 ? this.payload.subarray(0, 0) : this.payload.subarray(start, this.#end(name));
+  bytes(field: Field): Buffer {
+    const start = this.#start(field);
+    return start < 0 ? this.payload.subarray(0, 0) : this.payload.subarray(start, this.#end(field));
   }
 
   /** The rule of the dispatcher too: a message whose id no answer may name could never be answered. */
-  id(name: FieldName): string {
-    const id = this.string(name);
-    if (id.length > MAX_ID_LENGTH || CONTROL.test(id)) {
-      throw new Misfit(`"${name}" must be at most ${MAX_ID_LENGTH} printable characters`);
+  id(field: Field): string {
+    if (!this.text(field)) return '';
+    const start = this.#start(field);
+    const end = this.#end(field);
+    const plain = plainAt(this.payload, start, end);
+    const id = plain ?? stringAt(this.payload, start, end);
+    if (id.length > MAX_ID_LENGTH || (plain === undefined && CONTROL.test(id))) {
+      throw new Misfit(`"${nameOf(field)}" must be at most ${MAX_ID_LENGTH} printable characters`);
     }
     return id;
   }
 
-  expectType(expected: string): void {
-    const type = this.string('type');
-    if (type !== expected) throw new Misfit(`"type" must be "${expected}"`);
+  expectType(expected: string, bytes: Buffer): void {
+    const start = this.#start(FIELDS.type);
+    if (this.#end(FIELDS.type) - start === bytes.length && isAt(this.payload, start, bytes, bytes.length)) return;
+    if (this.string(FIELDS.type) !== expected) throw new Misfit(`"type" must be "${expected}"`);
   }
 
   /** string → string; null becomes "", numbers and booleans their text as it stood on the wire. */
   metadata(maxBytes: number): Metadata {
-    const start = this.#start('metadata');
-    const end = this.#end('metadata');
+    const start = this.#start(FIELDS.metadata);
+    const end = this.#end(FIELDS.metadata);
     if (end - start > maxBytes) throw new Misfit(`"metadata" is larger than ${maxBytes} bytes`);
     // None, null, or {}: most messages have no more.
     if (start < 0 || this.payload[start] === LETTER_N) return NO_METADATA;
@@ -315,18 +328,18 @@ class Fields {
   }
 
   /** A field's text for an answer to what could not be understood otherwise; undefined when it cannot be read. */
-  readable(name: FieldName): string | undefined {
-    const value = this.value(name);
+  readable(field: Field): string | undefined {
+    const value = this.value(field);
     if (typeof value !== 'string' || value === '' || value.length > MAX_ID_LENGTH) return undefined;
     // U+FFFD: the bytes were not UTF-8, and an answer under another id would answer nobody.
     return value.includes('\uFFFD') ? undefined : value;
   }
 
-  #start(name: FieldName): number {
-    return this.found.spans[FIELDS[name] * 2] as number;
+  #start(field: Field): number {
+    return this.found.spans[field * 2] as number;
   }
 
-  #end(name: FieldName): number {
-    return this.found.spans[FIELDS[name] * 2 + 1] as number;
+  #end(field: Field): number {
+    return this.found.spans[field * 2 + 1] as number;
   }
 }
