@@ -81,7 +81,7 @@ export class Link {
     });
     const turnEnd = new TurnEnd(() => this.#write());
     const due = (): void => turnEnd.set();
-    this.#acks = new AckQueue((pubacks) => this.#put(pubacks), due);
+    this.#acks = new AckQueue((pubacks) => this.#publications.goWith(pubacks), due);
     const ids = new PacketIds();
     const write = (pieces: readonly Buffer[]): void => this.#stream.writeAll(pieces);
     this.#publications = new Publications(ids, options.protocolVersion, write, due);
@@ -220,7 +220,7 @@ export class Link {
         lastReceived: () => this.#stream.lastReceived,
         lastSent: () => this.#stream.lastSent,
         largestPending: () => this.#publications.largestPending,
-        ping: () => this.#put(PINGREQ),
+        ping: () => this.#stream.writeAll([PINGREQ]),
         onDead: () => this.#onSilence(),
       },
       this.#scope.signal,
@@ -261,17 +261,10 @@ export class Link {
     this.destroy(failure('keepalive', broker, text));
   }
 
-  /** Writes bytes, unless the goodbye was said: nothing stands behind that, and trying to would cut it short. */
-  #put(bytes: Buffer): void {
-    if (!this.#stream.writableEnded) this.#stream.write(bytes);
-  }
-
-  /** Writes what is due as one: PUBACKs, then publications. */
+  /** Writes what is due as one: PUBACKs and publications. */
   #write(): void {
-    this.#stream.cork();
     const isAnyAcknowledged = this.#acks.flush();
     this.#publications.flush();
-    this.#stream.uncork();
     FAULT: if (isAnyAcknowledged) crashPoint('puback.written');
   }
 

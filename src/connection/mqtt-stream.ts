@@ -70,39 +70,43 @@ export class MqttStream extends Duplex {
     this.#transport.resume();
   }
 
-  /** Writes what belongs together as one write. */
+  /**
+   * Writes what belongs together as one write, unless the end was written: nothing stands behind that. Straight to the
+   * transport, which is where all the rest stands that was written before.
+   */
   writeAll(pieces: readonly Buffer[]): void {
     const [first] = pieces;
-    if (pieces.length === 1) this.write(first);
-    else {
-      this.cork();
-      for (const piece of pieces) this.write(piece);
-      this.uncork();
+    if (first === undefined || this.writableEnded || this.destroyed) return;
+    this.lastSent = this.#monotonic();
+    if (pieces.length === 1) this.#transport.write(first);
+    else this.#writeTogether(pieces);
+  }
+
+  #writeTogether(pieces: readonly Buffer[]): void {
+    const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (size <= JOIN_BELOW * pieces.length) {
+      this.#transport.write(Buffer.concat(pieces, size));
+      return;
     }
+    this.#transport.cork();
+    for (const piece of pieces) this.#transport.write(piece);
+    this.#transport.uncork();
   }
 
   override _read(): void {
     if (!this.#isHeld) this.#transport.resume();
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
     this.lastSent = this.#monotonic();
-    this.#transport.write(chunk, done);
+    this.#transport.write(chunk);
+    done();
   }
 
-  override _writev(chunks: { chunk: Buffer }[], done: (error?: Error | null) => void): void {
+  override _writev(chunks: { chunk: Buffer }[], done: () => void): void {
     this.lastSent = this.#monotonic();
-    const pieces = chunks.map(({ chunk }) => chunk);
-    const size = pieces.reduce((sum, piece) => sum + piece.length, 0);
-    if (size <= JOIN_BELOW * pieces.length) {
-      this.#transport.write(Buffer.concat(pieces, size), done);
-      return;
-    }
-    this.#transport.cork();
-    const last = pieces.pop();
-    for (const piece of pieces) this.#transport.write(piece);
-    this.#transport.write(last ?? Buffer.alloc(0), done);
-    this.#transport.uncork();
+    this.#writeTogether(chunks.map(({ chunk }) => chunk));
+    done();
   }
 
   override _final(done: (error?: Error | null) => void): void {

@@ -100,6 +100,12 @@ export class Publications {
     return true;
   }
 
+  /** Small packets of another kind, which leave with the next flush; they do not wait for large ones. */
+  goWith(packets: Buffer): void {
+    if (this.#pieces.length > 0) this.#pieces.unshift(packets);
+    else this.#add(packets, true, this.#room(packets.length));
+  }
+
   /** Writes what was published since the last time. */
   flush(): void {
     this.#endPiece();

@@ -152,6 +152,33 @@ describe('a publication', () => {
     assert.equal(t.writes.length, 2);
   });
 
+  test('leaves in one write with the PUBACKs of its turn, which do not wait for a large one', () => {
+    const t = bench();
+    const pubacks = Buffer.from('4002000140020002', 'hex');
+    const written = (): string =>
+      t.writes
+        .splice(0)
+        .map((bytes) => bytes.toString('latin1'))
+        .join('|');
+    t.send('a', Buffer.from('small'));
+    t.publications.goWith(pubacks);
+    t.publications.flush();
+    const together = written();
+    assert.ok(together.includes('small') && together.includes(pubacks.toString('latin1')));
+    assert.ok(!together.includes('|'));
+    t.send('a', Buffer.from('small'));
+    t.send('a', Buffer.alloc(20_000, 'L'));
+    t.publications.goWith(pubacks);
+    t.publications.flush();
+    const beside = written();
+    assert.ok(beside.startsWith(pubacks.toString('latin1')) && !beside.includes('|'));
+    assert.ok(beside.indexOf('small') < beside.indexOf('LLL'));
+    t.publications.close();
+    t.publications.goWith(pubacks);
+    t.publications.flush();
+    assert.equal(written(), '');
+  });
+
   test('is answered once, by its own PUBACK', () => {
     const t = bench();
     for (const size of [1, 100]) t.send('a', Buffer.alloc(size));
