@@ -6,6 +6,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
 import type { Hello, Registered, WorkerFrame } from '../../../protocol/generated/stream.js';
 import type { Config, RegistrationRequest } from '../../../protocol/generated/yggdrasil.js';
+import { MessageReader } from '../../../protocol/message-reader.js';
 import { errorText } from '../../errors.js';
 import type { Log } from '../../log/log.js';
 import type { Clock, Millis } from '../../time.js';
@@ -55,6 +56,7 @@ export class Session {
   readonly #hello = new AbortController();
   readonly #bodies: Bodies;
   readonly #results: Results;
+  readonly #reader = new MessageReader();
 
   constructor(
     private readonly call: RawCall,
@@ -100,7 +102,7 @@ export class Session {
     if (this.#state === 'ended') return;
     try {
       if (bytes === TOO_LARGE) throw new Violation(`a frame may have ${LARGEST_FRAME} bytes`);
-      const frame = decoded(bytes);
+      const frame = decoded(bytes, this.#reader);
       if (this.#state === 'open') {
         checkSize(frame, bytes.length);
         this.#link?.receive(frame);
@@ -192,9 +194,9 @@ export class Session {
   }
 }
 
-function decoded(bytes: Buffer): WorkerFrame {
+function decoded(bytes: Buffer, reader: MessageReader): WorkerFrame {
   try {
-    return frameFrom(bytes);
+    return frameFrom(bytes, reader);
   } catch (error) {
     throw new Violation(`a frame is no WorkerFrame: ${errorText(error)}`);
   }

@@ -2,21 +2,22 @@
 import { type ClientOptions, credentials, status } from '@grpc/grpc-js';
 import { decodeBodyFrame, encodeBodyFrame } from '../../../protocol/body-frame.js';
 import {
-  AgentFrame,
+  type AgentFrame,
   DispatcherClient,
   DispatcherService,
   type Hello,
   type Welcome,
-  WorkerFrame,
 } from '../../../protocol/generated/stream.js';
 import type { Data, EventNotification } from '../../../protocol/generated/yggdrasil.js';
+import { MessageReader } from '../../../protocol/message-reader.js';
 import { AgentError } from '../../errors.js';
-import { framed, type GrpcChannel, methodAt } from '../../grpc/index.js';
+import { type GrpcChannel, methodAt } from '../../grpc/index.js';
 import type { Log } from '../../log/log.js';
 import type { Clock, Millis, Random } from '../../time.js';
 import { AgentLost } from '../delivery.js';
 import type { Runs } from '../runs.js';
 import type { SessionEnd, Transport } from '../transport.js';
+import { bytesOf, frameFrom } from './frame-bytes.js';
 import { type ConnectCall, StreamLink } from './link.js';
 import type { TransferCall } from './transfer.js';
 
@@ -85,7 +86,7 @@ export class StreamTransport implements Transport {
         resolve(this.#endOf({ code, details, refusal, isUp, wasUseful: link.wasUseful }));
       };
       const connect: ConnectCall = {
-        write: (frame) => call.write(framed(WorkerFrame.encode(frame).finish())),
+        write: (frame) => call.write(bytesOf(frame)),
         end: () => call.end(),
         cancel: () => call.cancel(),
       };
@@ -100,10 +101,11 @@ export class StreamTransport implements Transport {
         onWelcome,
         onEnd,
       });
+      const reader = new MessageReader();
       const receive = (bytes: Buffer): void => {
         let frame: AgentFrame;
         try {
-          frame = AgentFrame.decode(bytes);
+          frame = frameFrom(bytes, reader);
         } catch (error) {
           link.receivedNoise(error);
           return;

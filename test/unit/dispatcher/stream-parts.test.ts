@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AgentFrame, Refusal_Kind, WorkerFrame } from '../../../protocol/generated/stream.js';
+import { MessageReader } from '../../../protocol/message-reader.js';
 import { frameFrom } from '../../../src/dispatcher/stream/frame-reader.js';
 import { bytesOf } from '../../../src/dispatcher/stream/frame-writer.js';
 import { LaneOrder, type Outcome } from '../../../src/dispatcher/stream/lane-order.js';
@@ -14,6 +15,7 @@ import {
   type Part,
 } from '../../../src/dispatcher/stream/outbox.js';
 import { Window, windowFrom } from '../../../src/dispatcher/stream/window.js';
+import { anyData, damaged, mostly, number, read, text } from '../../support/frames.js';
 
 const OWN = { messages: 100, bytes: 1000, bodies: 8 };
 const load = (bytes: number, bodies = 0): { messages: number; bytes: number; bodies: number } => ({
@@ -158,27 +160,6 @@ test('an outcome may bring others while it takes effect', () => {
   assert.deepEqual(ran, ['a2', 'a3']);
 });
 
-/** Texts as they mostly are, and of all that a string can hold. */
-const anyText = fc.oneof(
-  fc.uuid(),
-  fc.string({ unit: 'binary', maxLength: 90 }),
-  fc.constantFrom('', '__proto__', '\ud800'),
-);
-const number = fc.oneof(fc.nat(300), fc.constantFrom(0, 127, 128, 2 ** 14, 2 ** 28 - 1, 2 ** 28, 2 ** 31, 2 ** 32 - 1));
-const anyData = fc.record({
-  messageId: anyText,
-  metadata: fc.dictionary(anyText, anyText, { maxKeys: 3 }),
-  content: fc
-    .oneof(
-      fc.uint8Array({ maxLength: 300 }),
-      fc.nat(20_000).map((size) => new Uint8Array(size).fill(7)),
-    )
-    .map((bytes) => Buffer.from(bytes)),
-  responseTo: anyText,
-  directive: anyText,
-});
-const mostly = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
-  fc.option(arbitrary, { nil: undefined, freq: 20 });
 const aBody = fc.option(fc.constant({ size: 70_000n }), { nil: undefined, freq: 20 });
 
 test('a frame to a worker has the bytes that the generated encoder makes of it', () => {
@@ -223,40 +204,23 @@ const workerFrames = fc.record({
   hello: fc.constant(undefined),
   completions: fc.array(fc.record({ tag: number, results }), { maxLength: 4 }),
   refusals: fc.array(
-    fc.record({ tag: number, kind: fc.constantFrom(Refusal_Kind.FAILED, Refusal_Kind.CANCELLED), reason: anyText }),
+    fc.record({ tag: number, kind: fc.constantFrom(Refusal_Kind.FAILED, Refusal_Kind.CANCELLED), reason: text }),
     { maxLength: 1 },
   ),
   results: fc.array(result, { maxLength: 1 }),
   pongs: fc.array(fc.record({ number, serving: fc.boolean() }), { maxLength: 1 }),
 });
 
-/** What a decoder makes of bytes: a frame, or nothing. */
-function read(decode: (bytes: Buffer) => WorkerFrame, bytes: Buffer): WorkerFrame | 'no frame' {
-  try {
-    return decode(bytes);
-  } catch {
-    return 'no frame';
-  }
-}
-
 test('a frame of a worker is read as the generated decoder reads it, also when it is cut short, altered or made of noise', () => {
-  const change = fc.record({ at: fc.nat(), byte: fc.nat(255), cut: fc.option(fc.nat(), { freq: 3 }) });
   const bytes = fc.oneof(
-    fc.tuple(workerFrames, fc.array(change, { maxLength: 2 })).map(([frame, changes]) => {
-      let made = Buffer.from(WorkerFrame.encode(frame).finish());
-      for (const { at, byte, cut } of changes) {
-        if (made.length === 0) break;
-        if (cut === null) made[at % made.length] = byte;
-        else made = made.subarray(0, cut % made.length);
-      }
-      return made;
-    }),
+    damaged(workerFrames.map((frame) => WorkerFrame.encode(frame).finish())),
     fc.uint8Array({ maxLength: 40 }).map((noise) => Buffer.from([18, noise.length, ...noise])),
   );
+  const reader = new MessageReader();
   fc.assert(
     fc.property(bytes, (each) => {
       assert.deepEqual(
-        read(frameFrom, each),
+        read((given) => frameFrom(given, reader), each),
         read((given) => WorkerFrame.decode(given), each),
       );
     }),
