@@ -14,6 +14,7 @@ import { unaryFrameOf } from './stream/frame-writer.js';
 const MAX_DIRECTIVE_LENGTH = 8192;
 
 const NO_BYTES = Buffer.alloc(0);
+const NO_METADATA = metadataFrom([]);
 
 /** The message for the worker, with the body that was read for it. */
 export function dataFromRecord(record: InboundRecord, content: Buffer): Data {
@@ -115,14 +116,16 @@ export function claimedPid(request: RegistrationRequest): number | undefined {
 
 function boundedText(entries: Readonly<Record<string, string>>, maxBytes: number): Metadata | undefined {
   let bytes = 0;
-  const pairs = Object.entries(entries);
-  for (const [name, value] of pairs) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
-  return bytes > maxBytes ? undefined : metadataFrom(pairs);
+  for (const name in entries) bytes += Buffer.byteLength(name) + Buffer.byteLength(entries[name] ?? '');
+  if (bytes > maxBytes) return undefined;
+  return bytes === 0 && !('' in entries) ? NO_METADATA : metadataFrom(Object.entries(entries));
 }
 
+// eslint-disable-next-line no-control-regex -- control characters are what must not pass into logs and headers
+const CONTROL = /[\u0000-\u001f\u007f]/;
+
 function isText(text: string, maxLength: number): boolean {
-  // eslint-disable-next-line no-control-regex -- control characters are what must not pass into logs and headers
-  return text.length <= maxLength && !/[\u0000-\u001f\u007f]/.test(text);
+  return text.length <= maxLength && !CONTROL.test(text);
 }
 
 function refused(reason: string): Refused {

@@ -72,6 +72,8 @@ export class Dispatcher {
 
   readonly #limits: DispatchLimits;
   readonly #seats = new Map<WorkerName, Seat>();
+  /** Who was found to hold a directive: asked for with every message, and asked whether it still does. */
+  readonly #holders = new Map<DirectiveKey, Seat>();
   /** Preparations and removals of one worker go one after the other. */
   readonly #turns = new Map<WorkerName, Promise<unknown>>();
   /** Opened before the first socket is there. */
@@ -351,7 +353,14 @@ export class Dispatcher {
   }
 
   #holderOf(directive: DirectiveKey): Seat | undefined {
-    for (const seat of this.#seats.values()) if (seat.holds(directive)) return seat;
+    const known = this.#holders.get(directive);
+    if (known?.holds(directive) === true) return known;
+    this.#holders.delete(directive);
+    for (const seat of this.#seats.values()) {
+      if (!seat.holds(directive)) continue;
+      this.#holders.set(directive, seat);
+      return seat;
+    }
     return undefined;
   }
 

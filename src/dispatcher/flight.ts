@@ -6,7 +6,7 @@ import type { Log } from '../log/log.js';
 import type { MessageKey } from '../message/ids.js';
 import type { InboundRecord } from '../message/record.js';
 import type { Clock, Millis, Random } from '../time.js';
-import type { Cancel, Link } from './link-port.js';
+import type { Call, Cancel, Link, Report } from './link-port.js';
 import type { Load } from './plan.js';
 import type { DispatchStore, Outcome } from './ports.js';
 
@@ -36,14 +36,22 @@ export interface Lane extends Load {
 }
 
 /** A call to the worker that has not been judged. */
-export interface Flight {
-  readonly record: InboundRecord;
-  readonly lane: Lane;
-  readonly link: Link;
+export class Flight implements Call {
   /** Ends when the call has its answer: the scope of the deadline's timer. Undefined where there is no deadline. */
   answered: AbortController | undefined;
   /** `completed`: its end is being committed. */
-  state: 'open' | 'broken' | 'completed';
-  isOverdue: boolean;
-  cancel: Cancel;
+  state: 'open' | 'broken' | 'completed' = 'open';
+  isOverdue = false;
+  cancel: Cancel | undefined;
+
+  constructor(
+    readonly record: InboundRecord,
+    readonly lane: Lane,
+    readonly link: Link,
+    private readonly reported: (flight: Flight, report: Report) => void,
+  ) {}
+
+  report(report: Report): void {
+    this.reported(this, report);
+  }
 }

@@ -1,6 +1,6 @@
 /**
  * The way to one incarnation of a worker, as queue and seat see it: calls of the original, or our stream. What comes of
- * a message is told once, by `done`; of one that is `completed` also how its commit went.
+ * a message is told once, by `report`; of one that is `completed` also how its commit went.
  */
 import type { Event } from '../../protocol/generated/yggdrasil.js';
 import type { MessageKey } from '../message/ids.js';
@@ -10,7 +10,14 @@ import type { Health, Report } from './plan.js';
 
 export type { Answer, Health, Report } from './plan.js';
 
-/** Ends our interest in what comes of a message: `done` may be called once more, or not. Nothing once it was called. */
+/** A message that goes to the worker, as whoever sends it wants to be told of it. */
+export interface Call {
+  readonly record: InboundRecord;
+  /** It may be called once more after the call was cancelled, or not. */
+  report(report: Report): void;
+}
+
+/** Breaks a call off, where that can be told. Nothing once it has ended. */
 export type Cancel = () => void;
 
 /** Whether a message may go now. `not-for-it`: another may. */
@@ -30,7 +37,7 @@ export interface Link {
   problemWith(record: InboundRecord): string | undefined;
   roomFor(record: InboundRecord): Room;
   /** Hands a message to the worker. Only while `isReady`; `content` is empty when the link reads the file. */
-  send(record: InboundRecord, content: Buffer, done: (report: Report) => void): Cancel;
+  send(call: Call, content: Buffer): Cancel | undefined;
   /** Asks the worker to give a message up. False when it cannot be told. */
   giveUp(key: MessageKey): boolean;
   /** Asks the worker how it is. Resolves always; `silence` when no answer came within `timeout`. */

@@ -15,7 +15,7 @@ import { DROPPED, framed, methodAt, GrpcChannel, type CallStatus } from '../grpc
 import type { InboundRecord } from '../message/record.js';
 import type { Clock, Millis, Random } from '../time.js';
 import { isSurelyBelow, sendFrame, wireSize } from './codec.js';
-import type { Answer, Cancel, Health, Link, Report, Room } from './link-port.js';
+import type { Answer, Call, Cancel, Health, Link, Room } from './link-port.js';
 
 const SEND = methodAt(WorkerService.send.path);
 const NOTIFY = methodAt(WorkerService.notifyEvent.path);
@@ -73,16 +73,16 @@ export class WorkerLink implements Link {
     return 'here';
   }
 
-  send(record: InboundRecord, content: Buffer, done: (report: Report) => void): Cancel {
+  send(call: Call, content: Buffer): Cancel | undefined {
     const channel = this.#channel;
     if (channel === undefined) {
-      done({ kind: 'status', code: status.UNAVAILABLE, details: 'the link is closed', isConnected: false });
-      return () => undefined;
+      call.report({ kind: 'status', code: status.UNAVAILABLE, details: 'the link is closed', isConnected: false });
+      return undefined;
     }
-    const call = channel.call(SEND, sendFrame(record, content), (failure, answer) => {
-      done(failure === undefined ? receiptFrom(answer) : this.#statusOf(failure));
+    const sent = channel.call(SEND, sendFrame(call.record, content), (failure, answer) => {
+      call.report(failure === undefined ? receiptFrom(answer) : this.#statusOf(failure));
     });
-    return () => call.cancel();
+    return () => sent.cancel();
   }
 
   check(timeout: Millis): Promise<Health> {

@@ -11,7 +11,7 @@ import { SlotTable } from '../signal/slot-table.js';
 import { fullJitter, type Millis } from '../time.js';
 import { Blame } from './blame.js';
 import type { Link } from './link-port.js';
-import type { Flight, Lane, QueueOptions } from './flight.js';
+import { Flight, type Lane, type QueueOptions } from './flight.js';
 import { Outcomes } from './outcomes.js';
 import {
   afterFailure,
@@ -32,7 +32,6 @@ const NO_BYTES = Buffer.alloc(0);
 
 const OLDEST = { oldest: true };
 const FIRST = { oldest: false };
-const NOT_CALLED = (): void => undefined;
 
 const PROCESS_ENDED = 'the process of the worker has ended';
 
@@ -52,6 +51,14 @@ export class WorkerQueue {
   #isDraining = false;
   #isCondemned = false;
   #whenIdle: (() => void)[] = [];
+  readonly #hasKey = (key: MessageKey): boolean => this.has(key);
+  /** What is told of a call: one function for all flights. */
+  readonly #reported = (flight: Flight, report: Report): void => {
+    if (report.kind !== 'written' && report.kind !== 'unwritten') this.#answered(flight, report);
+    else if (flight.state !== 'completed') return;
+    else if (report.kind === 'written') this.#outcomes.written(flight.record);
+    else this.#outcomes.unwritten(report.error);
+  };
 
   constructor(private readonly options: QueueOptions) {
     this.#blame = new Blame((key) => options.store.inbound(key) !== undefined);
@@ -112,7 +119,7 @@ export class WorkerQueue {
 
   /** Whether one message goes at a time: one of them is, or may be, to blame. */
   #isAlone(): boolean {
-    return !this.#blame.isQuiet && (this.#blame.hasSuspects || this.#blame.isAnyGuilty((key) => this.has(key)));
+    return !this.#blame.isQuiet && (this.#blame.hasSuspects || this.#blame.isAnyGuilty(this.#hasKey));
   }
 
   #lanesChanged(): void {
@@ -152,7 +159,7 @@ export class WorkerQueue {
     this.#isDraining = true;
     for (const flight of this.#flights.values()) {
       this.#requeue(flight);
-      flight.cancel();
+      flight.cancel?.();
     }
     this.#link = undefined;
     this.#wakeIdle();
@@ -180,15 +187,7 @@ export class WorkerQueue {
   }
 
   #dispatch(record: InboundRecord, lane: Lane, link: Link): void {
-    const flight: Flight = {
-      record,
-      lane,
-      link,
-      answered: undefined,
-      state: 'open',
-      isOverdue: false,
-      cancel: NOT_CALLED,
-    };
+    const flight = new Flight(record, lane, link, this.#reported);
     this.#flights.add(record.key, flight);
     this.#open += 1;
     this.options.onDispatch(record);
@@ -223,7 +222,7 @@ export class WorkerQueue {
       flight.answered = new AbortController();
       this.options.clock.after(deadline, () => this.#overdue(flight), flight.answered.signal);
     }
-    flight.cancel = flight.link.send(flight.record, content, (report) => this.#reported(flight, report));
+    flight.cancel = flight.link.send(flight, content);
   }
 
   #overdue(flight: Flight): void {
@@ -231,16 +230,9 @@ export class WorkerQueue {
     this.options.onOverdue(flight.record.messageId);
   }
 
-  #reported(flight: Flight, report: Report): void {
-    if (report.kind !== 'written' && report.kind !== 'unwritten') this.#answered(flight, report);
-    else if (flight.state !== 'completed') return;
-    else if (report.kind === 'written') this.#outcomes.written(flight.record);
-    else this.#outcomes.unwritten(report.error);
-  }
-
   #answered(flight: Flight, answer: Answer): void {
-    // Requeued by halt: its cancelled call reports once more.
-    if (this.#flights.get(flight.record.key) !== flight) return;
+    // Requeued by halt, or broken off: its cancelled call reports once more.
+    if (flight.state !== 'open' || this.#flights.get(flight.record.key) !== flight) return;
     flight.answered?.abort();
     if (answer.kind === 'receipt' && answer.response.length > 0) {
       // The second generation may answer with bytes; its results come by Send all the same.
@@ -345,7 +337,7 @@ export class WorkerQueue {
     for (const flight of this.#flights.values()) {
       if (flight.state !== 'open') continue;
       this.#broke(flight);
-      flight.cancel();
+      flight.cancel?.();
     }
     this.#settled();
   }

@@ -46,14 +46,19 @@ export function resultBooks({ store, clock, worker, handlers, passOn, onReturn }
 
     complete(key, results, watch) {
       FAULT: crashPoint('complete.received');
-      const completed = store.complete(key, results.map(newResult));
+      const [first] = results;
+      const one = results.length === 1 && first !== undefined;
+      const completed = store.complete(key, one ? [newResult(first)] : results.map(newResult));
       if (completed.kind === 'full') return full(completed.index, completed.lacks);
       // The one promise of a completion: whoever wants to know of it is called from here.
-      completed.durable.then((keys) => {
-        FAULT: crashPoint('complete.durable');
-        for (const each of keys) onReturn(each);
-        watch.durable();
-      }, watch.failed);
+      completed.durable.then(
+        (keys) => {
+          FAULT: crashPoint('complete.durable');
+          for (const each of keys) onReturn(each);
+          watch.durable();
+        },
+        (error: unknown) => watch.failed(error),
+      );
       return TAKEN;
     },
 

@@ -30,19 +30,23 @@ export function findHandler(workers: readonly KnownWorker[], key: DirectiveKey):
   return undefined;
 }
 
+const FETCH: InboundStep = { kind: 'fetch' };
+const PROCESS_NEW: InboundStep = { kind: 'process', isReady: false };
+const PROCESS_READY: InboundStep = { kind: 'process', isReady: true };
+
 /** `handler` is undefined while no worker is registered; `now` is wall time. */
 export function nextInboundStep(record: InboundRecord, handler: HandlerView | undefined, now: number): InboundStep {
   if (record.state === 'dispatching') return { kind: 'leave' };
   if (hasExpired(record, now)) return { kind: 'expire' };
-  if (record.isFetched) return { kind: 'process', isReady: record.state === 'ready' };
+  if (record.isFetched) return record.state === 'ready' ? PROCESS_READY : PROCESS_NEW;
   switch (record.state) {
     case 'accepted':
       if (handler === undefined) return { kind: 'wait' };
-      return handler.wantsDetached ? { kind: 'fetch' } : { kind: 'process', isReady: false };
+      return handler.wantsDetached ? FETCH : PROCESS_NEW;
     case 'ready':
-      return handler?.wantsDetached === true ? { kind: 'fetch' } : { kind: 'process', isReady: true };
+      return handler?.wantsDetached === true ? FETCH : PROCESS_READY;
     case 'fetching':
-      return { kind: 'fetch' };
+      return FETCH;
   }
 }
 

@@ -46,7 +46,7 @@ export function fuzzedStream(): FuzzedStream {
     }),
     books: {
       complete: (_key, _results, watch) => {
-        void durable.then(watch.durable);
+        void durable.then(() => watch.durable());
         return { kind: 'taken' };
       },
       accept: () => ({ kind: 'taken', durable }),
@@ -55,16 +55,13 @@ export function fuzzedStream(): FuzzedStream {
   });
   for (const key of [1, 2]) {
     const bytes = Buffer.from('"x"');
-    link.send(
-      inboundRecord({
-        key: messageKey(key),
-        state: 'dispatching',
-        messageId: `m${key}`,
-        content: { kind: 'inline', bytes },
-      }),
-      bytes,
-      () => (answers += 1),
-    );
+    const record = inboundRecord({
+      key: messageKey(key),
+      state: 'dispatching',
+      messageId: `m${key}`,
+      content: { kind: 'inline', bytes },
+    });
+    link.send({ record, report: () => (answers += 1) }, bytes);
   }
   return {
     link,

@@ -20,8 +20,8 @@ export type Booking = { readonly kind: 'taken'; readonly durable: Promise<unknow
 
 /** Who is told, in a later turn, how the commit of a completion went: one of the two, once. */
 export interface CompletionWatch {
-  readonly durable: () => void;
-  readonly failed: (error: unknown) => void;
+  durable(): void;
+  failed(error: unknown): void;
 }
 
 export interface Books {

@@ -23,7 +23,7 @@ const MOST_WAITING = 8;
 
 /** What has an order: a cancel never comes before the delivery it names. */
 export type Part =
-  | { readonly kind: 'delivery'; readonly delivery: Delivery }
+  | (Delivery & { readonly kind: 'delivery' })
   | { readonly kind: 'cancel'; readonly tag: number }
   | { readonly kind: 'event'; readonly event: Event };
 
@@ -37,7 +37,7 @@ export interface Acknowledgements {
 
 /** An upper bound of the bytes that a part takes in a frame. */
 export function boundOf(part: Part): number {
-  return part.kind === 'delivery' ? boundOfDelivery(part.delivery) : OVERHEAD;
+  return part.kind === 'delivery' ? boundOfDelivery(part) : OVERHEAD;
 }
 
 /** The next frame: takes from `acks` and `parts` what fits, at least one of them. */
@@ -67,7 +67,7 @@ export function takeFrame(acks: Acknowledgements, parts: Part[]): AgentFrame {
     if (left < 0 && !isEmpty) break;
     isEmpty = false;
     taken += 1;
-    if (part.kind === 'delivery') frame.deliveries.push(part.delivery);
+    if (part.kind === 'delivery') frame.deliveries.push(part);
     else if (part.kind === 'cancel') frame.cancels.push(part.tag);
     else frame.events.push({ name: part.event, detail: '', metadata: {} });
   }
@@ -94,6 +94,15 @@ export class Outbox {
   #onTheWay = 0;
   #state: 'held' | 'open' | 'closed' = 'held';
   #whenEmpty: (() => void) | undefined;
+  // A function that stands within another costs each call of that one some memory, whether it is made or not.
+  readonly #onTurn = (): void => {
+    this.#turn = undefined;
+    this.#flush();
+  };
+  readonly #onRide = (): void => {
+    this.#ride = undefined;
+    if (this.#acks.settled.length > 0) this.schedule();
+  };
 
   constructor(private readonly options: OutboxOptions) {}
 
@@ -114,12 +123,7 @@ export class Outbox {
     const { settled } = this.#acks;
     settled.push(tag);
     if (isUrgent || settled.length >= MOST_WAITING || this.#state === 'closed') this.schedule();
-    else {
-      this.#ride ??= setTimeout(() => {
-        this.#ride = undefined;
-        if (settled.length > 0) this.schedule();
-      }, RIDE_WITHIN).unref();
-    }
+    else this.#ride ??= setTimeout(this.#onRide, RIDE_WITHIN).unref();
   }
 
   accepted(number: number): void {
@@ -146,11 +150,7 @@ export class Outbox {
   schedule(): void {
     // What comes after the end is for nobody.
     if (this.#state === 'closed') this.#clear();
-    else
-      this.#turn ??= setImmediate(() => {
-        this.#turn = undefined;
-        this.#flush();
-      });
+    else this.#turn ??= setImmediate(this.#onTurn);
   }
 
   /** Calls `then` when everything is on the wire, and nothing once it was closed. */

@@ -14,9 +14,9 @@ import { Violation } from './violation.js';
 import { Window, type Load, type WindowLimits } from './window.js';
 
 /** Results that came together, and take effect together. */
-export interface Batch {
-  readonly load: Load;
-  readonly numbers: readonly number[];
+export interface Batch extends Load {
+  /** As they came. */
+  readonly given: readonly Result[];
   /** Those with a body have an empty content until it has come. */
   results: HandedResult[];
   /** Numbers whose bodies are on the way. */
@@ -47,8 +47,8 @@ const KEPT_NOTHING = (): void => undefined;
 const NONE = new Set<number>();
 
 const NOTHING: Batch = {
-  load: { messages: 0, bytes: 0, bodies: 0 },
-  numbers: [],
+  ...{ messages: 0, bytes: 0, bodies: 0 },
+  given: [],
   results: [],
   missing: NONE,
   release: KEPT_NOTHING,
@@ -120,9 +120,10 @@ export class Results {
     missing: Set<number>,
     release: () => void,
   ): Batch {
-    const batch: Batch = { load, numbers: results.map(numberOf), results: handed, missing, release };
+    const { messages, bytes, bodies } = load;
+    const batch: Batch = { messages, bytes, bodies, given: results, results: handed, missing, release };
     for (const { number } of results) this.#numbers.add(number, batch);
-    this.#window.take(load);
+    this.#window.take(batch);
     return batch;
   }
 
@@ -130,8 +131,8 @@ export class Results {
   end(batch: Batch): void {
     if (batch === NOTHING) return;
     this.#begun.delete(batch);
-    for (const number of batch.numbers) this.#numbers.delete(number);
-    this.#window.give(batch.load);
+    for (const { number } of batch.given) this.#numbers.delete(number);
+    this.#window.give(batch);
     batch.release();
   }
 
@@ -206,10 +207,6 @@ const NO_RESULT: Result = { number: 0, data: undefined, body: undefined };
 function isAmong(results: readonly Result[], number: number, end: number): boolean {
   for (let index = 0; index < end; index++) if (results[index]?.number === number) return true;
   return false;
-}
-
-function numberOf({ number }: Result): number {
-  return number;
 }
 
 /** What results take of the window. */

@@ -2,27 +2,87 @@
  * A delivery on a stream, from its frame until what the worker said of it is durable; and what the queue is told of it.
  */
 import { status } from '@grpc/grpc-js';
-import { Refusal_Kind } from '../../../protocol/generated/stream.js';
+import { type Body, type Delivery, Refusal_Kind } from '../../../protocol/generated/stream.js';
+import type { Data } from '../../../protocol/generated/yggdrasil.js';
 import type { InboundRecord } from '../../message/record.js';
-import type { Answer, Report } from '../link-port.js';
+import { dataFromRecord } from '../codec.js';
+import type { Answer, Call, Report } from '../link-port.js';
+import type { CompletionWatch } from './books.js';
+import type { Batch } from './results.js';
 import { Violation } from './violation.js';
 import type { Load } from './window.js';
 
-export interface StreamFlight {
-  readonly tag: number;
-  readonly record: InboundRecord;
-  readonly load: Load;
-  /** What the queue wants to be told; undefined once it was, or does not want to be any more. */
-  done: ((report: Report) => void) | undefined;
-  /** `settling`: the worker has said what became of it, and that is not durable yet. */
-  state: 'open' | 'settling';
-  /** Its end is being committed: what becomes of the stream changes nothing any more. */
-  isDecided: boolean;
-  /** The worker was asked to give it up. */
-  isCancelled: boolean;
+/** Is told how the commit of a completion went. */
+export interface CommitPort {
+  readonly durable: (flight: StreamFlight) => void;
+  readonly failed: (flight: StreamFlight, error: unknown) => void;
 }
 
-export const COMPLETED: Report = { kind: 'completed' };
+/** It is what stands in the frame, what it takes of the window, and who is told of its commit: one object, not five. */
+export class StreamFlight implements Delivery, Load, CompletionWatch {
+  readonly kind = 'delivery';
+  readonly messages = 1;
+  readonly bytes: number;
+  readonly bodies: number;
+  readonly data: Data;
+  readonly body: Body | undefined;
+  /** `settling`: the worker has said what became of it, and that is not durable yet. */
+  state: 'open' | 'settling' = 'open';
+  /** Its end is being committed: what becomes of the stream changes nothing any more. */
+  isDecided = false;
+  /** The worker was asked to give it up. */
+  isCancelled = false;
+  /** What its completion holds, once it is being committed. */
+  batch: Batch | undefined;
+  /** Whether what came of it was told. */
+  #isTold = false;
+
+  constructor(
+    readonly tag: number,
+    private readonly call: Call,
+    content: Buffer,
+    private readonly port: CommitPort,
+  ) {
+    const { record } = call;
+    const stored = record.content;
+    this.data = dataFromRecord(record, content);
+    this.body = stored.kind === 'file' ? { size: BigInt(stored.size) } : undefined;
+    this.bytes = stored.kind === 'file' ? 0 : content.length;
+    this.bodies = stored.kind === 'file' ? 1 : 0;
+  }
+
+  get record(): InboundRecord {
+    return this.call.record;
+  }
+
+  get priority(): number {
+    return this.call.record.priority;
+  }
+
+  /** Tells the queue what came of it; of all that would be one, the first. */
+  tell(report: Report): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
+    this.call.report(report);
+  }
+
+  /** It ends as completed: how its commit goes is still told. */
+  decided(batch: Batch): void {
+    this.batch = batch;
+    this.isDecided = true;
+    if (!this.#isTold) this.call.report(COMPLETED);
+  }
+
+  durable(): void {
+    this.port.durable(this);
+  }
+
+  failed(error: unknown): void {
+    this.port.failed(this, error);
+  }
+}
+
+const COMPLETED: Report = { kind: 'completed' };
 export const WRITTEN: Report = { kind: 'written' };
 
 /** Outcomes of one lane keep their order. */

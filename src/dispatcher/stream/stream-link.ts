@@ -10,14 +10,14 @@ import type { MessageKey } from '../../message/ids.js';
 import { contentSize, type InboundRecord } from '../../message/record.js';
 import { SlotTable } from '../../signal/slot-table.js';
 import type { Clock, Millis } from '../../time.js';
-import { dataFromRecord } from '../codec.js';
-import type { Cancel, Health, Link, Report, Room } from '../link-port.js';
+import type { Call, Health, Link, Room } from '../link-port.js';
+import type { FileContent } from '../ports.js';
 import type { Books } from './books.js';
 import { LaneOrder, type Outcome } from './lane-order.js';
 import type { Outbox } from './outbox.js';
 import type { OutgoingBodies } from './outgoing.js';
 import type { Batch, Declined, Results } from './results.js';
-import { answerFrom, COMPLETED, laneOf, loadOf, WRITTEN, type StreamFlight } from './stream-flight.js';
+import { answerFrom, laneOf, loadOf, StreamFlight, WRITTEN, type CommitPort } from './stream-flight.js';
 import { MOST_EMPTY, Violation } from './violation.js';
 import { Window, type Load, type WindowLimits } from './window.js';
 
@@ -55,6 +55,17 @@ export class StreamLink implements Link {
   #empties = 0;
   #isOpen = true;
   #whenSettled: (() => void) | undefined;
+  readonly #commits: CommitPort = {
+    durable: (flight) => {
+      flight.tell(WRITTEN);
+      this.#settle(flight);
+    },
+    failed: (flight, error) => {
+      flight.tell({ kind: 'unwritten', error });
+      // The store tries again until it is through: only then is the worker told.
+      void this.options.books.recorded(flight.record.key).then(() => this.#settle(flight));
+    },
+  };
 
   constructor(private readonly options: StreamLinkOptions) {
     this.#window = new Window(options.window);
@@ -86,32 +97,20 @@ export class StreamLink implements Link {
     return this.#window.roomFor(loadOf(record));
   }
 
-  send(record: InboundRecord, content: Buffer, done: (report: Report) => void): Cancel {
+  /** Nothing of it can be broken off: what comes of it later is for nobody. */
+  send(call: Call, content: Buffer): undefined {
     const tag = this.#nextTag();
-    const flight: StreamFlight = {
-      tag,
-      record,
-      load: loadOf(record),
-      done,
-      state: 'open',
-      isDecided: false,
-      isCancelled: false,
-    };
+    const flight = new StreamFlight(tag, call, content, this.#commits);
     this.#flights.add(tag, flight);
-    this.#window.take(flight.load);
-    const { priority, content: stored } = record;
-    const body = stored.kind === 'file' ? { size: BigInt(stored.size) } : undefined;
-    this.options.outbox.put({
-      kind: 'delivery',
-      delivery: { tag, priority, data: dataFromRecord(record, content), body },
-    });
-    if (stored.kind === 'file') {
-      // The worker is told by the body's last chunk, and still settles the delivery.
-      this.options.bodies.send(tag, stored, (error) => this.#tell(flight, { kind: 'unreadable', error }));
-    }
-    return () => {
-      flight.done = undefined;
-    };
+    this.#window.take(flight);
+    this.options.outbox.put(flight);
+    const stored = call.record.content;
+    if (stored.kind === 'file') this.#sendBody(flight, stored);
+  }
+
+  #sendBody(flight: StreamFlight, stored: FileContent): void {
+    // The worker is told by the body's last chunk, and still settles the delivery.
+    this.options.bodies.send(flight.tag, stored, (error) => flight.tell({ kind: 'unreadable', error }));
   }
 
   giveUp(key: MessageKey): boolean {
@@ -184,7 +183,7 @@ export class StreamLink implements Link {
   #breakOff(flight: StreamFlight): void {
     this.#land(flight);
     const details = 'the stream has ended';
-    this.#tell(flight, { kind: 'status', code: status.UNAVAILABLE, details, isConnected: false });
+    flight.tell({ kind: 'status', code: status.UNAVAILABLE, details, isConnected: false });
   }
 
   #completion({ tag, results }: Completion): void {
@@ -200,6 +199,10 @@ export class StreamLink implements Link {
       this.#complete(flight, batch);
       return;
     }
+    this.#completeInOrder(flight, results);
+  }
+
+  #completeInOrder(flight: StreamFlight, results: readonly Result[]): void {
     this.#inOrder(laneOf(flight.record), results, {
       declined: (declined) => this.#declined(flight, declined),
       begun: () => (flight.state = 'settling'),
@@ -251,33 +254,22 @@ export class StreamLink implements Link {
 
   #complete(flight: StreamFlight, batch: Batch): void {
     const { books, results } = this.options;
-    const { key } = flight.record;
-    const booking = books.complete(key, batch.results, {
-      durable: () => {
-        this.#tell(flight, WRITTEN);
-        this.#settle(flight, batch);
-      },
-      failed: (error) => {
-        this.#tell(flight, { kind: 'unwritten', error });
-        // The store tries again until it is through: only then is the worker told.
-        void books.recorded(key).then(() => this.#settle(flight, batch));
-      },
-    });
+    const booking = books.complete(flight.record.key, batch.results, flight);
     if (booking.kind === 'full') {
       results.discard(batch);
-      const number = batch.numbers[booking.index] ?? 0;
+      const number = batch.given[booking.index]?.number ?? 0;
       this.#declined(flight, { kind: 'declined', number, isPassing: true, reason: booking.reason });
       return;
     }
-    flight.isDecided = true;
     results.handOver(batch);
-    flight.done?.(COMPLETED);
+    flight.decided(batch);
   }
 
   /** What the worker said of it is durable. */
-  #settle(flight: StreamFlight, batch: Batch): void {
-    this.options.results.end(batch);
-    this.options.outbox.settled(flight.tag, isBulky(batch.load));
+  #settle(flight: StreamFlight): void {
+    const { batch } = flight;
+    if (batch !== undefined) this.options.results.end(batch);
+    this.options.outbox.settled(flight.tag, batch !== undefined && isBulky(batch));
     this.#land(flight);
     this.#wake();
   }
@@ -331,7 +323,7 @@ export class StreamLink implements Link {
       throw new Violation(`the delivery ${tag} was refused as cancelled and was not`);
     }
     this.#land(flight);
-    this.#tell(flight, answer);
+    flight.tell(answer);
   }
 
   #pong(number: number, isServing: boolean): void {
@@ -347,17 +339,11 @@ export class StreamLink implements Link {
     return flight;
   }
 
-  #tell(flight: StreamFlight, report: Report): void {
-    const { done } = flight;
-    flight.done = undefined;
-    done?.(report);
-  }
-
   /** Its tag and its place are free. */
   #land(flight: StreamFlight): void {
     if (!this.#flights.delete(flight.tag)) return;
-    if (flight.load.bodies > 0) this.options.bodies.stop(flight.tag);
-    this.#window.give(flight.load);
+    if (flight.bodies > 0) this.options.bodies.stop(flight.tag);
+    this.#window.give(flight);
   }
 
   #wake(): void {

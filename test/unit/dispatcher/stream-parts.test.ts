@@ -52,18 +52,16 @@ test('a message with a body waits for the bodies before it, and lets those witho
 
 const delivery = (tag: number, size: number, text = 'm'): Part => ({
   kind: 'delivery',
-  delivery: {
-    tag,
-    priority: 9,
-    data: {
-      messageId: text,
-      responseTo: text,
-      directive: text,
-      metadata: { [text]: text },
-      content: Buffer.alloc(size),
-    },
-    body: undefined,
+  tag,
+  priority: 9,
+  data: {
+    messageId: text,
+    responseTo: text,
+    directive: text,
+    metadata: { [text]: text },
+    content: Buffer.alloc(size),
   },
+  body: undefined,
 });
 const noAcks = (): Acknowledgements => ({ settled: [], accepted: [], refusals: [], pings: [] });
 

@@ -265,7 +265,7 @@ test('a call whose connection breaks when there is another one already is told a
   link.open();
   await first;
   const second = ready();
-  const answer = new Promise<unknown>((resolve) => link.send(RECORD, Buffer.from('x'), resolve));
+  const answer = new Promise<unknown>((resolve) => link.send({ record: RECORD, report: resolve }, Buffer.from('x')));
   await heard;
   await second;
   sockets[0]?.destroy();
