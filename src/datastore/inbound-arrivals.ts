@@ -90,7 +90,7 @@ class Accepting implements Entrance<InboundRecord> {
     const { alarms, ids } = this.parts;
     const { key, expiresAt } = stored;
     const { recordKey: path } = this.state;
-    const all = [ids.pending(this.arriving.idKey, path, key), put(stored, path)];
+    const all = [ids.pending(this.arriving.idKey, path, key), put(this.parts.ledger.encoder, stored, path)];
     if (expiresAt !== undefined) all.push(alarms.set(expiresAt, key, path));
     for (const change of this.changes) all.push(change);
     return { changes: all, growth: spoolSize(stored) };
@@ -255,7 +255,7 @@ export class InboundArrivals {
     const due: InboundRecord = { ...record, dueAt: 0 };
     comesBack(due);
     const alarm = record.dueAt === record.expiresAt ? [] : [alarms.clear(record.dueAt, key)];
-    ledger.commit([put(due), ...alarm]).catch((error: unknown) => {
+    ledger.commit([put(ledger.encoder, due), ...alarm]).catch((error: unknown) => {
       ledger.log.warn('journal.write_failed', 'a message was woken, but the journal does not know it', { error });
     });
   }

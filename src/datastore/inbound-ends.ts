@@ -217,7 +217,7 @@ export class InboundEnds {
     const { ledger, alarms } = this.parts;
     const { key, dueAt } = later;
     await this.#leaveBy(later, 'wait', async () => {
-      await ledger.commit([put(later), alarms.set(dueAt, key, recordKey(prefixOf(later), key))]);
+      await ledger.commit([put(ledger.encoder, later), alarms.set(dueAt, key, recordKey(prefixOf(later), key))]);
       alarms.arm(dueAt);
     });
   }

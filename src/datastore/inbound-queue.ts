@@ -162,7 +162,7 @@ export class InboundQueue {
     }
     const fetched: InboundRecord = { ...record, content, isFetched: true };
     const growth = spoolSize(fetched) - spoolSize(record);
-    await ledger.commit([put(fetched)], growth);
+    await ledger.commit([put(ledger.encoder, fetched)], growth);
     if (this.get(key) === undefined) {
       // Ended during the commit: the end removes the record behind it, and knew nothing of this content.
       ledger.shrink(growth);

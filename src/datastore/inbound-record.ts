@@ -5,7 +5,7 @@ import type { DirectiveKey, InboundRecord, InboundState, MessageKey } from '../m
 import type { NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
 import { inboundPrefix, recordKey } from './keys.js';
-import { encodeRecord, type AnyRecord } from './record-codec.js';
+import type { AnyRecord, RecordEncoder } from './record-codec.js';
 
 /** The record of a message that has just come. */
 export function newRecord(message: NewInbound, directive: DirectiveKey, key: MessageKey): InboundRecord {
@@ -52,7 +52,11 @@ export function prefixOf(record: InboundRecord): string {
 }
 
 /** The change that stores a record, under `path`: its key. What it is doing in memory is not stored. */
-export function put(record: InboundRecord, path = recordKey(prefixOf(record), record.key)): Change {
+export function put(
+  encoder: RecordEncoder,
+  record: InboundRecord,
+  path = recordKey(prefixOf(record), record.key),
+): Change {
   const stored: InboundRecord = record.state === 'accepted' ? record : { ...record, state: 'accepted' };
-  return { table: 'records', key: path, value: encodeRecord(stored), isSummed: true };
+  return { table: 'records', key: path, value: encoder.encode(stored), isSummed: true };
 }

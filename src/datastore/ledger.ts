@@ -10,7 +10,7 @@ import type { Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { Inventory } from './inventory.js';
 import { bytesOf, type Change, type Journal, type Table } from './journal.js';
-import { decodeRecord, type AnyRecord } from './record-codec.js';
+import { decodeRecord, RecordEncoder, type AnyRecord } from './record-codec.js';
 import { TornRecords } from './torn-records.js';
 import { Transactions, type Settler, type Transaction } from './transactions.js';
 import type { Watch } from './witness.js';
@@ -48,6 +48,8 @@ export class Ledger {
   /** The intake may go on: there is room again. */
   readonly room = new Signal<undefined>('room');
   readonly torn: TornRecords;
+  /** Writes the records of messages. */
+  readonly encoder = new RecordEncoder();
   readonly #inventory: Inventory;
   readonly #transactions: Transactions;
   #next = 1;

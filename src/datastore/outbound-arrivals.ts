@@ -295,7 +295,10 @@ export class OutboundArrivals {
   #stored(prefix: string, record: OutboundRecord, keyChanges: readonly Change[]): Change[] {
     const { idKey, key } = record;
     const path = recordKey(prefix, key);
-    const changes = idKey === undefined ? [put(record, path)] : [put(record, path), this.ids.pending(idKey, path, key)];
+    const changes =
+      idKey === undefined
+        ? [put(this.ledger.encoder, record, path)]
+        : [put(this.ledger.encoder, record, path), this.ids.pending(idKey, path, key)];
     for (const change of keyChanges) changes.push(change);
     return changes;
   }

@@ -160,7 +160,7 @@ export class OutboundQueue {
       dueAt: 0,
       replayOf: undefined,
     };
-    return { record, changes: [...changes, put(record)], growth: spoolSize(record) };
+    return { record, changes: [...changes, put(this.ledger.encoder, record)], growth: spoolSize(record) };
   }
 
   /** Adds the answer made by `answerTo`, with the commit that also holds the other changes of the end. */
@@ -255,7 +255,7 @@ export class OutboundQueue {
     if (this.#lanes.insert(prefixOf(record), key)) this.live.put(later);
     else this.live.remove(key);
     this.#callWhenDue(later);
-    await this.ledger.commit([put(later)]);
+    await this.ledger.commit([put(this.ledger.encoder, later)]);
   }
 
   /** False when it had ended already. Rejects when it could not be recorded at once. */

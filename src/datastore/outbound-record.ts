@@ -15,7 +15,7 @@ import type {
 } from '../message/index.js';
 import type { Change } from './journal.js';
 import { outboundPrefix, recordKey, urlLane } from './keys.js';
-import { encodeRecord, type AnyRecord } from './record-codec.js';
+import type { AnyRecord, RecordEncoder } from './record-codec.js';
 
 /** A result as a worker hands it in. */
 export interface NewOutbound {
@@ -100,8 +100,12 @@ export function asOutbound(record: AnyRecord | undefined): OutboundRecord | unde
 }
 
 /** The change that stores a record, under `path`: its key. */
-export function put(record: OutboundRecord, path = recordKey(prefixOf(record), record.key)): Change {
-  return { table: 'records', key: path, value: encodeRecord(record), isSummed: true };
+export function put(
+  encoder: RecordEncoder,
+  record: OutboundRecord,
+  path = recordKey(prefixOf(record), record.key),
+): Change {
+  return { table: 'records', key: path, value: encoder.encode(record), isSummed: true };
 }
 
 export function prefixOf(record: OutboundRecord): string {

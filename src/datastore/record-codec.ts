@@ -16,50 +16,74 @@ import type {
   ReplyTopic,
 } from '../message/index.js';
 import { metadataFrom } from '../message/index.js';
+import { ByteBlocks } from './byte-blocks.js';
 import {
   entriesOf,
-  inboundHeader,
-  outboundHeader,
   storeTopic,
   USUAL_PRIORITY,
+  writeInboundHeader,
+  writeOutboundHeader,
   type StoredTopic,
 } from './record-header.js';
 
 export type AnyRecord = InboundRecord | OutboundRecord | DeadRecord;
 
 const PREFIX = 16;
+/** For a record by itself: it mostly fits. */
+const SMALL = 512;
 
-/** The bytes of a record. A content file is named, not copied. */
+/** Writes records, one behind the other: for those that come with every message. */
+export class RecordEncoder {
+  readonly #blocks: ByteBlocks;
+
+  /** `size`: of the blocks that records share. */
+  constructor(size?: number) {
+    this.#blocks = new ByteBlocks(size);
+  }
+
+  /** The bytes of a record. A content file is named, not copied. */
+  encode(record: AnyRecord): Buffer {
+    const { content } = record;
+    const blocks = this.#blocks;
+    blocks.begin(PREFIX);
+    writeHeader(blocks, record);
+    const headerLength = blocks.length - PREFIX;
+    const bytes = blocks.end(content.kind === 'inline' ? content.bytes : undefined);
+    bytes.writeUInt32LE(headerLength, 4);
+    bytes.writeDoubleLE(content.kind === 'file' ? content.size : 0, 8);
+    bytes.writeUInt32LE(0, 0);
+    bytes.writeUInt32LE(crc32(bytes, BEHIND_ZEROS), 0);
+    return bytes;
+  }
+}
+
+/** From here the checksum of four zeros is where one begins: so it is taken of what is behind them without a view of that. */
+const BEHIND_ZEROS = 0x6dd90a9d;
+
+/** The bytes of a record that comes by itself. */
 export function encodeRecord(record: AnyRecord): Buffer {
-  const { content } = record;
-  const header = headerOf(record);
-  const headerLength = Buffer.byteLength(header);
-  const bodyLength = content.kind === 'inline' ? content.bytes.length : 0;
-  const bytes = Buffer.allocUnsafe(PREFIX + headerLength + bodyLength);
-  bytes.writeUInt32LE(headerLength, 4);
-  bytes.writeDoubleLE(content.kind === 'file' ? content.size : 0, 8);
-  // Almost always ASCII, which is copied as it stands.
-  bytes.write(header, PREFIX, headerLength === header.length ? 'latin1' : 'utf8');
-  if (content.kind === 'inline') content.bytes.copy(bytes, PREFIX + headerLength);
-  bytes.writeUInt32LE(crc32(bytes.subarray(4)), 0);
-  return bytes;
+  return new RecordEncoder(SMALL).encode(record);
 }
 
 /** A record as JSON. Those that come with every message are written by hand. */
-function headerOf(record: AnyRecord): string {
+function writeHeader(to: ByteBlocks, record: AnyRecord): void {
   switch (record.kind) {
     case 'inbound':
-      return inboundHeader(record);
+      writeInboundHeader(to, record);
+      return;
     case 'outbound':
-      return outboundHeader(record);
+      writeOutboundHeader(to, record);
+      return;
     case 'dead': {
       const { content, ...rest } = record;
-      return JSON.stringify({
-        ...rest,
-        metadata: entriesOf(record.metadata),
-        origin: storeOrigin(record.origin),
-        ...fileOf(content),
-      });
+      to.utf8(
+        JSON.stringify({
+          ...rest,
+          metadata: entriesOf(record.metadata),
+          origin: storeOrigin(record.origin),
+          ...fileOf(content),
+        }),
+      );
     }
   }
 }
