@@ -23,7 +23,6 @@ import { inboundIdKey, inboundPrefix, PRIORITIES, recordKey } from './keys.js';
 import type { Entrance, Lanes, Prepared } from './lanes.js';
 import type { IdState } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
-import type { Settler } from './transactions.js';
 import { UnderWay } from './under-way.js';
 
 export interface ArrivalsParts extends Omit<InboundParts, 'dead'> {
@@ -46,51 +45,32 @@ const MAX_UNKNOWN_LANES = 1024;
 
 type Pending = IdState & { readonly kind: 'pending' };
 
-/** What is being committed under an id, and the one promise of it. */
-class Arriving implements Settler {
-  readonly durable: Promise<void>;
-  #resolve: (() => void) | undefined;
-  #reject: ((error: unknown) => void) | undefined;
+/** What is being committed under an id. */
+type Arriving = Pending & { readonly idKey: string };
 
-  constructor(
-    /** Is told that it is under way no longer, before anybody else. */
-    private readonly settled: (arriving: Arriving) => void,
-    readonly idKey: string,
-    readonly state: Pending,
-  ) {
-    this.durable = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
-  }
+/** How a new message is stored, and what follows once it is; until then what is known of its id. */
+class Accepting implements Entrance<InboundRecord>, Arriving {
+  readonly kind = 'pending';
+  readonly key: MessageKey;
 
-  done(): void {
-    this.settled(this);
-    this.#resolve?.();
-  }
-
-  failed(error: unknown): void {
-    this.settled(this);
-    this.#reject?.(error);
-  }
-}
-
-/** How a new message is stored, and what follows once it is. */
-class Accepting implements Entrance<InboundRecord> {
   constructor(
     private readonly parts: ArrivalsParts,
     private readonly record: InboundRecord,
-    private readonly state: Pending,
+    readonly idKey: string,
+    readonly recordKey: string,
     /** What else belongs to its commit. */
     private readonly changes: readonly Change[],
-    private readonly arriving: Arriving,
-  ) {}
+    /** Is told that it is under way no longer, before anybody else. */
+    private readonly settled: (arriving: Arriving) => void,
+  ) {
+    this.key = record.key;
+  }
 
   prepare(stored: InboundRecord): Prepared {
-    const { alarms, ids } = this.parts;
+    const { alarms, ids, ledger } = this.parts;
+    const { idKey, recordKey: path } = this;
     const { key, expiresAt } = stored;
-    const { recordKey: path } = this.state;
-    const all = [ids.pending(this.arriving.idKey, path, key), put(this.parts.ledger.encoder, stored, path)];
+    const all = [ids.pending(idKey, path, key), put(ledger.encoder, stored, path)];
     if (expiresAt !== undefined) all.push(alarms.set(expiresAt, key, path));
     for (const change of this.changes) all.push(change);
     return { changes: all, growth: spoolSize(stored) };
@@ -102,19 +82,19 @@ class Accepting implements Entrance<InboundRecord> {
     if (record.expiresAt !== undefined) alarms.arm(record.expiresAt);
     expect(record);
     ledger.watch.witness?.inbound(record, 'accepted');
-    this.arriving.done();
+    this.settled(this);
   }
 
-  failed(error: unknown): void {
-    this.arriving.failed(error);
+  failed(): void {
+    this.settled(this);
   }
 }
 
 export class InboundArrivals {
   readonly #committing = new SlotTable<Promise<void>>();
-  readonly #committed = ({ idKey, state }: Arriving): void => {
+  readonly #settled = ({ idKey, key }: Arriving): void => {
     this.#arriving.delete(idKey);
-    this.#committing.delete(state.key);
+    this.#committing.delete(key);
   };
   /** Messages whose commit is under way, by id: a second copy waits for the first. */
   readonly #arriving = new UnderWay<IdState>();
@@ -197,16 +177,12 @@ export class InboundArrivals {
     return lanes.size - known < MAX_UNKNOWN_LANES;
   }
 
-  async #turnAway(record: InboundRecord, idKey: string, changes: readonly Change[]): Promise<void> {
+  #turnAway(record: InboundRecord, idKey: string, changes: readonly Change[]): Promise<void> {
     const { key } = record;
     const failure: Failure = { code: 'unroutable', text: TOO_MANY };
-    const state = { kind: 'pending', recordKey: recordKey(prefixOf(record), key), key } as const;
-    await this.#underWay(idKey, state, (settler) => {
-      this.parts.turnedAway(record, failure, changes).then(
-        () => settler.done(),
-        (error: unknown) => settler.failed(error),
-      );
-    });
+    const path = recordKey(prefixOf(record), key);
+    const arriving: Arriving = { kind: 'pending', recordKey: path, key, idKey };
+    return this.#underWay(arriving, () => this.parts.turnedAway(record, failure, changes));
   }
 
   #isThere({ key, recordKey: path }: Pending): boolean {
@@ -218,24 +194,28 @@ export class InboundArrivals {
     const { key } = record;
     const prefix = this.parts.prefixes.of(record);
     const path = recordKey(prefix, key);
-    const state: Pending = { kind: 'pending', recordKey: path, key };
-    const arriving = new Arriving(this.#committed, idKey, state);
-    this.#arriving.set(idKey, state);
+    const accepting = new Accepting(this.parts, record, idKey, path, changes, this.#settled);
+    this.#arriving.set(idKey, accepting);
     this.parts.ledger.watch.witness?.inbound(record, 'arriving');
-    this.parts.lanes.add(prefix, record, new Accepting(this.parts, record, state, changes, arriving));
-    return this.#waitFor(arriving);
+    return this.#waitFor(accepting, this.parts.lanes.add(prefix, record, accepting));
   }
 
-  #underWay(idKey: string, state: Pending, commit: (settler: Settler) => void): Promise<void> {
-    const arriving = new Arriving(this.#committed, idKey, state);
-    this.#arriving.set(idKey, state);
-    commit(arriving);
-    return this.#waitFor(arriving);
+  /** As `#arrives`, for what becomes no record of its own. */
+  #underWay(arriving: Arriving, commit: () => Promise<unknown>): Promise<void> {
+    this.#arriving.set(arriving.idKey, arriving);
+    const committed = async (): Promise<void> => {
+      try {
+        await commit();
+      } finally {
+        this.#settled(arriving);
+      }
+    };
+    return this.#waitFor(arriving, committed());
   }
 
   /** Notes that a message is being committed, so that a second copy waits for the first. */
-  #waitFor({ idKey, state, durable }: Arriving): Promise<void> {
-    if (this.#arriving.get(idKey) === state) this.#committing.add(state.key, durable);
+  #waitFor(arriving: Arriving, durable: Promise<void>): Promise<void> {
+    if (this.#arriving.get(arriving.idKey) === arriving) this.#committing.add(arriving.key, durable);
     return durable;
   }
 
@@ -271,12 +251,9 @@ export class InboundArrivals {
     return {
       kind: 'cancelled',
       answer: answer.record.key,
-      durable: this.#underWay(idKey, { kind: 'pending', recordKey: path, key }, (settler) => {
-        outbound.addAnswer(answer.record, all, answer.growth).then(
-          () => settler.done(),
-          (error: unknown) => settler.failed(error),
-        );
-      }),
+      durable: this.#underWay({ kind: 'pending', recordKey: path, key, idKey }, () =>
+        outbound.addAnswer(answer.record, all, answer.growth),
+      ),
     };
   }
 }

@@ -25,8 +25,7 @@ import type { Ledger } from './ledger.js';
 import type { ResultsPlan, Taker } from './outbound-arrivals.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';
-import type { Settler } from './transactions.js';
-import { settledBy, type Commit, type Unrecorded } from './unrecorded.js';
+import { Outcome, Work, type Unrecorded } from './unrecorded.js';
 
 export interface InboundEndsParts {
   readonly ledger: Ledger;
@@ -41,83 +40,60 @@ export interface InboundEndsParts {
 }
 
 /** The end of a message that its worker has taken over. */
-class Delivered implements Commit, Settler {
-  #beginner: Settler | undefined;
-
+class Delivered extends Outcome {
   constructor(
     private readonly ledger: Ledger,
     private readonly record: InboundRecord,
     private readonly changes: readonly Change[],
-  ) {}
-
-  begin(beginner: Settler): void {
-    this.#beginner = beginner;
-    this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this);
+  ) {
+    super(record.key, 'end');
   }
 
-  done(): void {
+  begin(): Promise<void> {
+    return this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this).durable;
+  }
+
+  override done(): void {
     this.ledger.release(this.record.content);
-    this.#beginner?.done();
-  }
-
-  failed(error: unknown): void {
-    this.#beginner?.failed(error);
+    super.done();
   }
 }
 
-type Results = Extract<ResultsPlan, { kind: 'planned' }>['results'];
+export type Results = Extract<ResultsPlan, { kind: 'planned' }>['results'];
 
-/**
- * The end of a message together with its results: told first that they were taken, then, once the end is off the list of
- * what the journal owes, that it is done.
- */
-class Completed implements Commit, Taker, Settler {
-  #beginner: Settler | undefined;
-  #keys: readonly MessageKey[] = [];
+/** The end of a message together with its results. */
+class Completed extends Outcome implements Taker {
+  /** Of the results that are new, once they are taken. */
+  keys: readonly MessageKey[] | undefined;
 
   constructor(
     private readonly parts: Pick<InboundEndsParts, 'ledger' | 'outbound'>,
     private readonly record: InboundRecord,
     private readonly results: Results,
     private readonly changes: readonly Change[],
-    private readonly resolve: (keys: readonly MessageKey[]) => void,
-    private readonly reject: (error: unknown) => void,
-  ) {}
+  ) {
+    super(record.key, 'end');
+  }
 
-  begin(beginner: Settler): void {
-    this.#beginner = beginner;
-    this.parts.outbound.arrivals.arriveWith(this.results, this.changes, -spoolSize(this.record), this);
+  begin(): Promise<void> {
+    return this.parts.outbound.arrivals.arriveWith(this.results, this.changes, -spoolSize(this.record), this);
   }
 
   taken(keys: readonly MessageKey[]): void {
-    this.#keys = keys;
+    this.keys = keys;
     this.parts.ledger.release(this.record.content);
-    this.#beginner?.done();
-  }
-
-  notTaken(error: unknown): void {
-    this.#beginner?.failed(error);
-  }
-
-  done(): void {
-    this.resolve(this.#keys);
-  }
-
-  failed(error: unknown): void {
-    this.reject(error);
+    this.done();
   }
 }
 
 export class InboundEnds {
   constructor(private readonly parts: InboundEndsParts) {}
 
-  delivered(record: InboundRecord): Promise<void> {
+  delivered(record: InboundRecord): Promise<unknown> {
     const { ledger } = this.parts;
     const changes = this.#changes(record, 'delivered');
     ledger.watch.witness?.inbound(record, 'delivered');
-    return new Promise((done, failed) => {
-      this.#leave(record, 'end', new Delivered(ledger, record, changes), { done, failed });
-    });
+    return this.#leave(record, new Delivered(ledger, record, changes));
   }
 
   /** As `delivered`, in one commit with the results of it. Gives the keys of those that are new. */
@@ -127,10 +103,8 @@ export class InboundEnds {
     for (const { idKey, isOfRequest } of results) if (isOfRequest && idKey !== undefined) own = withItem(own, idKey);
     const changes = this.#changes(record, 'delivered', own);
     ledger.watch.witness?.inbound(record, 'delivered');
-    return new Promise((resolve, reject) => {
-      const completed = new Completed(this.parts, record, results, changes, resolve, reject);
-      this.#leave(record, 'end', completed, completed);
-    });
+    const completed = new Completed(this.parts, record, results, changes);
+    return this.#leave(record, completed).then(() => completed.keys ?? []);
   }
 
   /** Gives the key of the error answer. */
@@ -142,13 +116,14 @@ export class InboundEnds {
     // Each try makes an answer of its own: the key of the first is behind others by then.
     let answer = outbound.answerTo(record, failure);
     let isFirst = true;
-    await this.#leaveBy(record, 'end', async () => {
+    const commit = async (): Promise<void> => {
       if (!isFirst) answer = outbound.answerTo(record, failure);
       isFirst = false;
       await outbound.addAnswer(answer.record, [...changes, ...answer.changes], answer.growth - spoolSize(record));
       kept?.committed();
       if (kept === undefined) ledger.release(record.content);
-    });
+    };
+    await this.#leave(record, new Work(record.key, 'end', commit));
     return answer.record.key;
   }
 
@@ -216,23 +191,20 @@ export class InboundEnds {
   async setAside(later: InboundRecord): Promise<void> {
     const { ledger, alarms } = this.parts;
     const { key, dueAt } = later;
-    await this.#leaveBy(later, 'wait', async () => {
+    const commit = async (): Promise<void> => {
       await ledger.commit([put(ledger.encoder, later), alarms.set(dueAt, key, recordKey(prefixOf(later), key))]);
       alarms.arm(dueAt);
-    });
+    };
+    await this.#leave(later, new Work(key, 'wait', commit));
   }
 
-  #leave(record: InboundRecord, kind: 'end' | 'wait', commit: Commit, settler: Settler): void {
+  #leave(record: InboundRecord, outcome: Outcome): Promise<unknown> {
     const { live, lanes, prefixes, unrecorded } = this.parts;
     live.remove(record.key);
-    unrecorded.enlist(record.key, kind, commit, settler);
+    const recorded = unrecorded.enlist(outcome);
     // Behind the commit: whatever is read to fill its place must not be this record as it was.
     lanes.take(prefixes.of(record), record.key);
-  }
-
-  /** As `#leave`, for what does not come with every message. */
-  #leaveBy(record: InboundRecord, kind: 'end' | 'wait', commit: () => Promise<void>): Promise<void> {
-    return new Promise((done, failed) => this.#leave(record, kind, settledBy(commit), { done, failed }));
+    return recorded;
   }
 
   #changes(record: InboundRecord, end: InboundEnd, results?: readonly string[]): readonly Change[] {

@@ -18,7 +18,7 @@ import { Signal } from '../signal/index.js';
 import { LONGEST_BACKOFF } from '../time.js';
 import type { Change } from './journal.js';
 import type { Refused } from './entries.js';
-import { InboundEnds } from './inbound-ends.js';
+import { InboundEnds, type Results } from './inbound-ends.js';
 import { inboundIdKey, recordNumber } from './keys.js';
 import { InboundArrivals } from './inbound-arrivals.js';
 import { InboundPrefixes } from './inbound-prefixes.js';
@@ -238,10 +238,14 @@ export class InboundQueue {
     const plan = outbound.arrivals.plan(results, replyTopicOf, record);
     if (plan.kind === 'full') return plan;
     if (record !== undefined) return { kind: 'taken', durable: this.#ends.completed(record, plan.results) };
-    const durable = new Promise<readonly MessageKey[]>((done, failed) => {
-      outbound.arrivals.arriveWith(plan.results, [], 0, { taken: done, notTaken: failed });
-    });
-    return { kind: 'taken', durable };
+    return { kind: 'taken', durable: this.#takeLate(plan.results) };
+  }
+
+  async #takeLate(results: Results): Promise<readonly MessageKey[]> {
+    let keys: readonly MessageKey[] = [];
+    const taken = (those: typeof keys): void => void (keys = those);
+    await this.parts.outbound.arrivals.arriveWith(results, [], 0, { taken, failed: () => undefined });
+    return keys;
   }
 
   /** Resolves when the journal knows how a message has ended. */

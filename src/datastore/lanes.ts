@@ -7,6 +7,7 @@ import type { Content, LiveRecord, MessageKey } from '../message/index.js';
 import type { Change } from './journal.js';
 import { padded, recordNumber, recordPrefix, under } from './keys.js';
 import type { Ledger } from './ledger.js';
+import { rejected } from './promises.js';
 import type { AnyRecord } from './record-codec.js';
 import type { Settler } from './transactions.js';
 import type { LiveCollection } from './live-collection.js';
@@ -158,14 +159,14 @@ export class Lanes<R extends LiveRecord> {
     return this.#windows.get(prefix)?.isCommitting(key) ?? false;
   }
 
-  /** Puts a new record into its lane and commits it; the entrance is told when it is on stable storage. */
-  add(prefix: string, record: R, entrance: Entrance<R>): void {
+  /** Puts a new record into its lane and commits it. Settles behind the entrance, when it is on stable storage. */
+  add(prefix: string, record: R, entrance: Entrance<R>): Promise<void> {
     this.#enter(prefix, record);
     const { content } = record;
     // In the caller's turn where that is possible, so that commits keep the order of arrival.
     if (content.kind === 'inline' && (this.#storing.has(prefix) || this.options.ledger.files.isLarge(content.bytes)))
-      void this.#addStored(prefix, record, content.bytes, entrance);
-    else this.#commit(prefix, record, entrance);
+      return this.#addStored(prefix, record, content.bytes, entrance);
+    return this.#commit(prefix, record, entrance);
   }
 
   async #addStored(prefix: string, record: R, bytes: Buffer, entrance: Entrance<R>): Promise<void> {
@@ -176,11 +177,11 @@ export class Lanes<R extends LiveRecord> {
     } catch (error) {
       this.#failed(prefix, record.key);
       entrance.failed(error);
-      return;
+      throw error;
     }
     const stored: R = { ...record, content };
     if (live.get(record.key) !== undefined) live.put(stored);
-    this.#commit(prefix, stored, {
+    await this.#commit(prefix, stored, {
       prepare: (ready) => entrance.prepare(ready),
       done: () => entrance.done(),
       failed: (error) => {
@@ -190,16 +191,17 @@ export class Lanes<R extends LiveRecord> {
     });
   }
 
-  #commit(prefix: string, record: R, entrance: Entrance<R>): void {
+  #commit(prefix: string, record: R, entrance: Entrance<R>): Promise<void> {
     const { ledger } = this.options;
     const { key } = record;
     const entering = new Entering(this.#commits, prefix, key, entrance);
     try {
       if (this.#barred.size > 0 && key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
       const { changes, growth } = entrance.prepare(record);
-      ledger.enlist(changes, growth, entering);
+      return ledger.enlist(changes, growth, entering).durable;
     } catch (error) {
       entering.failed(error);
+      return rejected(error);
     }
   }
 
@@ -207,9 +209,9 @@ export class Lanes<R extends LiveRecord> {
    * Puts new records into their lanes by one commit, made in this turn: all are there or none. Not for a strict
    * direction, nor for contents that belong in a file and are in none.
    */
-  addAll(arrivals: readonly Arrival<R>[], { changes, growth }: Prepared, settler: Settler): void {
+  addAll(arrivals: readonly Arrival<R>[], changes: readonly Change[], growth: number, settler: Settler): Promise<void> {
     for (const { prefix, record } of arrivals) this.#enter(prefix, record);
-    this.options.ledger.enlist(changes, growth, new EnteringTogether(this.#commits, arrivals, settler));
+    return this.options.ledger.enlist(changes, growth, new EnteringTogether(this.#commits, arrivals, settler)).durable;
   }
 
   #enter(prefix: string, record: R): void {

@@ -41,7 +41,7 @@ export interface Findings {
   readonly damaged: readonly LiveRecord[];
 }
 
-/** For what is put right elsewhere when it fails. */
+/** For what waits for the promise, or is put right elsewhere when it fails. */
 const NOBODY: Settler = { done: () => undefined, failed: () => undefined };
 
 export class Ledger {
@@ -174,22 +174,22 @@ export class Ledger {
 
   /** Commits; until then `get` already answers with the new values. `growth` is what the spool takes more or less. */
   commit(changes: readonly Change[], growth = 0): Promise<void> {
-    return new Promise((resolve, reject) => this.enlist(changes, growth, { done: resolve, failed: reject }));
+    return this.enlist(changes, growth, NOBODY).durable;
   }
 
-  /** As `commit`, for those that come with every message: `settler` is told how it went. */
-  enlist(changes: readonly Change[], growth: number, settler: Settler): void {
+  /** As `commit`, for those that come with every message: `settler` is told how it went, before the promise. */
+  enlist(changes: readonly Change[], growth: number, settler: Settler): Transaction {
     this.#bytes += growth;
-    this.#transactions.add(changes, growth, settler);
+    return this.#transactions.add(changes, growth, settler);
   }
 
   /**
    * As `enlist`, for what nobody waits for: the end of a message. It rides with the next commit, or goes by itself a
    * moment later; so each message costs two syncs instead of four. A crash in that moment does the work once more.
    */
-  enlistSoon(changes: readonly Change[], growth: number, settler: Settler): void {
+  enlistSoon(changes: readonly Change[], growth: number, settler: Settler): Transaction {
     this.#bytes += growth;
-    this.#transactions.addSoon(changes, growth, settler);
+    return this.#transactions.addSoon(changes, growth, settler);
   }
 
   /** Commits all there is. Whoever handed it in is told how that went. */

@@ -59,7 +59,7 @@ export type ResultsPlan =
 /** Is told how the results of a completion came in, with the keys of those that are new. */
 export interface Taker {
   taken(keys: readonly MessageKey[]): void;
-  notTaken(error: unknown): void;
+  failed(error: unknown): void;
 }
 
 /** A new result on its way to its lane, with the key under which a copy of it is known. */
@@ -79,7 +79,7 @@ class Together implements Settler {
     private readonly commits: Commits,
     readonly arrivals: readonly NewArrival[],
     readonly copies: readonly NewOutbound[],
-    private readonly taker: Taker,
+    private readonly taker: Taker | undefined,
   ) {}
 
   wait(): Promise<void> {
@@ -90,13 +90,13 @@ class Together implements Settler {
     this.commits.settled(this);
     this.#waiting?.resolve();
     this.commits.taken(this);
-    this.taker.taken(this.arrivals.map(keyOf));
+    this.taker?.taken(this.arrivals.map(keyOf));
   }
 
   failed(error: unknown): void {
     this.commits.settled(this);
     this.#waiting?.reject(error);
-    this.taker.notTaken(error);
+    this.taker?.failed(error);
   }
 }
 
@@ -168,21 +168,22 @@ export class OutboundArrivals {
 
   /**
    * Takes the results of a completion in one commit with `changes`. In this turn, unless one of them is a copy of what is
-   * being committed: should that fail, the copy must take its place. Throws what keeps it from being asked for.
+   * being committed: should that fail, the copy must take its place. Throws what keeps it from being asked for. Settles
+   * when `taker` has been told.
    */
-  arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number, taker: Taker): void {
+  arriveWith(results: readonly Planned[], changes: readonly Change[], growth: number, taker: Taker): Promise<void> {
     const copied = this.#underWay(results);
     if (copied !== undefined) {
       // One that fails is no copy any more: it is looked at again.
-      const again = (): void => {
+      const again = (): Promise<void> => {
         try {
-          this.arriveWith(results, changes, growth, taker);
+          return this.arriveWith(results, changes, growth, taker);
         } catch (error) {
-          taker.notTaken(error);
+          taker.failed(error);
+          throw error;
         }
       };
-      copied.wait().then(again, again);
-      return;
+      return copied.wait().then(again, again);
     }
     let all: Change[] | undefined;
     let arrivals: NewArrival[] | undefined;
@@ -196,15 +197,19 @@ export class OutboundArrivals {
       const { key, changes: keyChanges } = this.ledger.nextKey();
       const record = newRecord(result, key, destination, isOfRequest ? undefined : idKey);
       const prefix = prefixOf(record);
-      const stored = this.#stored(prefix, record, keyChanges);
+      const path = recordKey(prefix, key);
+      const stored = put(this.ledger.encoder, record, path);
+      // One list of the right length, for the one result that there mostly is.
       if (all === undefined) all = changes.concat(stored);
-      else for (const change of stored) all.push(change);
+      else all.push(stored);
+      if (record.idKey !== undefined) all.push(this.ids.pending(record.idKey, path, key));
+      for (const change of keyChanges) all.push(change);
       grown += spoolSize(record);
       arrivals = withItem(arrivals, { prefix, record, idKey });
     }
     const underWay = new Together(this.#commits, arrivals ?? NO_ARRIVALS, copies ?? NO_COPIES, taker);
     for (const { idKey } of arrivals ?? NO_ARRIVALS) if (idKey !== undefined) this.#pending.set(idKey, underWay);
-    this.lanes.addAll(arrivals ?? NO_ARRIVALS, { changes: all ?? changes, growth: grown }, underWay);
+    return this.lanes.addAll(arrivals ?? NO_ARRIVALS, all ?? changes, grown, underWay);
   }
 
   /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */
@@ -279,16 +284,13 @@ export class OutboundArrivals {
   #arrives(record: OutboundRecord, changes: readonly Change[]): Promise<void> {
     const { idKey } = record;
     const prefix = prefixOf(record);
-    const { done: durable, resolve, reject } = deferred();
-    const taker: Taker = { taken: resolve, notTaken: reject };
-    const underWay = new Together(this.#commits, [{ prefix, record, idKey }], NO_COPIES, taker);
+    const underWay = new Together(this.#commits, [{ prefix, record, idKey }], NO_COPIES, undefined);
     if (idKey !== undefined) this.#pending.set(idKey, underWay);
-    this.lanes.add(prefix, record, {
+    return this.lanes.add(prefix, record, {
       prepare: (stored) => ({ changes: this.#stored(prefix, stored, changes), growth: spoolSize(stored) }),
       done: () => underWay.done(),
       failed: (error) => underWay.failed(error),
     });
-    return durable;
   }
 
   /** What stores a record, with what its key brought along. */

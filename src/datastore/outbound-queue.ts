@@ -34,10 +34,9 @@ import {
   prefixOfLane,
   put,
 } from './outbound-record.js';
-import { inThisTurn } from './promises.js';
+import { rejected } from './promises.js';
 import type { RecentIds } from './recent-ids.js';
-import type { Settler } from './transactions.js';
-import { Unrecorded, type Commit } from './unrecorded.js';
+import { Outcome, Unrecorded } from './unrecorded.js';
 import type { WindowLimits } from './window.js';
 
 /** Results whose time was over while nobody could take them, ended in one turn. */
@@ -46,43 +45,28 @@ const NOTHING: readonly OutboundRecord[] = [];
 const EMPTY: Content = { kind: 'inline', bytes: Buffer.alloc(0) };
 
 /** The end of a result on its way to the journal. */
-class Ended implements Commit, Settler {
-  #beginner: Settler | undefined;
-
+class Ended extends Outcome {
   constructor(
     private readonly ledger: Ledger,
     private readonly record: OutboundRecord,
     private readonly changes: readonly Change[],
     private readonly kept: DeadChange | undefined,
-  ) {}
-
-  begin(beginner: Settler): void {
-    this.#beginner = beginner;
-    this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this);
+  ) {
+    super(record.key, 'end');
   }
 
-  done(): void {
+  begin(): Promise<void> {
+    return this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this).durable;
+  }
+
+  override done(): void {
     if (this.kept === undefined) this.ledger.release(this.record.content);
     else this.kept.committed();
-    this.#beginner?.done();
-  }
-
-  failed(error: unknown): void {
-    this.#beginner?.failed(error);
+    super.done();
   }
 }
 
-/** Whoever asked for the end of a result. */
-class Asked implements Settler {
-  constructor(
-    private readonly resolve: (hasEnded: boolean) => void,
-    readonly failed: (error: unknown) => void,
-  ) {}
-
-  done(): void {
-    this.resolve(true);
-  }
-}
+const hasEnded = (): boolean => true;
 
 export class OutboundQueue {
   readonly laneDue = new Signal<string>('lane-due');
@@ -166,15 +150,12 @@ export class OutboundQueue {
   /** Adds the answer made by `answerTo`, with the commit that also holds the other changes of the end. */
   addAnswer(record: OutboundRecord, changes: readonly Change[], growth: number): Promise<void> {
     const prefix = prefixOf(record);
-    return new Promise((resolve, failed) => {
-      const done = (): void => {
-        this.ledger.watch.witness?.outbound(record, 'queued');
-        // Whoever gives a message up calls the router; nobody calls those who wait on this machine.
-        if (record.destination.kind === 'local') this.#call(prefix);
-        resolve();
-      };
-      this.#lanes.add(prefix, record, { prepare: () => ({ changes, growth }), done, failed });
-    });
+    const done = (): void => {
+      this.ledger.watch.witness?.outbound(record, 'queued');
+      // Whoever gives a message up calls the router; nobody calls those who wait on this machine.
+      if (record.destination.kind === 'local') this.#call(prefix);
+    };
+    return this.#lanes.add(prefix, record, { prepare: () => ({ changes, growth }), done, failed: () => undefined });
   }
 
   /** The first records of a lane that are on stable storage, in order; a lane's window bounds how many. */
@@ -260,7 +241,11 @@ export class OutboundQueue {
 
   /** False when it had ended already. Rejects when it could not be recorded at once. */
   end(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean> {
-    return inThisTurn(() => this.#end(key, end, failure));
+    try {
+      return this.#end(key, end, failure);
+    } catch (error) {
+      return rejected(error);
+    }
   }
 
   #end(key: MessageKey, end: OutboundEnd, failure?: Failure): Promise<boolean> {
@@ -278,11 +263,10 @@ export class OutboundQueue {
         : undefined;
     if (kept !== undefined) changes.push(...kept.changes);
     this.live.remove(key);
-    return new Promise((resolve, reject) => {
-      this.#unrecorded.enlist(key, 'end', new Ended(this.ledger, record, changes, kept), new Asked(resolve, reject));
-      // Behind the commit: whatever is read to fill its place must not be this record as it was.
-      this.#lanes.take(prefix, key);
-    });
+    const recorded = this.#unrecorded.enlist(new Ended(this.ledger, record, changes, kept)).then(hasEnded);
+    // Behind the commit: whatever is read to fill its place must not be this record as it was.
+    this.#lanes.take(prefix, key);
+    return recorded;
   }
 
   #call(prefix: string): void {

@@ -13,13 +13,9 @@ export function deferred(): Deferred {
   return { done, resolve, reject };
 }
 
-/** Does work in this turn. What it throws rejects, as with an async function, for one promise less. */
-export function inThisTurn<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return work();
-  } catch (error) {
-    return Promise.reject(error instanceof Error ? error : new Error(String(error)));
-  }
+/** A promise for what was thrown. */
+export function rejected(error: unknown): Promise<never> {
+  return Promise.reject(error instanceof Error ? error : new Error(String(error)));
 }
 
 /** Resolves in the next turn of the event loop: what this one still does comes before. */

@@ -1,10 +1,11 @@
 /**
  * What is on its way to the journal. Changes of one turn of the event loop go in one transaction; while it is written,
  * those that come gather for the next. Whoever hands changes in is told by a call how they went: all of a transaction in
- * one turn, in the order they came. A promise for each step of each message would cost more than the step.
+ * one turn, in the order they came; whoever wants a promise has one together with all others of the transaction. One for
+ * each step of each message would cost more than the step.
  */
 import type { Change, Table } from './journal.js';
-import { nextTurn } from './promises.js';
+import { deferred, nextTurn, type Deferred } from './promises.js';
 
 /** Is told how a commit went, behind the turn that asked for it. Once, by one of the two. */
 export interface Settler {
@@ -37,6 +38,7 @@ export class Transaction {
   #given = 0;
   /** The latest change of each key, of the tables that somebody asked for; dropped with the transaction. */
   #latest: Partial<Record<Table, Latest>> = {};
+  #end: Deferred | undefined;
 
   add(changes: readonly Change[], growth: number, settler: Settler): void {
     for (const change of changes) this.changes.push(change);
@@ -44,6 +46,19 @@ export class Transaction {
     this.settlers.push(settler);
     this.growth += growth;
     if (growth < 0) this.isFreeing = true;
+  }
+
+  /** Settles when all settlers have been told. Ask for it in the turn in which something was handed in. */
+  get durable(): Promise<void> {
+    return (this.#end ??= deferred()).done;
+  }
+
+  resolve(): void {
+    this.#end?.resolve();
+  }
+
+  reject(error: unknown): void {
+    this.#end?.reject(error);
   }
 
   find(table: Table, key: string): Change | undefined {
@@ -71,16 +86,17 @@ export class Transactions {
 
   constructor(private readonly port: TransactionsPort) {}
 
-  add(changes: readonly Change[], growth: number, settler: Settler): void {
+  add(changes: readonly Change[], growth: number, settler: Settler): Transaction {
     const transaction = this.#gather(changes, growth, settler);
     if (!transaction.isDue) this.#due(transaction);
+    return transaction;
   }
 
   /** As `add`, for what nobody waits for: it rides with what comes next, or goes by itself a moment later. */
-  addSoon(changes: readonly Change[], growth: number, settler: Settler): void {
+  addSoon(changes: readonly Change[], growth: number, settler: Settler): Transaction {
     const transaction = this.#gather(changes, growth, settler);
-    if (transaction.isDue || this.#timer !== undefined) return;
-    this.#timer = setTimeout(() => this.#due(transaction), SOON_MS);
+    if (!transaction.isDue) this.#timer ??= setTimeout(() => this.#due(transaction), SOON_MS);
+    return transaction;
   }
 
   /** The latest change of a key that the journal does not show yet. */
@@ -147,12 +163,15 @@ export class Transactions {
         this.port.misled(error);
       }
     }
+    transaction.resolve();
   }
 
   #failed(error: unknown, ...transactions: readonly (Transaction | undefined)[]): void {
     for (const transaction of transactions) if (transaction !== undefined) this.port.failed(transaction);
-    for (const transaction of transactions)
+    for (const transaction of transactions) {
       for (const settler of transaction?.settlers ?? []) this.#tell(settler, error);
+      transaction?.reject(error);
+    }
   }
 
   #tell(settler: Settler, error: unknown): void {

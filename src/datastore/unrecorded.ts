@@ -6,68 +6,76 @@
 import type { MessageKey } from '../message/index.js';
 import { SlotTable } from '../signal/index.js';
 import type { Clock, Millis } from '../time.js';
-import { inThisTurn } from './promises.js';
+import { rejected } from './promises.js';
 import type { Settler } from './transactions.js';
 
 const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 
-/** What became of one message, and who is told of the first try: an object, since there are two for every message. */
-class Entry implements Settler {
-  /** Those who want to know when it is through. */
-  waiting: readonly (() => void)[];
+/** What became of one message, to be committed, if need be several times, one after the other. */
+export abstract class Outcome implements Settler {
+  /** Those who want to know when it is through: nobody, for nearly every message. */
+  waiting: readonly (() => void)[] | undefined;
+  /** Is told how each try went, before anybody else. */
+  port: OutcomePort | undefined;
 
   constructor(
-    private readonly port: EntryPort,
     readonly key: MessageKey,
     /** `end`: its first end was asked for, and there is no other. `wait`: an end may still take its place. */
     readonly kind: 'end' | 'wait',
-    readonly commit: Commit,
-    private readonly settler: Settler,
-    waiting: readonly (() => void)[],
-  ) {
-    this.waiting = waiting;
-  }
+  ) {}
+
+  /** Begins a try in this turn. Calls `done` or `failed`, then settles; what it throws is a failure. */
+  abstract begin(): Promise<unknown>;
 
   done(): void {
-    this.port.done(this);
-    this.settler.done();
+    this.port?.done(this);
   }
 
-  failed(error: unknown): void {
-    this.port.failed(this);
-    this.settler.failed(error);
+  failed(_error: unknown): void {
+    this.port?.failed(this);
   }
 }
 
-/** Is told how the first try went, before anybody else. */
-interface EntryPort {
-  done(entry: Entry): void;
-  failed(entry: Entry): void;
+export interface OutcomePort {
+  done(outcome: Outcome): void;
+  failed(outcome: Outcome): void;
 }
 
-/** What has to be committed, if need be several times, one after the other. */
-export interface Commit {
-  /** Begins a try in this turn; what it throws is a failure of it. */
-  begin(settler: Settler): void;
-}
+/** For what does not come with every message. */
+export class Work extends Outcome {
+  constructor(
+    key: MessageKey,
+    kind: Outcome['kind'],
+    private readonly commit: () => Promise<void>,
+  ) {
+    super(key, kind);
+  }
 
-/** None, for nearly every message. */
-const NOBODY: readonly (() => void)[] = [];
+  async begin(): Promise<void> {
+    try {
+      await this.commit();
+    } catch (error) {
+      this.failed(error);
+      throw error;
+    }
+    this.done();
+  }
+}
 
 export class Unrecorded {
-  readonly #entries = new SlotTable<Entry>();
+  readonly #outcomes = new SlotTable<Outcome>();
   /** Those whose commit has failed, in the order they failed. */
-  readonly #late = new Map<MessageKey, Entry>();
+  readonly #late = new Map<MessageKey, Outcome>();
   #delay: Millis = FIRST_RETRY_MS;
   /** One try at a time: a change that is committed twice would be counted twice. */
   #isRetrySet = false;
   #scope: AbortSignal = AbortSignal.abort();
-  readonly #port: EntryPort = {
-    done: (entry) => this.#done(entry),
-    failed: (entry) => {
-      if (this.#entries.get(entry.key) !== entry) return;
-      this.#late.set(entry.key, entry);
+  readonly #port: OutcomePort = {
+    done: (outcome) => this.#done(outcome),
+    failed: (outcome) => {
+      if (this.#outcomes.get(outcome.key) !== outcome) return;
+      this.#late.set(outcome.key, outcome);
       this.#retryLater();
     },
   };
@@ -81,7 +89,7 @@ export class Unrecorded {
   start(scope: AbortSignal): void {
     this.#scope = scope;
     this.#isRetrySet = false;
-    this.#entries.clear();
+    this.#outcomes.clear();
     this.#late.clear();
   }
 
@@ -91,42 +99,44 @@ export class Unrecorded {
   }
 
   has(key: MessageKey): boolean {
-    return this.#entries.get(key) !== undefined;
+    return this.#outcomes.get(key) !== undefined;
   }
 
   isEnding(key: MessageKey): boolean {
-    return this.#entries.get(key)?.kind === 'end';
+    return this.#outcomes.get(key)?.kind === 'end';
   }
 
   /** Resolves when the journal knows what became of the message. */
   recorded(key: MessageKey): Promise<void> {
-    const entry = this.#entries.get(key);
-    if (entry === undefined) return Promise.resolve();
-    return new Promise((resolve) => (entry.waiting = [...entry.waiting, resolve]));
+    const outcome = this.#outcomes.get(key);
+    if (outcome === undefined) return Promise.resolve();
+    return new Promise((resolve) => (outcome.waiting = [...(outcome.waiting ?? []), resolve]));
   }
 
   /** Runs `commit`, in this turn. Rejects when it fails; it is then tried again all the same. */
-  record(key: MessageKey, kind: Entry['kind'], commit: () => Promise<void>): Promise<void> {
-    return new Promise((done, failed) => this.enlist(key, kind, settledBy(commit), { done, failed }));
+  record(key: MessageKey, kind: Outcome['kind'], commit: () => Promise<void>): Promise<unknown> {
+    return this.enlist(new Work(key, kind, commit));
   }
 
-  /** As `record`, for what comes with every message: `settler` is told how the first try went. */
-  enlist(key: MessageKey, kind: Entry['kind'], commit: Commit, settler: Settler): void {
-    const before = this.#entries.get(key);
-    if (before !== undefined) this.#entries.delete(key);
-    const entry = new Entry(this.#port, key, kind, commit, settler, before?.waiting ?? NOBODY);
-    this.#entries.add(key, entry);
+  /** As `record`, for what comes with every message. */
+  enlist(outcome: Outcome): Promise<unknown> {
+    const { key } = outcome;
+    const before = this.#outcomes.get(key);
+    if (before !== undefined) this.#outcomes.delete(key);
+    outcome.waiting = before?.waiting;
+    outcome.port = this.#port;
+    this.#outcomes.add(key, outcome);
     if (this.#late.size > 0) this.#late.delete(key);
-    begin(commit, entry);
+    return begun(outcome);
   }
 
-  #done(entry: Entry): void {
-    const { key } = entry;
-    if (this.#entries.get(key) === entry) {
-      this.#entries.delete(key);
-      for (const wake of entry.waiting) wake();
+  #done(outcome: Outcome): void {
+    const { key, waiting } = outcome;
+    if (this.#outcomes.get(key) === outcome) {
+      this.#outcomes.delete(key);
+      if (waiting !== undefined) for (const wake of waiting) wake();
     }
-    if (this.#late.size > 0 && this.#late.get(key) === entry) this.#late.delete(key);
+    if (this.#late.size > 0 && this.#late.get(key) === outcome) this.#late.delete(key);
   }
 
   #retryLater(): void {
@@ -136,9 +146,9 @@ export class Unrecorded {
   }
 
   async #retry(): Promise<void> {
-    for (const entry of this.#late.values()) {
+    for (const outcome of this.#late.values()) {
       try {
-        await new Promise<void>((done, failed) => begin(entry.commit, { done, failed }));
+        await begun(outcome);
       } catch {
         // Told when it failed first; a disk that is still full is no news.
         this.#delay = Math.min(LONGEST_RETRY_MS, this.#delay * 2);
@@ -146,7 +156,6 @@ export class Unrecorded {
         this.#retryLater();
         return;
       }
-      this.#done(entry);
     }
     this.#delay = FIRST_RETRY_MS;
     this.#isRetrySet = false;
@@ -154,21 +163,11 @@ export class Unrecorded {
   }
 }
 
-/** A commit that has a promise of its own. */
-export function settledBy(commit: () => Promise<void>): Commit {
-  return {
-    begin: (settler) =>
-      void inThisTurn(commit).then(
-        () => settler.done(),
-        (error: unknown) => settler.failed(error),
-      ),
-  };
-}
-
-function begin(commit: Commit, settler: Settler): void {
+function begun(outcome: Outcome): Promise<unknown> {
   try {
-    commit.begin(settler);
+    return outcome.begin();
   } catch (error) {
-    settler.failed(error);
+    outcome.failed(error);
+    return rejected(error);
   }
 }

@@ -1,20 +1,11 @@
-/** Promises on a message's way: made in this turn, and never a throw where a caller awaits. */
+/** Promises on a message's way: one for many, and never a throw where a caller awaits. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { deferred, inThisTurn } from '../../../src/datastore/promises.js';
+import { deferred, rejected } from '../../../src/datastore/promises.js';
 
-test('work is done in this turn, and what it throws rejects', async () => {
-  let isDone = false;
-  const done = inThisTurn(() => {
-    isDone = true;
-    return Promise.resolve('value');
-  });
-  assert.equal(isDone, true);
-  assert.equal(await done, 'value');
-  const failed = inThisTurn(() => {
-    throw new RangeError('at once');
-  });
-  await assert.rejects(failed, /at once/);
+test('what was thrown rejects, as an error whatever it was', async () => {
+  await assert.rejects(rejected(new RangeError('at once')), RangeError);
+  await assert.rejects(rejected('a text'), /^Error: a text$/);
 });
 
 test('many wait for one', async () => {

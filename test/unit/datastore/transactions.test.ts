@@ -126,6 +126,32 @@ describe('what is on its way to the journal', () => {
     assert.equal(bench.told.at(-1), 'later done');
   });
 
+  it('has one promise for all who want one, which settles when all are told', async () => {
+    const bench = new Bench();
+    const { transactions } = bench;
+    const wait = (name: string): Promise<unknown> =>
+      transactions.add([put(name)], 0, bench.settler(name)).durable.then(
+        () => bench.told.push(`${name} resolved`),
+        (error: unknown) => bench.told.push(`${name} rejected with ${String(error)}`),
+      );
+    const good = [wait('a'), wait('b')];
+    await turn();
+    bench.writes[0]?.resolve();
+    await Promise.all(good);
+    assert.deepEqual(bench.told, ['through a,b', 'a done', 'b done', 'a resolved', 'b resolved']);
+    const bad = wait('c');
+    await turn();
+    const behind = wait('d');
+    bench.writes[1]?.reject(new Error('full'));
+    await Promise.all([bad, behind]);
+    assert.deepEqual(bench.told.slice(-4), [
+      'c Error: full',
+      'd Error: full',
+      'c rejected with Error: full',
+      'd rejected with Error: full',
+    ]);
+  });
+
   it('goes by itself a moment later when no commit comes', async () => {
     const bench = new Bench();
     const told = new Promise<void>((resolve) => {
