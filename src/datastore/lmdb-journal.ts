@@ -15,7 +15,7 @@ import { silentLog, type Log } from '../log/log.js';
 import { gathered } from './gather.js';
 import { copyOf, MAX_KEY_BYTES, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 import { LmdbTables } from './lmdb-tables.js';
-import { layered, Overlay, type Layer, type OverlayMeasure } from './overlay.js';
+import { layered, Overlay, type Entries, type OverlayMeasure } from './overlay.js';
 import { deferred, type Deferred } from './promises.js';
 import { WriteAheadLog } from './wal.js';
 import type { Watch } from './witness.js';
@@ -336,7 +336,7 @@ export class LmdbJournal implements Journal {
   }
 
   *range(table: Table, { after, before, limit = Infinity }: RangeOptions): Generator<readonly [string, Buffer]> {
-    let entries: Layer = this.#tables.range(table, { after, before });
+    let entries: Entries = this.#tables.range(table, { after, before });
     for (const overlay of [this.#checkpoint?.overlay, this.#overlay])
       if (overlay?.has(table) === true) entries = layered(overlay.range(table, after, before), entries);
     let left = limit;

@@ -24,19 +24,29 @@ export interface OverlayMeasure {
   readonly bytes: number;
 }
 
-export class Overlay {
+/** What is known of one table. */
+interface Layer {
   /** What is known of ids stays until it goes to the tables, and is never asked for in order: the others are sorted. */
-  readonly #ids = new Map<string, Overlaid>();
-  readonly #others = new Map<Table, SortedTable<Overlaid>>();
-  readonly #growth = new Map<Table, number>();
+  readonly entries: Map<string, Overlaid> | SortedTable<Overlaid>;
+  /** How many keys the table has more because of this. */
+  growth: number;
+}
+
+export class Overlay {
+  readonly #layers: Readonly<Record<Table, Layer>> = {
+    records: sorted(),
+    ids: { entries: new Map(), growth: 0 },
+    ended: sorted(),
+    alarms: sorted(),
+    dead: sorted(),
+    facts: sorted(),
+    torn: sorted(),
+    files: sorted(),
+  };
   #size = 0;
   #bytes = 0;
 
   constructor(private readonly measure: OverlayMeasure) {}
-
-  get isEmpty(): boolean {
-    return this.#size === 0;
-  }
 
   /** How full it is: at 1 it should go to the tables. */
   get fill(): number {
@@ -44,35 +54,36 @@ export class Overlay {
   }
 
   get(table: Table, key: string): Overlaid | undefined {
-    return table === 'ids' ? this.#ids.get(key) : this.#others.get(table)?.get(key);
+    return this.#layers[table].entries.get(key);
   }
 
   /** How many keys a table has more because of this; negative when it has fewer. */
   growth(table: Table): number {
-    return this.#growth.get(table) ?? 0;
+    return this.#layers[table].growth;
   }
 
   /** `below`: whether the key stands in what this lies over. */
   set({ table, key, value }: Change, below: boolean): void {
-    const known = this.get(table, key);
+    const layer = this.#layers[table];
+    const known = layer.entries.get(key);
     this.#bytes += (value?.length ?? 0) - (known?.value?.length ?? 0);
     const was = known === undefined ? below : known.value !== undefined;
-    const grown = Number(value !== undefined) - Number(was);
-    if (grown !== 0) this.#growth.set(table, this.growth(table) + grown);
+    layer.growth += Number(value !== undefined) - Number(was);
     if (value === undefined && !below) {
-      if (known !== undefined) this.#remove(table, key);
+      if (known === undefined) return;
+      this.#size -= 1;
+      layer.entries.delete(key);
     } else if (known !== undefined) {
       known.value = value;
     } else {
       this.#size += 1;
-      if (table === 'ids') this.#ids.set(key, { value, isBelow: below });
-      else this.#sorted(table).set(key, { value, isBelow: below });
+      layer.entries.set(key, { value, isBelow: below });
     }
   }
 
   /** Whether it says anything about a table. */
   has(table: Table): boolean {
-    return table === 'ids' ? this.#ids.size > 0 : (this.#others.get(table)?.size ?? 0) > 0;
+    return this.#layers[table].entries.size > 0;
   }
 
   /** Entries of a table with after < key < before, in order of keys. They may be changed by commits while they are read. */
@@ -94,31 +105,24 @@ export class Overlay {
   }
 
   #between(table: Table, after: string, before: string, limit: number): readonly (readonly [string, Overlaid])[] {
-    if (table !== 'ids') return this.#others.get(table)?.between(after, before, limit) ?? [];
-    return [...this.#ids]
+    const { entries } = this.#layers[table];
+    if (entries instanceof SortedTable) return entries.between(after, before, limit);
+    return [...entries]
       .filter(([key]) => key > after && key < before)
       .sort(byKey)
       .slice(0, limit);
   }
+}
 
-  #remove(table: Table, key: string): void {
-    this.#size -= 1;
-    if (table === 'ids') this.#ids.delete(key);
-    else this.#others.get(table)?.delete(key);
-  }
-
-  #sorted(table: Table): SortedTable<Overlaid> {
-    let sorted = this.#others.get(table);
-    if (sorted === undefined) this.#others.set(table, (sorted = new SortedTable<Overlaid>()));
-    return sorted;
-  }
+function sorted(): Layer {
+  return { entries: new SortedTable<Overlaid>(), growth: 0 };
 }
 
 /** Entries in order of keys; undefined stands for a key that is removed. */
-export type Layer = Iterable<readonly [string, Value | undefined]>;
+export type Entries = Iterable<readonly [string, Value | undefined]>;
 
 /** Two layers as one: where both know a key, the upper one is right. */
-export function* layered(upper: Layer, lower: Layer): Generator<readonly [string, Value | undefined]> {
+export function* layered(upper: Entries, lower: Entries): Generator<readonly [string, Value | undefined]> {
   const above = upper[Symbol.iterator]();
   let top = above.next();
   for (const entry of lower) {

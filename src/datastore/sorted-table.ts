@@ -1,17 +1,24 @@
 /**
  * A map with its keys in order, in two arrays: what comes and goes with every message leaves nothing behind in them, as
- * it would in a Map, whose outgrown tables V8 chains (signal/slot-table.ts). A key is found in some ten comparisons; to
- * put one in front of many moves these, which is quick for some thousands. Keys are ASCII, so that the order of UTF-16
- * units is that of their bytes.
+ * it would in a Map, whose outgrown tables V8 chains (signal/slot-table.ts). A key is found in some ten comparisons. What
+ * is deleted stays as a gap until gaps are most of it, and a key that comes between others takes the gap that is there:
+ * to move all that are behind is for those that find none. Keys are ASCII, so that the order of UTF-16 units is that of
+ * their bytes.
  */
 import { END } from './journal.js';
 
-export class SortedTable<V> {
-  readonly #keys: string[] = [];
-  readonly #values: V[] = [];
+/** Fewer gaps than that are worth no tidying. */
+const FEW_GAPS = 64;
+
+export class SortedTable<V extends object> {
+  /** In order, those of gaps as well. */
+  #keys: string[] = [];
+  /** Undefined in a gap. */
+  #values: (V | undefined)[] = [];
+  #gaps = 0;
 
   get size(): number {
-    return this.#keys.length;
+    return this.#keys.length - this.#gaps;
   }
 
   get(key: string): V | undefined {
@@ -21,31 +28,48 @@ export class SortedTable<V> {
 
   set(key: string, value: V): void {
     const at = this.#indexOf(key);
-    if (this.#keys[at] === key) {
-      this.#values[at] = value;
-    } else if (at === this.#keys.length) {
+    if (at === this.#keys.length) {
       this.#keys.push(key);
       this.#values.push(value);
-    } else {
+      return;
+    }
+    const isGap = this.#values[at] === undefined;
+    if (!isGap && this.#keys[at] !== key) {
       this.#keys.splice(at, 0, key);
       this.#values.splice(at, 0, value);
+      return;
     }
+    // Its own place, or a gap in front of which it belongs: those behind are greater.
+    this.#keys[at] = key;
+    this.#values[at] = value;
+    if (isGap) this.#gaps -= 1;
   }
 
   delete(key: string): void {
     const at = this.#indexOf(key);
-    if (this.#keys[at] !== key) return;
-    this.#keys.splice(at, 1);
-    this.#values.splice(at, 1);
+    if (this.#keys[at] !== key || this.#values[at] === undefined) return;
+    this.#values[at] = undefined;
+    this.#gaps += 1;
+    if (this.#gaps > FEW_GAPS && this.#gaps > this.size) this.#tidy();
   }
 
   /** The first `limit` entries with after < key < before, in order, as they are now. */
   between(after: string, before: string, limit = Infinity): readonly (readonly [string, V])[] {
-    let from = this.#indexOf(after);
-    if (this.#keys[from] === after) from += 1;
+    const entries: (readonly [string, V])[] = [];
     const to = before === END ? this.#keys.length : this.#indexOf(before);
-    const values = this.#values.slice(from, Math.min(to, from + limit));
-    return values.map((value, n) => [this.#keys[from + n] ?? '', value]);
+    for (let at = this.#indexOf(after); at < to && entries.length < limit; at++) {
+      const key = this.#keys[at] ?? '';
+      const value = this.#values[at];
+      if (value !== undefined && key !== after) entries.push([key, value]);
+    }
+    return entries;
+  }
+
+  #tidy(): void {
+    const values = this.#values;
+    this.#keys = this.#keys.filter((_, at) => values[at] !== undefined);
+    this.#values = values.filter((value) => value !== undefined);
+    this.#gaps = 0;
   }
 
   /** The first index whose key is not below `key`. */
