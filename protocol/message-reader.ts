@@ -7,6 +7,9 @@ import type { Data } from './generated/yggdrasil.js';
 /** Up to here a loop is quicker than a view of the bytes. */
 const SHORT = 128;
 
+/** Memory that a content may keep, as a multiple of its length (as with a PUBLISH, connection/publish-reader.ts). */
+const MOST_KEPT = 16;
+
 const NO_BYTES = Buffer.alloc(0);
 
 export class MessageReader {
@@ -118,13 +121,16 @@ export class MessageReader {
     return true;
   }
 
-  /** A copy: what lives on must not keep the whole frame. */
+  /** A copy, unless it is a good part of what it came in: what lives on must not keep all of a frame. */
   #content(limit: number): Buffer {
     const end = this.end(limit);
     const start = this.#at;
     if (this.#isOdd || end === start) return NO_BYTES;
     this.#at = end;
-    if (end - start > SHORT) return Buffer.from(this.#bytes.subarray(start, end));
+    if (end - start > SHORT) {
+      const part = this.#bytes.subarray(start, end);
+      return this.#bytes.buffer.byteLength <= part.length * MOST_KEPT ? part : Buffer.from(part);
+    }
     const content = Buffer.allocUnsafe(end - start);
     for (let at = start; at < end; at++) content[at - start] = this.#bytes[at] ?? 0;
     return content;

@@ -226,13 +226,25 @@ test('a frame of a worker is read as the generated decoder reads it, also when i
   );
 });
 
-test('a content that was read does not keep its frame in memory', () => {
-  const data = { messageId: 'm', metadata: {}, content: Buffer.alloc(20_000, 'x'), responseTo: '', directive: 'echo' };
-  const completion = { tag: 1, results: [{ number: 1, data, body: undefined }] };
-  const frame = { hello: undefined, completions: [completion], refusals: [], results: [], pongs: [] };
-  const bytes = Buffer.from(WorkerFrame.encode(frame).finish());
-  const content = frameFrom(bytes).completions[0]?.results[0]?.data?.content;
-  assert.ok(content !== undefined);
-  assert.ok(content.equals(data.content));
-  assert.notEqual(content.buffer, bytes.buffer);
+test('a content that was read keeps no more than sixteen times its length of its frame in memory', () => {
+  const content = Buffer.alloc(5_000, 'x');
+  const data = { messageId: 'm', metadata: {}, content, responseTo: '', directive: 'echo' };
+  for (const [count, isPart] of [
+    [15, true],
+    [17, false],
+  ] as const) {
+    const completions = Array.from({ length: count }, (_, n) => ({
+      tag: n + 1,
+      results: [{ number: n + 1, data, body: undefined }],
+    }));
+    const frame = { hello: undefined, completions, refusals: [], results: [], pongs: [] };
+    const bytes = Buffer.from(WorkerFrame.encode(frame).finish());
+    const read = frameFrom(bytes).completions.map(({ results }) => results[0]?.data?.content);
+    assert.equal(read.length, count);
+    for (const each of read) {
+      assert.ok(each !== undefined);
+      assert.ok(each.equals(content));
+      assert.equal(each.buffer === bytes.buffer, isPart);
+    }
+  }
 });
