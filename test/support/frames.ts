@@ -1,5 +1,7 @@
 /** Frames of a stream as they mostly are and as they may be, for tests that compare two codecs. */
+import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { MessageReader } from '../../protocol/message-reader.js';
 
 /** Texts as they mostly are, and of all that a string can hold. */
 export const text = fc.oneof(
@@ -27,7 +29,7 @@ export const mostly = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefine
   fc.option(arbitrary, { nil: undefined, freq: 20 });
 
 /** The bytes, sometimes altered or cut short. */
-export function damaged(bytes: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Buffer> {
+function damaged(bytes: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Buffer> {
   const change = fc.record({ at: fc.nat(), byte: fc.nat(255), cut: fc.option(fc.nat(), { freq: 3 }) });
   return fc.tuple(bytes, fc.array(change, { maxLength: 2 })).map(([whole, changes]) => {
     let made = Buffer.from(whole);
@@ -41,10 +43,29 @@ export function damaged(bytes: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Buffer> {
 }
 
 /** What a decoder makes of bytes: a frame, or nothing. */
-export function read<F>(decode: (bytes: Buffer) => F, bytes: Buffer): F | 'no frame' {
+function read<F>(decode: (bytes: Buffer) => F, bytes: Buffer): F | 'no frame' {
   try {
     return decode(bytes);
   } catch {
     return 'no frame';
   }
+}
+
+/** Fails unless both make the same of these frames, whole, damaged, and of noise; `byHand` has one reader for all. */
+export function assertReadAlike<F>(
+  frames: fc.Arbitrary<Uint8Array>,
+  byHand: (bytes: Buffer, reader: MessageReader) => F,
+  generated: (bytes: Buffer) => F,
+): void {
+  const noise = fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from([18, bytes.length, ...bytes]));
+  const reader = new MessageReader();
+  fc.assert(
+    fc.property(fc.oneof(damaged(frames), noise), (each) => {
+      assert.deepEqual(
+        read((bytes) => byHand(bytes, reader), each),
+        read(generated, each),
+      );
+    }),
+    { numRuns: 2000 },
+  );
 }
