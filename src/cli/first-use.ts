@@ -36,8 +36,8 @@ async function start(): Promise<void> {
 
 async function main(): Promise<void> {
   const ended = new Promise<undefined>((resolve) => {
-    process.once('SIGINT', () => resolve(undefined));
-    process.once('SIGTERM', () => resolve(undefined));
+    // A terminal that is closed sends a SIGHUP: workers must not stay behind it either.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve(undefined));
   });
   // Nothing else keeps the event loop alive: the agent's own timers let it end.
   const alive = setInterval(() => undefined, 2 ** 30);
