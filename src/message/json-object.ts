@@ -92,8 +92,10 @@ export class Names {
     const length = end - start;
     const place = this.#bytes.findIndex((name) => name.length === length + 1 && isAt(bytes, start, name, length));
     if (place >= 0) return place;
-    const escape = bytes.indexOf(BACKSLASH, start);
-    return escape < 0 || escape >= end ? -1 : this.texts.indexOf(stringAt(bytes, start, end));
+    // No further than the name goes: of a million other names each would look at all that stands behind it.
+    for (let at = start; at < end; at++)
+      if (bytes[at] === BACKSLASH) return this.texts.indexOf(stringAt(bytes, start, end));
+    return -1;
   }
 }
 

@@ -182,6 +182,15 @@ describe('readNamed', () => {
     assert.deepEqual(readNamed(bytes('{"a":1,"a":22}'), names).spans, [11, 13, -1, -1, -1, -1]);
   });
 
+  test('looks for an escape in a name no further than the name goes', () => {
+    // Otherwise a payload of many other names would take the square of its length: 16 MiB, minutes.
+    let searches = 0;
+    const indexOf = (): number => -(searches += 1);
+    const payload = Object.assign(bytes(`{"a":1${',"x":2'.repeat(20)}}`), { indexOf });
+    assert.deepEqual(readNamed(payload, names).spans, [5, 6, -1, -1, -1, -1]);
+    assert.equal(searches, 0);
+  });
+
   test('keeps what stood whole before a fault, and says where that is', () => {
     const cut = readNamed(bytes('{"a":1,"bc":"cut of'), names);
     assert.deepEqual([...cut.spans], [5, 6, -1, -1, -1, -1]);
