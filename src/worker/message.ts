@@ -110,13 +110,23 @@ class StreamedMessage implements WorkerMessage {
 
 /** Reply number `index` to `request`, ready for the agent. */
 export function dataFromReply(reply: Reply, request: Pick<Data, 'messageId' | 'directive'>, index: number): Data {
+  const { metadata } = reply;
   return {
-    messageId: reply.messageId ?? replyMessageId(request.messageId, index),
-    metadata: reply.metadata === undefined ? {} : { ...reply.metadata },
+    messageId: textOf(reply.messageId ?? replyMessageId(request.messageId, index)),
+    metadata: metadata === undefined ? {} : textsOf(metadata),
     content: bufferOf(reply.content ?? ''),
     responseTo: request.messageId,
-    directive: reply.directive ?? request.directive,
+    directive: textOf(reply.directive ?? request.directive),
   };
+}
+
+function textsOf(metadata: Reply['metadata'] & object): Record<string, string> {
+  return Object.fromEntries(Object.entries(metadata).map(([name, value]) => [name, textOf(value)]));
+}
+
+/** A handler in JavaScript may give a number where a text belongs; a frame with that could not be read. */
+function textOf(value: string | number | boolean | null | undefined): string {
+  return typeof value === 'string' ? value : String(value ?? '');
 }
 
 /** What a handler returned, as a list. */

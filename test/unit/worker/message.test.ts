@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { WorkerFrame } from '../../../protocol/generated/stream.js';
 import { replyMessageId } from '../../../src/message/ids.js';
 import { dataFromReply, jsonReply, listOfReplies, messageFromData, Refusal } from '../../../src/worker/message.js';
+import { bytesOf } from '../../../src/worker/stream/frame-bytes.js';
 
 const request = messageFromData({
   messageId: 'm',
@@ -45,6 +47,25 @@ test('a reply may say its own id, directive, metadata and bytes', () => {
     metadata: { k: 'v' },
     content: Buffer.from([1, 2]),
   });
+});
+
+test('what a handler in JavaScript gives as a number, or as nothing, goes out as text in a frame that can be read', () => {
+  const metadata = { status: 200, ok: true, none: null, text: 'x' } as unknown as Record<string, string>;
+  const reply = { messageId: 7 as unknown as string, directive: 8 as unknown as string, metadata };
+  const data = dataFromReply(reply, request, 0);
+  const frame = bytesOf({
+    hello: undefined,
+    completions: [{ tag: 1, results: [{ number: 1, data, body: undefined }] }],
+    refusals: [],
+    results: [],
+    pongs: [],
+  });
+  const read = WorkerFrame.decode(frame.subarray(5)).completions[0]?.results[0]?.data;
+  assert.deepEqual([read?.messageId, read?.directive], ['7', '8']);
+  assert.deepEqual(
+    Object.entries(read?.metadata ?? {}),
+    Object.entries({ status: '200', ok: 'true', none: '', text: 'x' }),
+  );
 });
 
 test('jsonReply makes JSON of any value, also of none', () => {
