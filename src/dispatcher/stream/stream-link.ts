@@ -109,8 +109,10 @@ export class StreamLink implements Link {
   }
 
   #sendBody(flight: StreamFlight, stored: FileContent): void {
-    // The worker is told by the body's last chunk, and still settles the delivery.
-    this.options.bodies.send(flight.tag, stored, (error) => flight.tell({ kind: 'unreadable', error }));
+    // The worker is told by the body's last chunk, and still settles the delivery; one that is being committed needs no body.
+    this.options.bodies.send(flight.tag, stored, (error) => {
+      if (!flight.isDecided) flight.tell({ kind: 'unreadable', error });
+    });
   }
 
   giveUp(key: MessageKey): boolean {

@@ -1,0 +1,85 @@
+/** A worker's stream as the queue sees it, without a wire. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { OutgoingBodies } from '../../../src/dispatcher/stream/outgoing.js';
+import { IncomingBodies } from '../../../src/dispatcher/stream/incoming.js';
+import { Outbox } from '../../../src/dispatcher/stream/outbox.js';
+import { Results } from '../../../src/dispatcher/stream/results.js';
+import { StreamLink } from '../../../src/dispatcher/stream/stream-link.js';
+import { messageKey } from '../../../src/message/ids.js';
+import { deferred } from '../../../src/datastore/promises.js';
+import { FakeClock } from '../../support/clock.js';
+import { inboundRecord } from '../../support/messages.js';
+
+const LIMITS = { messages: 8, bytes: 1000, bodies: 2 };
+
+/** A link, a file that cannot be read once it is `broken`, and a commit that is through once it is `durable`. */
+function streamLink() {
+  const broken = deferred();
+  const durable = deferred();
+  const store = {
+    openContent: () => broken.done.then(() => assert.fail('unreachable')),
+    newContentFile: () => Promise.reject(new Error('none')),
+    discardContentFile: () => Promise.resolve(),
+    syncContent: () => Promise.resolve(),
+    reserve: () => (): void => undefined,
+  };
+  const bodies = new OutgoingBodies(store);
+  bodies.attach(() => Promise.resolve());
+  const incoming = new IncomingBodies({
+    files: store,
+    bodies: LIMITS.bodies,
+    credit: () => undefined,
+    onPressure: () => undefined,
+  });
+  const link = new StreamLink({
+    outbox: new Outbox({ write: (_frame, sent) => sent(), gather: () => undefined }),
+    bodies,
+    clock: new FakeClock(),
+    window: LIMITS,
+    maxBody: 1000,
+    end: () => undefined,
+    results: new Results({ limits: LIMITS, checks: { resultSize: 1000, metadataSize: 200 }, store, bodies: incoming }),
+    books: {
+      complete: (_key, _results, watch) => {
+        void durable.done.then(() => watch.durable());
+        return { kind: 'taken' };
+      },
+      accept: () => ({ kind: 'taken', durable: durable.done }),
+      recorded: () => durable.done,
+    },
+  });
+  return { link, bodies, broken, durable };
+}
+
+const completions = (tag: number, results: number) => ({
+  hello: undefined,
+  completions: [
+    {
+      tag,
+      results: Array.from({ length: results }, (_, index) => ({
+        number: index + 1,
+        data: { messageId: 'm', responseTo: '', directive: 'd', metadata: {}, content: Buffer.alloc(0) },
+        body: undefined,
+      })),
+    },
+  ],
+  refusals: [],
+  results: [],
+  pongs: [],
+});
+
+test('a file that breaks off while the end of its message is being committed does not keep that end from being told', async () => {
+  const { link, bodies, broken, durable } = streamLink();
+  const told: string[] = [];
+  const content = { kind: 'file' as const, path: '/nowhere', size: 5 };
+  const record = inboundRecord({ key: messageKey(1), state: 'dispatching', content });
+  link.send({ record, report: ({ kind }) => told.push(kind) }, Buffer.alloc(0));
+  link.receive(completions(1, 0));
+  broken.reject(new Error('EIO'));
+  await new Promise(setImmediate);
+  assert.equal(bodies.count, 0, 'the file was looked at');
+  durable.resolve();
+  await new Promise(setImmediate);
+  assert.deepEqual(told, ['completed', 'written']);
+});
