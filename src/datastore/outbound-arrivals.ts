@@ -41,6 +41,9 @@ import { UnderWay } from './under-way.js';
  */
 const MAX_URL_LANES = 4096;
 
+/** Of more results of one completion, the keys are looked up. */
+const FEW = 16;
+
 /** More results of one completion have entries of their own: what is known of an id is read often. */
 const MOST_OF_REQUEST = 4;
 
@@ -189,8 +192,10 @@ export class OutboundArrivals {
     let arrivals: NewArrival[] | undefined;
     let copies: NewOutbound[] | undefined;
     let grown = growth;
+    const known = results.length > FEW ? new Set<string>() : undefined;
     for (const { result, destination, idKey, isOfRequest } of results) {
-      if (idKey !== undefined && (isAmong(arrivals, idKey) || this.#isKnown(idKey, result, isOfRequest))) {
+      const isTwice = idKey !== undefined && (known === undefined ? isAmong(arrivals, idKey) : known.has(idKey));
+      if (idKey !== undefined && (isTwice || this.#isKnown(idKey, result, isOfRequest))) {
         copies = withItem(copies, result);
         continue;
       }
@@ -206,6 +211,7 @@ export class OutboundArrivals {
       for (const change of keyChanges) all.push(change);
       grown += spoolSize(record);
       arrivals = withItem(arrivals, { prefix, record, idKey });
+      if (idKey !== undefined) known?.add(idKey);
     }
     const underWay = new Together(this.#commits, arrivals ?? NO_ARRIVALS, copies ?? NO_COPIES, taker);
     for (const { idKey } of arrivals ?? NO_ARRIVALS) if (idKey !== undefined) this.#pending.set(idKey, underWay);

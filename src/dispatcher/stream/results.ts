@@ -172,10 +172,13 @@ export class Results {
 
   #check(results: readonly Result[]): HandedResult[] | Declined {
     let handed: HandedResult[] | undefined;
+    const numbers = results.length > FEW ? new Set<number>() : undefined;
     for (let index = 0; index < results.length; index++) {
       const { number, data, body } = results[index] ?? NO_RESULT;
       if (data === undefined) throw new Violation(`the result ${number} has no data`);
-      if (this.#numbers.get(number) !== undefined || isAmong(results, number, index)) {
+      const isTwice =
+        numbers === undefined ? isAmong(results, number, index) : numbers.size === numbers.add(number).size;
+      if (isTwice || this.#numbers.get(number) !== undefined) {
         throw new Violation(`the number ${number} is that of another result in flight`);
       }
       if (data.content.length > INLINE_LIMIT) {
@@ -200,6 +203,9 @@ export class Results {
     this.options.store.discardContentFile(content.file.path).catch(() => undefined);
   }
 }
+
+/** Of more, the numbers are looked up: a frame may hold half a million, and each would be held against all before it. */
+const FEW = 16;
 
 const NO_RESULT: Result = { number: 0, data: undefined, body: undefined };
 
