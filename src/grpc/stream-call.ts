@@ -12,7 +12,7 @@ import { DROPPED, statusFrom, statusFromClose, statusFromProblem, type CallStatu
 import type { Method, Startable } from './unary-call.js';
 
 export interface StreamHandlers {
-  /** A message: a view of what came, for this turn only. */
+  /** A message: a view of what came, which is never written again; to keep it keeps all of that in memory. */
   readonly onMessage: (message: Buffer) => void;
   /** It is over; called once, in a later turn than what made it so. */
   readonly onEnd: (status: CallStatus) => void;

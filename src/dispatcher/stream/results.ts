@@ -13,6 +13,9 @@ import { SlotTable } from '../../signal/slot-table.js';
 import { Violation } from './violation.js';
 import { Window, type Load, type WindowLimits } from './window.js';
 
+/** Of more, the numbers are looked up: a frame may hold half a million, and each would be held against all before it. */
+const FEW = 16;
+
 /** Results that came together, and take effect together. */
 export interface Batch extends Load {
   /** As they came. */
@@ -203,9 +206,6 @@ export class Results {
     this.options.store.discardContentFile(content.file.path).catch(() => undefined);
   }
 }
-
-/** Of more, the numbers are looked up: a frame may hold half a million, and each would be held against all before it. */
-const FEW = 16;
 
 const NO_RESULT: Result = { number: 0, data: undefined, body: undefined };
 
