@@ -194,7 +194,7 @@ export class OutboundArrivals {
     let grown = growth;
     const known = results.length > FEW ? new Set<string>() : undefined;
     for (const { result, destination, idKey, isOfRequest } of results) {
-      const isTwice = idKey !== undefined && (known === undefined ? isAmong(arrivals, idKey) : known.has(idKey));
+      const isTwice = idKey !== undefined && (known?.has(idKey) ?? isAmong(arrivals, idKey));
       if (idKey !== undefined && (isTwice || this.#isKnown(idKey, result, isOfRequest))) {
         copies = withItem(copies, result);
         continue;
@@ -303,10 +303,8 @@ export class OutboundArrivals {
   #stored(prefix: string, record: OutboundRecord, keyChanges: readonly Change[]): Change[] {
     const { idKey, key } = record;
     const path = recordKey(prefix, key);
-    const changes =
-      idKey === undefined
-        ? [put(this.ledger.encoder, record, path)]
-        : [put(this.ledger.encoder, record, path), this.ids.pending(idKey, path, key)];
+    const changes = [put(this.ledger.encoder, record, path)];
+    if (idKey !== undefined) changes.push(this.ids.pending(idKey, path, key));
     for (const change of keyChanges) changes.push(change);
     return changes;
   }

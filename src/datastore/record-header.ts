@@ -1,7 +1,8 @@
 /**
  * The header of a live record, written by hand and byte by byte: two for every message, and JSON.stringify with the object
- * it wants took several times as long, a text that is put together leaves twenty pieces behind. What has its default is left out, and `restore` in record-codec.ts puts it back. The defaults
- * stand on disk by not standing there: they never change.
+ * it wants took several times as long, a text that is put together leaves twenty pieces behind. What has its default is
+ * left out, and `restore` in record-codec.ts puts it back. The defaults stand on disk by not standing there: they never
+ * change.
  */
 import { basename } from 'node:path';
 import type { Content, InboundRecord, Metadata, OutboundRecord, ReplyTopic } from '../message/index.js';

@@ -50,7 +50,9 @@ const KEPT_NOTHING = (): void => undefined;
 const NONE = new Set<number>();
 
 const NOTHING: Batch = {
-  ...{ messages: 0, bytes: 0, bodies: 0 },
+  messages: 0,
+  bytes: 0,
+  bodies: 0,
   given: [],
   results: [],
   missing: NONE,
@@ -179,8 +181,8 @@ export class Results {
     for (let index = 0; index < results.length; index++) {
       const { number, data, body } = results[index] ?? NO_RESULT;
       if (data === undefined) throw new Violation(`the result ${number} has no data`);
-      const isTwice =
-        numbers === undefined ? isAmong(results, number, index) : numbers.size === numbers.add(number).size;
+      const isTwice = numbers?.has(number) ?? isAmong(results, number, index);
+      numbers?.add(number);
       if (isTwice || this.#numbers.get(number) !== undefined) {
         throw new Violation(`the number ${number} is that of another result in flight`);
       }
