@@ -8,9 +8,9 @@
 
 /** Keys read in one part: a millisecond. */
 const PART = 1024;
-/** A filter is made for so many times the keys that are there, and for so many at least. */
-const ROOM = 4;
-const FEWEST = 2 ** 16;
+/** A filter is made for so many times the keys that are there, and for so many at least: to fill the next one costs more. */
+const ROOM = 8;
+const FEWEST = 2 ** 18;
 /** Of 1,000 keys that are not there, a full filter does not tell of 30 (k = 3). */
 const BITS_PER_KEY = 8;
 /** The ends of keys differ: they are ids, or hashes. */

@@ -7,17 +7,19 @@ const SEPARATOR = '\n';
 const MOST_IDS = 64;
 
 /**
- * The same changes: of each fact the last one only, since every commit brings the same few; and the ids that ended
+ * The changes of some commits, in one list: of each fact the last one only, since every commit brings the same few; and the ids that ended
  * together in one entry of `ended` for many.
  */
-export function gathered(changes: readonly Change[]): readonly Change[] {
+export function gathered(commits: readonly (readonly Change[])[]): readonly Change[] {
   const facts = new Map<string, Change>();
   const ends: Change[] = [];
   const gathered: Change[] = [];
-  for (const change of changes) {
-    if (change.table === 'facts') facts.set(change.key, change);
-    else if (change.table === 'ended' && change.value !== undefined) ends.push(change);
-    else gathered.push(change);
+  for (const changes of commits) {
+    for (const change of changes) {
+      if (change.table === 'facts') facts.set(change.key, change);
+      else if (change.table === 'ended' && change.value !== undefined) ends.push(change);
+      else gathered.push(change);
+    }
   }
   for (let at = 0; at < ends.length; at += MOST_IDS) gathered.push(inOne(ends.slice(at, at + MOST_IDS)));
   gathered.push(...facts.values());

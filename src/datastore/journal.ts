@@ -26,6 +26,8 @@ export interface Change {
   readonly value: Value | undefined;
   /** The value begins with the CRC-32 of all that is behind it, as a record does: it need not be summed once more. */
   readonly isSummed?: boolean;
+  /** Whether its key stands in the journal, where whoever hands it in has just read that: nobody need look again. */
+  readonly isThere?: boolean;
 }
 
 export interface RangeOptions {
@@ -41,7 +43,10 @@ export interface Journal {
   open(): Promise<void>;
   /** Waits for commits under way, then closes. Idempotent. */
   close(): Promise<void>;
-  /** All changes or none, on stable storage when the promise resolves. Throws AgentError journal.write_failed. */
+  /**
+   * All changes or none, on stable storage when the promise resolves. The list is the journal's from then on. Throws
+   * AgentError journal.write_failed.
+   */
   commit(changes: readonly Change[]): Promise<void>;
   /** A copy of the value. */
   get(table: Table, key: string): Buffer | undefined;

@@ -15,7 +15,7 @@ import { silentLog, type Log } from '../log/log.js';
 import { gathered } from './gather.js';
 import { copyOf, MAX_KEY_BYTES, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
 import { LmdbTables } from './lmdb-tables.js';
-import { layered, Overlay, type Entries, type OverlayMeasure } from './overlay.js';
+import { layered, Overlay, type Entries, type Overlaid, type OverlayMeasure } from './overlay.js';
 import { deferred, type Deferred } from './promises.js';
 import { WriteAheadLog } from './wal.js';
 import type { Watch } from './witness.js';
@@ -41,7 +41,7 @@ const LOGGED = 'logged';
 
 /** Commits that go together: one promise is that of them all. */
 interface Group extends Deferred {
-  readonly changes: Change[];
+  readonly commits: (readonly Change[])[];
 }
 
 /** What is on its way to the tables. */
@@ -114,7 +114,7 @@ export class LmdbJournal implements Journal {
       this.#count();
       const logged = Number(this.#tables.get('facts', LOGGED)?.toString() ?? '0');
       this.#logged = Number.isSafeInteger(logged) ? logged : 0;
-      for (const { changes } of await this.#wal.open(this.#logged)) this.#lay(changes, this.#below(changes));
+      for (const { changes } of await this.#wal.open(this.#logged)) this.#lay(changes, this.#find(changes));
       this.#isTorn = true;
       await this.#beginAnew().catch((error: unknown) => this.#isBehind(error));
       this.#isOpen = this.#isUp = true;
@@ -161,8 +161,8 @@ export class LmdbJournal implements Journal {
 
   commit(changes: readonly Change[]): Promise<void> {
     if (!this.#isOpen) return Promise.reject(this.#closed());
-    const group = (this.#next ??= { changes: [], ...deferred() });
-    for (const change of changes) group.changes.push(change);
+    const group = (this.#next ??= { commits: [], ...deferred() });
+    group.commits.push(changes);
     this.#writing ??= this.#writeAll();
     return group.done;
   }
@@ -173,7 +173,7 @@ export class LmdbJournal implements Journal {
     await Promise.resolve();
     for (let group = this.#takeNext(); group !== undefined; group = this.#takeNext()) {
       try {
-        await this.#writeWatched(group.changes);
+        await this.#writeWatched(gathered(group.commits));
         group.resolve();
       } catch (error) {
         // Those that gathered behind it meanwhile may depend on it, or must not overtake it.
@@ -205,10 +205,9 @@ export class LmdbJournal implements Journal {
     );
   }
 
-  async #write(asked: readonly Change[]): Promise<void> {
+  async #write(changes: readonly Change[]): Promise<void> {
     if (this.#isTorn) await this.#beginAnew();
     else if (this.#fill >= FULL) await this.#move();
-    const changes = gathered(asked);
     // The tables would refuse it at each checkpoint, and so all others.
     const unfit = changes.find(({ key }) => key.length > MAX_KEY_BYTES || key === '');
     if (unfit !== undefined) throw this.#notWritten(new Error(`no key has ${unfit.key.length} bytes`));
@@ -216,10 +215,10 @@ export class LmdbJournal implements Journal {
     this.#isAppending = true;
     try {
       // Read before: behind the write nothing may fail any more, or a part of the commit would be seen.
-      const below = this.#below(changes);
+      const found = this.#find(changes);
       await this.#append(changes);
       FAULT: crashPoint('journal.committed');
-      this.#lay(changes, below);
+      this.#lay(changes, found);
     } finally {
       this.#isAppending = false;
       this.#whenLaid?.();
@@ -244,18 +243,19 @@ export class LmdbJournal implements Journal {
     return Math.max(this.#wal.fill, this.#overlay.fill);
   }
 
-  #lay(changes: readonly Change[], below: readonly boolean[]): void {
-    for (const [n, change] of changes.entries()) this.#overlay.set(change, below[n] === true);
+  #lay(changes: readonly Change[], found: readonly (Overlaid | boolean)[]): void {
+    let at = 0;
+    for (const change of changes) this.#overlay.set(change, found[at++] ?? false);
   }
 
-  /** Of each change, whether its key stands in what lies below the overlay. */
-  #below(changes: readonly Change[]): boolean[] {
-    return changes.map(({ table, key }) => {
+  /** Of each change what the overlay knows of its key; where that is nothing, whether the key stands in what lies below. */
+  #find(changes: readonly Change[]): (Overlaid | boolean)[] {
+    return changes.map(({ table, key, isThere }) => {
       const known = this.#overlay.get(table, key);
-      if (known !== undefined) return known.isBelow;
+      if (known !== undefined) return known;
       const moving = this.#checkpoint?.overlay.get(table, key);
       if (moving !== undefined) return moving.value !== undefined;
-      return this.#counts.get(table) !== 0 && this.#tables.has(table, key);
+      return isThere ?? (this.#counts.get(table) !== 0 && this.#tables.has(table, key));
     });
   }
 

@@ -62,15 +62,18 @@ export class Overlay {
     return this.#layers[table].growth;
   }
 
-  /** `below`: whether the key stands in what this lies over. */
-  set({ table, key, value }: Change, below: boolean): void {
+  /** `found`: what `get` gave for its key; where that was nothing, whether the key stands in what this lies over. */
+  set({ table, key, value }: Change, found: Overlaid | boolean): void {
     const layer = this.#layers[table];
-    const known = layer.entries.get(key);
+    // Of two changes of a key in one commit the second finds what the first has left.
+    const known = typeof found === 'boolean' || hasLeft(found) ? layer.entries.get(key) : found;
+    const below = typeof found === 'boolean' ? (known?.isBelow ?? found) : found.isBelow;
     this.#bytes += (value?.length ?? 0) - (known?.value?.length ?? 0);
     const was = known === undefined ? below : known.value !== undefined;
     layer.growth += Number(value !== undefined) - Number(was);
     if (value === undefined && !below) {
       if (known === undefined) return;
+      known.value = undefined;
       this.#size -= 1;
       layer.entries.delete(key);
     } else if (known !== undefined) {
@@ -107,11 +110,19 @@ export class Overlay {
   #between(table: Table, after: string, before: string, limit: number): readonly (readonly [string, Overlaid])[] {
     const { entries } = this.#layers[table];
     if (entries instanceof SortedTable) return entries.between(after, before, limit);
-    return [...entries]
-      .filter(([key]) => key > after && key < before)
-      .sort(byKey)
-      .slice(0, limit);
+    const keys = [...entries.keys()].filter((key) => key > after && key < before).sort();
+    const found: (readonly [string, Overlaid])[] = [];
+    for (const key of keys) {
+      const entry = entries.get(key);
+      if (entry !== undefined && found.length < limit) found.push([key, entry]);
+    }
+    return found;
   }
+}
+
+/** It came and went: the entry stands nowhere any more. */
+function hasLeft({ value, isBelow }: Overlaid): boolean {
+  return value === undefined && !isBelow;
 }
 
 function sorted(): Layer {
@@ -130,9 +141,4 @@ export function* layered(upper: Entries, lower: Entries): Generator<readonly [st
     if (top.done === true || top.value[0] !== entry[0]) yield entry;
   }
   for (; top.done !== true; top = above.next()) yield top.value;
-}
-
-/** Keys are ASCII: no locale has a say in their order. */
-function byKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
-  return a < b ? -1 : 1;
 }

@@ -31,6 +31,9 @@ export interface DedupeWindow {
 /** Ends between two looks at what may be forgotten. */
 const PRUNE_EVERY = 256;
 const NO_RESULTS: readonly string[] = [];
+/** The beginning of what is known of an id that has ended. */
+const ENDED = /^\{"e":"[a-z]+","a":(\d+)[,}]/;
+const LONGEST_END = 64;
 
 export class RecentIds {
   #sincePrune = 0;
@@ -98,10 +101,6 @@ export class RecentIds {
     return changes;
   }
 
-  forget(idKey: string): Change {
-    return { table: 'ids', key: idKey, value: undefined };
-  }
-
   /** Forgets some of what has left the window; true when that is all. Rejects when the journal fails. */
   async expire(): Promise<boolean> {
     const changes = this.#forgettable(this.ledger.clock.now());
@@ -121,14 +120,26 @@ export class RecentIds {
       tooMany -= idKeys.length;
       if (tooMany < 0 && at + this.window.age > now) break;
       for (const idKey of idKeys) {
-        const state = this.get(idKey);
+        const endedAt = this.#endOf(idKey);
         // The id may have been taken up again since.
-        if (state?.kind === 'ended' && state.at <= at) changes.push(this.forget(idKey));
+        if (endedAt !== undefined && endedAt <= at)
+          changes.push({ table: 'ids', key: idKey, value: undefined, isThere: true });
       }
-      changes.push({ table: 'ended', key, value: undefined });
+      changes.push({ table: 'ended', key, value: undefined, isThere: true });
       if (changes.length >= 2 * PRUNE_EVERY) break;
     }
     return changes;
+  }
+
+  /** When an id ended; undefined for one that has not, or is unknown. */
+  #endOf(idKey: string): number | undefined {
+    const bytes = this.ledger.get('ids', idKey);
+    if (bytes === undefined) return undefined;
+    // All of them are looked at once more, so not as JSON where they stand as `ended` writes them.
+    const [, at] = ENDED.exec(bytes.toString('latin1', 0, LONGEST_END)) ?? [];
+    if (at !== undefined) return Number(at);
+    const stored = this.#parse(idKey, bytes);
+    return stored !== undefined && 'e' in stored ? stored.a : undefined;
   }
 
   /** Undefined for bytes that are torn: then nothing is known, and what comes again is taken anew. */

@@ -110,12 +110,17 @@ test('at random, with kills at random, it is what a journal in memory is', async
   const model = new MemoryJournal();
   await model.open();
   for (let step = 0; step < 300; step++) {
+    const newValue = (): Buffer => Buffer.alloc(between(random, 0, 300), step);
     const together = Array.from({ length: between(random, 1, 3) }, () =>
-      Array.from({ length: between(random, 0, 6) }, (): Change => {
+      Array.from({ length: between(random, 0, 6) }, (): Change[] => {
         const table = (['records', 'ids', 'alarms', 'facts'] as const)[between(random, 0, 3)]!;
-        const value = random() < 0.45 ? undefined : Buffer.alloc(between(random, 0, 300), step);
-        return { table, key: `k/${between(random, 0, 40)}`, value };
-      }),
+        const key = `k/${between(random, 0, 40)}`;
+        if (random() < 0.55) return [{ table, key, value: newValue() }];
+        // Who removes it may have looked before, and it may come again at once.
+        const isThere = model.get(table, key) !== undefined && random() < 0.5 ? { isThere: true } : {};
+        const removal: Change = { table, key, value: undefined, ...isThere };
+        return random() < 0.7 ? [removal] : [removal, { table, key, value: newValue() }];
+      }).flat(),
     );
     await Promise.all(together.flatMap((changes) => [journal.commit(changes), model.commit(changes)]));
     for (const table of TABLES) {
