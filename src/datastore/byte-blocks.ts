@@ -39,21 +39,32 @@ export class ByteBlocks {
     this.#at = start + length;
   }
 
+  /** Bytes, few of them. As `ascii`, but each letter of a text has to be looked for, and a byte has not. */
+  bytes(bytes: Buffer): void {
+    this.#reserve(bytes.length);
+    this.#at = this.#copy(bytes);
+  }
+
   /** Any text, as JSON has it between its quotes. */
   quoted(text: string): void {
+    this.#reserve(text.length);
+    const at = this.#at;
+    if (this.#plain(at, text)) this.#at = at + text.length;
+    else this.utf8(JSON.stringify(text).slice(1, -1));
+  }
+
+  /** `before`, which ends with a quote, any text as JSON has it, and the quote behind it. */
+  text(before: Buffer, text: string): void {
     const { length } = text;
-    this.#reserve(length);
-    const block = this.#block;
-    const start = this.#at;
-    for (let n = 0; n < length; n++) {
-      const code = text.charCodeAt(n);
-      if (code < 0x20 || code > 0x7e || code === 0x22 || code === 0x5c) {
-        this.utf8(JSON.stringify(text).slice(1, -1));
-        return;
-      }
-      block[start + n] = code;
+    this.#reserve(before.length + length + 1);
+    const at = this.#copy(before);
+    if (this.#plain(at, text)) {
+      this.#block[at + length] = QUOTE;
+      this.#at = at + length + 1;
+    } else {
+      this.#at = at;
+      this.utf8(JSON.stringify(text).slice(1));
     }
-    this.#at = start + length;
   }
 
   /** Any text, as it stands. */
@@ -96,15 +107,39 @@ export class ByteBlocks {
     return value;
   }
 
+  /** Where the next stands. */
+  #copy(bytes: Buffer): number {
+    const { length } = bytes;
+    const block = this.#block;
+    const start = this.#at;
+    for (let n = 0; n < length; n++) block[start + n] = bytes[n] ?? 0;
+    return start + length;
+  }
+
+  /** False when JSON writes the text otherwise; then nothing is written yet. */
+  #plain(start: number, text: string): boolean {
+    const { length } = text;
+    const block = this.#block;
+    for (let n = 0; n < length; n++) {
+      const code = text.charCodeAt(n);
+      if (code < 0x20 || code > 0x7e || code === QUOTE || code === BACKSLASH) return false;
+      block[start + n] = code;
+    }
+    return true;
+  }
+
   #digits(value: number, count: number): void {
     this.#reserve(count);
-    let left = value;
-    for (let at = this.#at + count - 1; at >= this.#at; at--) {
-      const rest = Math.floor(left / 10);
-      this.#block[at] = 48 + left - rest * 10;
+    const block = this.#block;
+    const start = this.#at;
+    // A whole number of 31 bits and known as one: so it is divided without a division.
+    let left = value | 0;
+    for (let at = start + count - 1; at >= start; at--) {
+      const rest = (left / 10) | 0;
+      block[at] = 48 + left - rest * 10;
       left = rest;
     }
-    this.#at += count;
+    this.#at = start + count;
   }
 
   /** Sees to it that so many bytes more have room. */
@@ -120,6 +155,8 @@ export class ByteBlocks {
 }
 
 const NO_BLOCK = Buffer.alloc(0);
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 const SPLIT_DIGITS = 7;
 const SPLIT = 10 ** SPLIT_DIGITS;
 

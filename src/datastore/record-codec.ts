@@ -49,12 +49,23 @@ export class RecordEncoder {
     writeHeader(blocks, record);
     const headerLength = blocks.length - PREFIX;
     const bytes = blocks.end(content.kind === 'inline' ? content.bytes : undefined);
-    bytes.writeUInt32LE(headerLength, 4);
-    bytes.writeDoubleLE(content.kind === 'file' ? content.size : 0, 8);
-    bytes.writeUInt32LE(0, 0);
-    bytes.writeUInt32LE(crc32(bytes, BEHIND_ZEROS), 0);
+    writeUint32(bytes, 0, 0);
+    writeUint32(bytes, 4, headerLength);
+    // As a double, nothing is zeros.
+    writeUint32(bytes, 8, 0);
+    writeUint32(bytes, 12, 0);
+    if (content.kind === 'file') bytes.writeDoubleLE(content.size, 8);
+    writeUint32(bytes, 0, crc32(bytes, BEHIND_ZEROS));
     return bytes;
   }
+}
+
+/** As Buffer's own, which looks at more: two for every message. */
+function writeUint32(bytes: Buffer, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value >>> 16;
+  bytes[at + 3] = value >>> 24;
 }
 
 /** From here the checksum of four zeros is where one begins: so it is taken of what is behind them without a view of that. */

@@ -17,38 +17,38 @@ export const USUAL_PRIORITY = 5;
 /** Writes the header of a message as JSON. */
 export function writeInboundHeader(to: ByteBlocks, record: InboundRecord): void {
   const { state, responseTo, directive, directiveKey, priority, expiresAt, attempts, fetches, replayOf } = record;
-  to.ascii('{"kind":"inbound"');
+  to.bytes(INBOUND);
   common(to, record);
-  if (state !== 'accepted') text(to, ',"state":"', state);
-  if (responseTo !== '') text(to, ',"responseTo":"', responseTo);
-  if (String(directiveKey) !== String(directive)) text(to, ',"directiveKey":"', directiveKey);
+  if (state !== 'accepted') to.text(STATE, state);
+  if (responseTo !== '') to.text(RESPONSE_TO, responseTo);
+  if (String(directiveKey) !== String(directive)) to.text(DIRECTIVE_KEY, directiveKey);
   metadataOf(to, record.metadata);
   if (record.isFetched) to.ascii(',"isFetched":true');
-  if (priority !== USUAL_PRIORITY) number(to, ',"priority":', priority);
-  if (expiresAt !== undefined) number(to, ',"expiresAt":', expiresAt);
-  if (attempts !== 0) number(to, ',"attempts":', attempts);
-  if (fetches !== 0) number(to, ',"fetches":', fetches);
-  if (record.dueAt !== 0) number(to, ',"dueAt":', record.dueAt);
-  if (record.replyTopic !== undefined) json(to, ',"replyTopic":', storeTopic(record.replyTopic));
-  if (replayOf !== undefined) number(to, ',"replayOf":', replayOf);
+  if (priority !== USUAL_PRIORITY) number(to, PRIORITY, priority);
+  if (expiresAt !== undefined) number(to, EXPIRES_AT, expiresAt);
+  if (attempts !== 0) number(to, ATTEMPTS, attempts);
+  if (fetches !== 0) number(to, FETCHES, fetches);
+  if (record.dueAt !== 0) number(to, DUE_AT, record.dueAt);
+  if (record.replyTopic !== undefined) json(to, REPLY_TOPIC, storeTopic(record.replyTopic));
+  if (replayOf !== undefined) number(to, REPLAY_OF, replayOf);
   end(to, record.content);
 }
 
 /** Writes the header of a result as JSON. */
 export function writeOutboundHeader(to: ByteBlocks, record: OutboundRecord): void {
   const { state, worker, responseTo, destination, idKey, attempts, replayOf } = record;
-  to.ascii('{"kind":"outbound"');
+  to.bytes(OUTBOUND);
   common(to, record);
-  if (state !== 'queued') text(to, ',"state":"', state);
-  if (worker !== undefined) text(to, ',"worker":"', worker);
-  if (responseTo !== '') text(to, ',"responseTo":"', responseTo);
+  if (state !== 'queued') to.text(STATE, state);
+  if (worker !== undefined) to.text(WORKER, worker);
+  if (responseTo !== '') to.text(RESPONSE_TO, responseTo);
   metadataOf(to, record.metadata);
-  if (destination.kind === 'topic') json(to, ',"destination":', { kind: 'topic', ...storeTopic(destination) });
-  else if (destination.kind !== 'data-out') json(to, ',"destination":', destination);
-  if (idKey !== undefined) text(to, ',"idKey":"', idKey);
-  if (attempts !== 0) number(to, ',"attempts":', attempts);
-  if (record.dueAt !== 0) number(to, ',"dueAt":', record.dueAt);
-  if (replayOf !== undefined) number(to, ',"replayOf":', replayOf);
+  if (destination.kind === 'topic') json(to, DESTINATION, { kind: 'topic', ...storeTopic(destination) });
+  else if (destination.kind !== 'data-out') json(to, DESTINATION, destination);
+  if (idKey !== undefined) to.text(ID_KEY, idKey);
+  if (attempts !== 0) number(to, ATTEMPTS, attempts);
+  if (record.dueAt !== 0) number(to, DUE_AT, record.dueAt);
+  if (replayOf !== undefined) number(to, REPLAY_OF, replayOf);
   end(to, record.content);
 }
 
@@ -68,10 +68,10 @@ export function entriesOf(metadata: Metadata): [string, string][] {
 
 /** What stands in each. */
 function common(to: ByteBlocks, { key, messageId, directive, arrivedAt }: InboundRecord | OutboundRecord): void {
-  number(to, ',"key":', key);
-  text(to, ',"messageId":"', messageId);
-  text(to, ',"directive":"', directive);
-  number(to, ',"arrivedAt":', arrivedAt);
+  number(to, KEY, key);
+  to.text(MESSAGE_ID, messageId);
+  to.text(DIRECTIVE, directive);
+  number(to, ARRIVED_AT, arrivedAt);
 }
 
 function metadataOf(to: ByteBlocks, metadata: Metadata): void {
@@ -79,7 +79,7 @@ function metadataOf(to: ByteBlocks, metadata: Metadata): void {
   for (const name in metadata) {
     to.ascii(isEmpty ? ',"metadata":[["' : ',["');
     to.quoted(name);
-    text(to, '","', metadata[name] ?? '');
+    to.text(VALUE, metadata[name] ?? '');
     to.ascii(']');
     isEmpty = false;
   }
@@ -88,25 +88,41 @@ function metadataOf(to: ByteBlocks, metadata: Metadata): void {
 
 function end(to: ByteBlocks, content: Content): void {
   if (content.kind === 'file') {
-    text(to, ',"file":"', basename(content.path));
-    if (content.crc32 !== undefined) number(to, ',"crc32":', content.crc32);
+    to.text(FILE, basename(content.path));
+    if (content.crc32 !== undefined) number(to, CRC, content.crc32);
   }
   to.ascii('}');
 }
 
-/** `name` ends with the quote that opens the text. */
-function text(to: ByteBlocks, name: string, value: string): void {
-  to.ascii(name);
-  to.quoted(value);
-  to.ascii('"');
-}
-
-function number(to: ByteBlocks, name: string, value: number): void {
-  to.ascii(name);
+function number(to: ByteBlocks, name: Buffer, value: number): void {
+  to.bytes(name);
   to.number(value);
 }
 
-function json(to: ByteBlocks, name: string, value: object): void {
-  to.ascii(name);
+function json(to: ByteBlocks, name: Buffer, value: object): void {
+  to.bytes(name);
   to.utf8(JSON.stringify(value));
 }
+
+const INBOUND = Buffer.from('{"kind":"inbound"');
+const OUTBOUND = Buffer.from('{"kind":"outbound"');
+const STATE = Buffer.from(',"state":"');
+const RESPONSE_TO = Buffer.from(',"responseTo":"');
+const DIRECTIVE_KEY = Buffer.from(',"directiveKey":"');
+const PRIORITY = Buffer.from(',"priority":');
+const EXPIRES_AT = Buffer.from(',"expiresAt":');
+const ATTEMPTS = Buffer.from(',"attempts":');
+const FETCHES = Buffer.from(',"fetches":');
+const DUE_AT = Buffer.from(',"dueAt":');
+const REPLY_TOPIC = Buffer.from(',"replyTopic":');
+const REPLAY_OF = Buffer.from(',"replayOf":');
+const WORKER = Buffer.from(',"worker":"');
+const DESTINATION = Buffer.from(',"destination":');
+const ID_KEY = Buffer.from(',"idKey":"');
+const KEY = Buffer.from(',"key":');
+const MESSAGE_ID = Buffer.from(',"messageId":"');
+const DIRECTIVE = Buffer.from(',"directive":"');
+const ARRIVED_AT = Buffer.from(',"arrivedAt":');
+const VALUE = Buffer.from('","');
+const FILE = Buffer.from(',"file":"');
+const CRC = Buffer.from(',"crc32":');
