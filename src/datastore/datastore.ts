@@ -37,7 +37,8 @@ import type {
   NextOptions,
 } from './inbound-types.js';
 import { Ledger } from './ledger.js';
-import { LiveCollection, liveDatabase, liveMessages } from './live-collection.js';
+import { LiveCollection, liveDatabase } from './live-collection.js';
+import { LiveMessages } from './live-messages.js';
 import { makePrivateDirectory } from './directories.js';
 import { Listing } from './listing.js';
 import type { DatastoreOptions } from './options.js';
@@ -53,7 +54,7 @@ import { Upkeep } from './upkeep.js';
 
 export class Datastore {
   readonly #database = liveDatabase();
-  readonly #messages = liveMessages(this.#database);
+  readonly #messages = new LiveMessages(this.#database);
   readonly workers = new LiveCollection<WorkerName, WorkerEntry>(this.#database, 'workers', (entry) => entry.id);
   readonly processes = new LiveCollection<WorkerName, ProcessEntry>(this.#database, 'processes', (entry) => entry.id);
   /** What an operator may look through: all messages there are. */
@@ -71,7 +72,7 @@ export class Datastore {
   #scope: AbortController | undefined;
 
   constructor(private readonly options: DatastoreOptions) {
-    const { stateDir, journal, clock, log } = options;
+    const { stateDir, journal, clock, log, lifetimes, window } = options;
     this.#lock = new StateLock(stateDir);
     this.#files = new ContentFiles(join(stateDir, 'content'), clock);
     this.#ledger = new Ledger(journal, this.#files, clock, log, options.spool, options.watch);
@@ -82,14 +83,7 @@ export class Datastore {
       wake: (recordKey) => this.#inbound.wake(recordKey),
     });
     const ids = new RecentIds(this.#ledger, options.dedupe);
-    this.#outbound = new OutboundQueue(
-      this.#ledger,
-      this.#messages,
-      ids,
-      this.#dead,
-      options.lifetimes.result,
-      options.window,
-    );
+    this.#outbound = new OutboundQueue(this.#ledger, this.#messages, ids, this.#dead, lifetimes.result, window);
     this.#inbound = new InboundQueue({
       ledger: this.#ledger,
       live: this.#messages,
@@ -98,8 +92,8 @@ export class Datastore {
       facts: this.#facts,
       outbound: this.#outbound,
       alarms: this.#alarms,
-      lifetimes: options.lifetimes,
-      ...(options.window && { limits: options.window }),
+      lifetimes,
+      ...(window && { limits: window }),
     });
     this.#upkeep = new Upkeep(clock, log, [() => this.#facts.expire(), () => this.#dead.expire(), () => ids.expire()]);
     this.listing = new Listing(this.#ledger, this.#messages, { ids, facts: this.#facts, outbound: this.#outbound });

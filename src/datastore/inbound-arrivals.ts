@@ -20,7 +20,7 @@ import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
 import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, inboundPrefix, PRIORITIES, recordKey } from './keys.js';
-import type { Entrance, Lanes, Prepared } from './lanes.js';
+import type { Arrival, Entrance, Lanes, Prepared } from './lanes.js';
 import type { IdState } from './recent-ids.js';
 import type { Replay } from './replay-outcome.js';
 import { UnderWay } from './under-way.js';
@@ -48,27 +48,22 @@ type Pending = IdState & { readonly kind: 'pending' };
 /** What is being committed under an id. */
 type Arriving = Pending & { readonly idKey: string };
 
-/** How a new message is stored, and what follows once it is; until then what is known of its id. */
-class Accepting implements Entrance<InboundRecord>, Arriving {
-  readonly kind = 'pending';
-  readonly key: MessageKey;
-
+/** How a new message is stored, and what follows once it is. */
+class Accepting implements Entrance<InboundRecord>, Arrival<InboundRecord> {
   constructor(
     private readonly parts: ArrivalsParts,
-    private readonly record: InboundRecord,
-    readonly idKey: string,
-    readonly recordKey: string,
+    readonly prefix: string,
+    readonly record: InboundRecord,
+    readonly keys: Arriving,
     /** What else belongs to its commit. */
     private readonly changes: readonly Change[],
     /** Is told that it is under way no longer, before anybody else. */
     private readonly settled: (arriving: Arriving) => void,
-  ) {
-    this.key = record.key;
-  }
+  ) {}
 
   prepare(stored: InboundRecord): Prepared {
     const { alarms, ids, ledger } = this.parts;
-    const { idKey, recordKey: path } = this;
+    const { idKey, recordKey: path } = this.keys;
     const { key, expiresAt } = stored;
     const all = [ids.pending(idKey, path, key), put(ledger.encoder, stored, path)];
     if (expiresAt !== undefined) all.push(alarms.set(expiresAt, key, path));
@@ -77,16 +72,18 @@ class Accepting implements Entrance<InboundRecord>, Arriving {
   }
 
   done(): void {
-    const { alarms, expect, ledger } = this.parts;
+    const { alarms, expect, lanes, ledger } = this.parts;
     const { record } = this;
+    lanes.committed(this);
     if (record.expiresAt !== undefined) alarms.arm(record.expiresAt);
     expect(record);
     ledger.watch.witness?.inbound(record, 'accepted');
-    this.settled(this);
+    this.settled(this.keys);
   }
 
   failed(): void {
-    this.settled(this);
+    this.parts.lanes.failed([this]);
+    this.settled(this.keys);
   }
 }
 
@@ -194,10 +191,11 @@ export class InboundArrivals {
     const { key } = record;
     const prefix = this.parts.prefixes.of(record);
     const path = recordKey(prefix, key);
-    const accepting = new Accepting(this.parts, record, idKey, path, changes, this.#settled);
-    this.#arriving.set(idKey, accepting);
+    const arriving: Arriving = { kind: 'pending', recordKey: path, key, idKey };
+    this.#arriving.set(idKey, arriving);
     this.parts.ledger.watch.witness?.inbound(record, 'arriving');
-    return this.#waitFor(accepting, this.parts.lanes.add(prefix, record, accepting));
+    const accepting = new Accepting(this.parts, prefix, record, arriving, changes, this.#settled);
+    return this.#waitFor(arriving, this.parts.lanes.add(accepting, accepting));
   }
 
   /** As `#arrives`, for what becomes no record of its own. */

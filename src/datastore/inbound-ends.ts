@@ -20,9 +20,10 @@ import type { InboundPrefixes } from './inbound-prefixes.js';
 import { prefixOf, put } from './inbound-record.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, recordKey } from './keys.js';
-import type { Lanes, LiveMessages } from './lanes.js';
+import type { Lanes } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import type { ResultsPlan, Taker } from './outbound-arrivals.js';
+import type { LiveMessages } from './live-messages.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';
 import { Outcome, Work, type Unrecorded } from './unrecorded.js';
@@ -208,10 +209,12 @@ export class InboundEnds {
   }
 
   #changes(record: InboundRecord, end: InboundEnd, results?: readonly string[]): readonly Change[] {
-    const { ids, alarms, prefixes } = this.parts;
+    const { ids, alarms, live, prefixes } = this.parts;
     const { key, expiresAt, replyTopic } = record;
-    const removal: Change = { table: 'records', key: recordKey(prefixes.of(record), key), value: undefined };
-    const idKey = inboundIdKey(record.directiveKey, record.messageId);
+    const keys = live.keysOf(key);
+    const path = keys?.recordKey ?? recordKey(prefixes.of(record), key);
+    const idKey = keys?.idKey ?? inboundIdKey(record.directiveKey, record.messageId);
+    const removal: Change = { table: 'records', key: path, value: undefined };
     const changes = ids.ended(idKey, end, key, replyTopic, results, removal);
     if (expiresAt !== undefined) changes.push(alarms.clear(expiresAt, key));
     return changes;

@@ -4,7 +4,7 @@
 import type { InboundRecord, MessageKey } from '../message/index.js';
 import type { Alarms } from './alarms.js';
 import type { DeadLetters } from './dead-letters.js';
-import type { LiveMessages } from './lanes.js';
+import type { LiveMessages } from './live-messages.js';
 import type { Ledger } from './ledger.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import type { RecentIds } from './recent-ids.js';

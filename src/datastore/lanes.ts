@@ -10,10 +10,8 @@ import type { Ledger } from './ledger.js';
 import { rejected } from './promises.js';
 import type { AnyRecord } from './record-codec.js';
 import type { Settler } from './transactions.js';
-import type { LiveCollection } from './live-collection.js';
+import type { JournalKeys, LiveMessages } from './live-messages.js';
 import { LaneWindow, WINDOW_LIMITS, type WindowLimits } from './window.js';
-
-export type LiveMessages = LiveCollection<MessageKey, LiveRecord>;
 
 /** What has to be committed for a record to be there, and how much the spool grows by it. */
 export interface Prepared {
@@ -21,15 +19,19 @@ export interface Prepared {
   readonly growth: number;
 }
 
-/** How a new record is committed, in the form in which it is stored, and who is told how that went. */
+/**
+ * How a new record is committed, in the form in which it is stored, and who is told how that went: it tells the lanes
+ * first, by `committed` or `failed`.
+ */
 export interface Entrance<R extends LiveRecord> extends Settler {
   prepare(stored: R): Prepared;
 }
 
-/** A new record and the lane it belongs to. */
+/** A new record, the lane it belongs to, and where the journal will have it. */
 export interface Arrival<R extends LiveRecord> {
   readonly prefix: string;
   readonly record: R;
+  readonly keys: JournalKeys;
 }
 
 export interface LanesOptions<R extends LiveRecord> {
@@ -56,52 +58,6 @@ function isAtRest(record: LiveRecord | undefined): boolean {
   return record === undefined || record.state === 'accepted' || record.state === 'ready' || record.state === 'queued';
 }
 
-/** What becomes of a record whose commit is under way. */
-interface Commits<R extends LiveRecord> {
-  committed(prefix: string, key: MessageKey): void;
-  failed(prefix: string, key: MessageKey): void;
-  allFailed(arrivals: readonly Arrival<R>[]): void;
-}
-
-/** Is told of the commit of one record: an object, since there is one for every message. */
-class Entering<R extends LiveRecord> implements Settler {
-  constructor(
-    private readonly commits: Commits<R>,
-    private readonly prefix: string,
-    private readonly key: MessageKey,
-    private readonly entrance: Settler,
-  ) {}
-
-  done(): void {
-    this.commits.committed(this.prefix, this.key);
-    this.entrance.done();
-  }
-
-  failed(error: unknown): void {
-    this.commits.failed(this.prefix, this.key);
-    this.entrance.failed(error);
-  }
-}
-
-/** Is told of the one commit of several records. */
-class EnteringTogether<R extends LiveRecord> implements Settler {
-  constructor(
-    private readonly commits: Commits<R>,
-    private readonly arrivals: readonly Arrival<R>[],
-    private readonly settler: Settler,
-  ) {}
-
-  done(): void {
-    for (const { prefix, record } of this.arrivals) this.commits.committed(prefix, record.key);
-    this.settler.done();
-  }
-
-  failed(error: unknown): void {
-    this.commits.allFailed(this.arrivals);
-    this.settler.failed(error);
-  }
-}
-
 export class Lanes<R extends LiveRecord> {
   readonly #windows = new Map<string, LaneWindow>();
   /** The last file of a lane that is being written. */
@@ -109,14 +65,6 @@ export class Lanes<R extends LiveRecord> {
   /** Of a strict lane in which one has failed: what was under way then, up to this key, may not be recorded any more. */
   readonly #barred = new Map<string, MessageKey>();
   #scope: AbortSignal = AbortSignal.abort();
-  readonly #commits: Commits<R> = {
-    committed: (prefix, key) => this.#committed(prefix, key),
-    failed: (prefix, key) => this.#failed(prefix, key),
-    allFailed: (arrivals) => {
-      for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
-      for (const { prefix } of arrivals) this.#moveOn(prefix);
-    },
-  };
 
   constructor(private readonly options: LanesOptions<R>) {}
 
@@ -160,29 +108,28 @@ export class Lanes<R extends LiveRecord> {
   }
 
   /** Puts a new record into its lane and commits it. Settles behind the entrance, when it is on stable storage. */
-  add(prefix: string, record: R, entrance: Entrance<R>): Promise<void> {
-    this.#enter(prefix, record);
+  add(arrival: Arrival<R>, entrance: Entrance<R>): Promise<void> {
+    this.#enter(arrival);
+    const { prefix, record } = arrival;
     const { content } = record;
     // In the caller's turn where that is possible, so that commits keep the order of arrival.
     if (content.kind === 'inline' && (this.#storing.has(prefix) || this.options.ledger.files.isLarge(content.bytes)))
-      return this.#addStored(prefix, record, content.bytes, entrance);
-    return this.#commit(prefix, record, entrance);
+      return this.#addStored(arrival, content.bytes, entrance);
+    return this.#commit(prefix, record, entrance, entrance);
   }
 
-  async #addStored(prefix: string, record: R, bytes: Buffer, entrance: Entrance<R>): Promise<void> {
+  async #addStored({ prefix, record }: Arrival<R>, bytes: Buffer, entrance: Entrance<R>): Promise<void> {
     const { ledger, live } = this.options;
     let content: Content;
     try {
       content = await this.#store(prefix, bytes);
     } catch (error) {
-      this.#failed(prefix, record.key);
       entrance.failed(error);
       throw error;
     }
     const stored: R = { ...record, content };
     if (live.get(record.key) !== undefined) live.put(stored);
-    await this.#commit(prefix, stored, {
-      prepare: (ready) => entrance.prepare(ready),
+    await this.#commit(prefix, stored, entrance, {
       done: () => entrance.done(),
       failed: (error) => {
         ledger.release(content);
@@ -191,33 +138,49 @@ export class Lanes<R extends LiveRecord> {
     });
   }
 
-  #commit(prefix: string, record: R, entrance: Entrance<R>): Promise<void> {
+  #commit(prefix: string, record: R, entrance: Entrance<R>, settler: Settler): Promise<void> {
     const { ledger } = this.options;
-    const { key } = record;
-    const entering = new Entering(this.#commits, prefix, key, entrance);
     try {
-      if (this.#barred.size > 0 && key <= (this.#barred.get(prefix) ?? 0)) throw overtaken(ledger.files.directory);
+      if (this.#barred.size > 0 && record.key <= (this.#barred.get(prefix) ?? 0))
+        throw overtaken(ledger.files.directory);
       const { changes, growth } = entrance.prepare(record);
-      return ledger.enlist(changes, growth, entering).durable;
+      return ledger.enlist(changes, growth, settler).durable;
     } catch (error) {
-      entering.failed(error);
+      settler.failed(error);
       return rejected(error);
     }
   }
 
   /**
    * Puts new records into their lanes by one commit, made in this turn: all are there or none. Not for a strict
-   * direction, nor for contents that belong in a file and are in none.
+   * direction, nor for contents that belong in a file and are in none. The settler tells of each, as an entrance does.
    */
   addAll(arrivals: readonly Arrival<R>[], changes: readonly Change[], growth: number, settler: Settler): Promise<void> {
-    for (const { prefix, record } of arrivals) this.#enter(prefix, record);
-    return this.options.ledger.enlist(changes, growth, new EnteringTogether(this.#commits, arrivals, settler)).durable;
+    for (const arrival of arrivals) this.#enter(arrival);
+    return this.options.ledger.enlist(changes, growth, settler).durable;
   }
 
-  #enter(prefix: string, record: R): void {
+  /** The commit of a new record is through. */
+  committed({ prefix, record: { key } }: Arrival<R>): void {
+    this.#windows.get(prefix)?.committed(key);
+    if (this.#barred.size > 0 && key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
+    this.refill(prefix);
+  }
+
+  /** The one commit of new records has failed. */
+  failed(arrivals: readonly Arrival<R>[]): void {
+    for (const { prefix, record } of arrivals) this.#never(prefix, record.key);
+    // What it held up.
+    for (const { prefix } of arrivals) {
+      this.refill(prefix);
+      this.options.unblocked(prefix);
+    }
+  }
+
+  #enter({ prefix, record, keys }: Arrival<R>): void {
     let window = this.#windows.get(prefix);
     if (window === undefined) this.#windows.set(prefix, (window = this.#window(false)));
-    if (window.add(record.key)) this.options.live.put(record);
+    if (window.add(record.key)) this.options.live.come(record, keys);
   }
 
   /** Its commit failed. */
@@ -227,23 +190,6 @@ export class Lanes<R extends LiveRecord> {
     if (this.options.isStrict === true && window?.lastCommitting !== undefined)
       this.#barred.set(prefix, window.lastCommitting);
     this.options.live.remove(key);
-  }
-
-  #failed(prefix: string, key: MessageKey): void {
-    this.#never(prefix, key);
-    this.#moveOn(prefix);
-  }
-
-  /** What a commit that failed held up. */
-  #moveOn(prefix: string): void {
-    this.refill(prefix);
-    this.options.unblocked(prefix);
-  }
-
-  #committed(prefix: string, key: MessageKey): void {
-    this.#windows.get(prefix)?.committed(key);
-    if (this.#barred.size > 0 && key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
-    this.refill(prefix);
   }
 
   /** Files are written side by side. In a strict lane nobody is recorded before those that came first. */

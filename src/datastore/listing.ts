@@ -5,7 +5,7 @@
 import type { DeadRecord, DirectiveKey, InboundEnd, LiveRecord, MessageKey, OutboundRecord } from '../message/index.js';
 import { END } from './journal.js';
 import { inboundIdKey, padded } from './keys.js';
-import type { LiveMessages } from './lanes.js';
+import type { LiveMessages } from './live-messages.js';
 import type { Ledger } from './ledger.js';
 import type { OutboundQueue } from './outbound-queue.js';
 import { LOCAL_LANE } from './outbound-record.js';

@@ -3,8 +3,7 @@
  * `find`. Loki's unique index never forgets a key (117 MB per million messages), so it is not used.
  */
 import Loki from 'lokijs';
-import type { LiveRecord, MessageKey } from '../message/index.js';
-import { Signal, SlotTable } from '../signal/index.js';
+import { Signal } from '../signal/index.js';
 
 /** What Loki stores: the entry's fields stand under `entry`, so that Loki's own marks never mix with ours. */
 interface Row<E> {
@@ -124,12 +123,4 @@ function entriesOf<E>(rows: Iterable<Row<E>>): readonly E[] {
  */
 export function liveDatabase(): Loki {
   return new Loki('live', { adapter: new Loki.LokiMemoryAdapter(), autosave: false, autoload: false });
-}
-
-/**
- * The collection of messages, whose keys count up and go.
- * @internal
- */
-export function liveMessages(database: Loki): LiveCollection<MessageKey, LiveRecord> {
-  return new LiveCollection<MessageKey, LiveRecord>(database, 'messages', ({ key }) => key, new SlotTable());
 }

@@ -12,8 +12,9 @@ import {
 import { withItem } from '../signal/index.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, recordKey, resultIdKey } from './keys.js';
-import type { Arrival, Lanes, LiveMessages } from './lanes.js';
+import type { Arrival, Lanes } from './lanes.js';
 import type { Ledger } from './ledger.js';
+import type { LiveMessages } from './live-messages.js';
 import {
   asOutbound,
   destinationOf,
@@ -65,10 +66,8 @@ export interface Taker {
   failed(error: unknown): void;
 }
 
-/** A new result on its way to its lane, with the key under which a copy of it is known. */
-interface NewArrival extends Arrival<OutboundRecord> {
-  readonly idKey: string | undefined;
-}
+/** A new result on its way to its lane; by the id key a copy of it is known. */
+type NewArrival = Arrival<OutboundRecord>;
 
 /** None, for nearly every completion. */
 const NO_COPIES: readonly NewOutbound[] = [];
@@ -90,14 +89,14 @@ class Together implements Settler {
   }
 
   done(): void {
-    this.commits.settled(this);
+    this.commits.committed(this);
     this.#waiting?.resolve();
     this.commits.taken(this);
     this.taker?.taken(this.arrivals.map(keyOf));
   }
 
   failed(error: unknown): void {
-    this.commits.settled(this);
+    this.commits.failed(this);
     this.#waiting?.reject(error);
     this.taker?.failed(error);
   }
@@ -105,17 +104,23 @@ class Together implements Settler {
 
 /** Is told how a commit went, before whoever asked for it. */
 interface Commits {
-  /** No copy has to wait for it any more. */
-  settled(commit: Together): void;
+  committed(commit: Together): void;
+  /** Behind those who waited for a copy. */
   taken(commit: Together): void;
+  failed(commit: Together): void;
 }
 
 export class OutboundArrivals {
   /** Commits under way by dedupe key, so that a second copy waits for the first. */
   readonly #pending = new UnderWay<Together>();
   readonly #commits: Commits = {
-    settled: ({ arrivals }) => {
-      for (const { idKey } of arrivals) if (idKey !== undefined) this.#pending.delete(idKey);
+    committed: ({ arrivals }) => {
+      for (const arrival of arrivals) this.lanes.committed(arrival);
+      this.#settled(arrivals);
+    },
+    failed: ({ arrivals }) => {
+      this.lanes.failed(arrivals);
+      this.#settled(arrivals);
     },
     taken: ({ arrivals, copies }) => {
       const { witness } = this.ledger.watch;
@@ -210,12 +215,12 @@ export class OutboundArrivals {
       if (record.idKey !== undefined) all.push(this.ids.pending(record.idKey, path, key));
       for (const change of keyChanges) all.push(change);
       grown += spoolSize(record);
-      arrivals = withItem(arrivals, { prefix, record, idKey });
+      arrivals = withItem(arrivals, { prefix, record, keys: { recordKey: path, idKey } });
       if (idKey !== undefined) known?.add(idKey);
     }
     const underWay = new Together(this.#commits, arrivals ?? NO_ARRIVALS, copies ?? NO_COPIES, taker);
-    for (const { idKey } of arrivals ?? NO_ARRIVALS) if (idKey !== undefined) this.#pending.set(idKey, underWay);
-    return this.lanes.addAll(arrivals ?? NO_ARRIVALS, all ?? changes, grown, underWay);
+    for (const { keys } of underWay.arrivals) if (keys.idKey !== undefined) this.#pending.set(keys.idKey, underWay);
+    return this.lanes.addAll(underWay.arrivals, all ?? changes, grown, underWay);
   }
 
   /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */
@@ -287,22 +292,30 @@ export class OutboundArrivals {
     if (!Buffer.isBuffer(content)) this.ledger.release(content.file);
   }
 
+  /** No copy has to wait for them any more. */
+  #settled(arrivals: readonly NewArrival[]): void {
+    for (const { keys } of arrivals) if (keys.idKey !== undefined) this.#pending.delete(keys.idKey);
+  }
+
   #arrives(record: OutboundRecord, changes: readonly Change[]): Promise<void> {
     const { idKey } = record;
     const prefix = prefixOf(record);
-    const underWay = new Together(this.#commits, [{ prefix, record, idKey }], NO_COPIES, undefined);
+    const arrival = { prefix, record, keys: { recordKey: recordKey(prefix, record.key), idKey } };
+    const underWay = new Together(this.#commits, [arrival], NO_COPIES, undefined);
     if (idKey !== undefined) this.#pending.set(idKey, underWay);
-    return this.lanes.add(prefix, record, {
-      prepare: (stored) => ({ changes: this.#stored(prefix, stored, changes), growth: spoolSize(stored) }),
+    return this.lanes.add(arrival, {
+      prepare: (stored) => ({
+        changes: this.#stored(arrival.keys.recordKey, stored, changes),
+        growth: spoolSize(stored),
+      }),
       done: () => underWay.done(),
       failed: (error) => underWay.failed(error),
     });
   }
 
   /** What stores a record, with what its key brought along. */
-  #stored(prefix: string, record: OutboundRecord, keyChanges: readonly Change[]): Change[] {
+  #stored(path: string, record: OutboundRecord, keyChanges: readonly Change[]): Change[] {
     const { idKey, key } = record;
-    const path = recordKey(prefix, key);
     const changes = [put(this.ledger.encoder, record, path)];
     if (idKey !== undefined) changes.push(this.ids.pending(idKey, path, key));
     for (const change of keyChanges) changes.push(change);
@@ -311,7 +324,7 @@ export class OutboundArrivals {
 }
 
 function isAmong(arrivals: readonly NewArrival[] | undefined, idKey: string): boolean {
-  return arrivals?.some((arrival) => arrival.idKey === idKey) === true;
+  return arrivals?.some(({ keys }) => keys.idKey === idKey) === true;
 }
 
 function keyOf({ record }: NewArrival): MessageKey {

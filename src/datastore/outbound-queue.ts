@@ -21,8 +21,9 @@ import { LONGEST_BACKOFF, type Millis } from '../time.js';
 import type { DeadChange, DeadLetters } from './dead-letters.js';
 import type { Change } from './journal.js';
 import { recordKey } from './keys.js';
-import { Lanes, type LiveMessages } from './lanes.js';
+import { Lanes } from './lanes.js';
 import type { Ledger } from './ledger.js';
+import type { LiveMessages } from './live-messages.js';
 import { OutboundArrivals } from './outbound-arrivals.js';
 import {
   asOutbound,
@@ -150,12 +151,17 @@ export class OutboundQueue {
   /** Adds the answer made by `answerTo`, with the commit that also holds the other changes of the end. */
   addAnswer(record: OutboundRecord, changes: readonly Change[], growth: number): Promise<void> {
     const prefix = prefixOf(record);
-    const done = (): void => {
-      this.ledger.watch.witness?.outbound(record, 'queued');
-      // Whoever gives a message up calls the router; nobody calls those who wait on this machine.
-      if (record.destination.kind === 'local') this.#call(prefix);
-    };
-    return this.#lanes.add(prefix, record, { prepare: () => ({ changes, growth }), done, failed: () => undefined });
+    const arrival = { prefix, record, keys: { recordKey: recordKey(prefix, record.key), idKey: undefined } };
+    return this.#lanes.add(arrival, {
+      prepare: () => ({ changes, growth }),
+      done: () => {
+        this.#lanes.committed(arrival);
+        this.ledger.watch.witness?.outbound(record, 'queued');
+        // Whoever gives a message up calls the router; nobody calls those who wait on this machine.
+        if (record.destination.kind === 'local') this.#call(prefix);
+      },
+      failed: () => this.#lanes.failed([arrival]),
+    });
   }
 
   /** The first records of a lane that are on stable storage, in order; a lane's window bounds how many. */
@@ -253,7 +259,8 @@ export class OutboundQueue {
     if (record === undefined) return Promise.resolve(false);
     const prefix = prefixOf(record);
     this.ledger.watch.witness?.outbound(record, end, failure);
-    const removal: Change = { table: 'records', key: recordKey(prefix, key), value: undefined };
+    const path = this.live.keysOf(key)?.recordKey ?? recordKey(prefix, key);
+    const removal: Change = { table: 'records', key: path, value: undefined };
     const { idKey } = record;
     const changes =
       idKey === undefined ? [removal] : this.ids.ended(idKey, 'result', key, undefined, undefined, removal);
