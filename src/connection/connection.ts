@@ -20,6 +20,7 @@ import type {
   ConnectionState,
   Delivery,
   Down,
+  Payload,
   PublishOptions,
   PublishOutcome,
   SendOutcome,
@@ -178,12 +179,7 @@ export class Connection {
    * As `publish`, without a promise: `done` is called once with what came of it, perhaps before this returns, and does
    * not throw.
    */
-  send(
-    topic: string,
-    payload: Buffer | readonly Buffer[],
-    options: PublishOptions,
-    done: (outcome: SendOutcome) => void,
-  ): void {
+  send(topic: string, payload: Payload, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
     if (this.#state.kind === 'up' && this.#link !== undefined) this.#link.send(topic, payload, options, done);
     else done({ kind: 'cut' });
   }

@@ -14,7 +14,7 @@ import type { BrokerAddress } from './broker-address.js';
 import { closedFailure, type Failure, failure } from './failure.js';
 import { keepAlive } from './keepalive.js';
 import { MqttStream } from './mqtt-stream.js';
-import type { Delivery, PublishOptions, PublishOutcome, SendOutcome, Session, Will } from './ports.js';
+import type { Delivery, Payload, PublishOptions, PublishOutcome, SendOutcome, Session, Will } from './ports.js';
 import { PacketIds } from './packet-ids.js';
 import { sessionFrom, takeDoubledProperties, writeNumbersWithoutTable } from './packets.js';
 import { Publications } from './publications.js';
@@ -104,12 +104,7 @@ export class Link {
   }
 
   /** As `publish`; `done` is told what came of it. */
-  send(
-    topic: string,
-    payload: Buffer | readonly Buffer[],
-    options: PublishOptions,
-    done: (outcome: SendOutcome) => void,
-  ): void {
+  send(topic: string, payload: Payload, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
     const session = this.#session;
     if (session === undefined || this.#isEnding) done({ kind: 'cut' });
     else this.#publications.publish(topic, payload, options, session, done);

@@ -89,6 +89,17 @@ export interface Delivery {
   ack(): void;
 }
 
+/** A payload that is written straight into the memory it leaves in: a small one. */
+export interface WrittenPayload {
+  /** How many bytes it has. */
+  readonly size: number;
+  /** Writes all of it into `bytes` from `from` on. */
+  writeTo(bytes: Buffer, from: number): void;
+}
+
+/** In one piece, in pieces that stand one behind the other, or to be written. */
+export type Payload = Buffer | readonly Buffer[] | WrittenPayload;
+
 export interface PublishOptions {
   readonly retain?: boolean;
   readonly qos?: 0 | 1;

@@ -7,7 +7,7 @@
 import { SlotTable } from '../signal/index.js';
 import type { PacketIds } from './packet-ids.js';
 import { LARGEST_PACKET, publishProperties, publishSize, topicBytes, writePublish } from './packets.js';
-import type { PublishOptions, PublishOutcome, SendOutcome } from './ports.js';
+import type { Payload, PublishOptions, PublishOutcome, SendOutcome, WrittenPayload } from './ports.js';
 import type { ProtocolVersion } from './version-memory.js';
 
 /** Above this a payload is handed on as it is: the copy would cost more than a second piece in the write. */
@@ -54,10 +54,10 @@ export class Publications {
     return largest;
   }
 
-  /** A payload may come in pieces. `done` is called once: with the answer (at QoS 0 and for what is too large before this returns), or by `close`. */
+  /** `done` is called once: with the answer (at QoS 0 and for what is too large before this returns), or by `close`. */
   publish(
     topic: string,
-    payload: Buffer | readonly Buffer[],
+    payload: Payload,
     options: PublishOptions,
     limits: PublishLimits,
     done: (outcome: SendOutcome) => void,
@@ -66,7 +66,7 @@ export class Publications {
     const { bytes } = this.#topic;
     const { qos = 1 } = options;
     const properties = publishProperties(options, this.version);
-    const length = Buffer.isBuffer(payload) ? payload.length : lengthOf(payload);
+    const length = lengthOf(payload);
     const size = publishSize(bytes, length, qos, properties);
     const limit = Math.min(limits.maximumPacketSize ?? LARGEST_PACKET, LARGEST_PACKET);
     if (size > limit) {
@@ -76,11 +76,12 @@ export class Publications {
     const id = qos === 0 ? 0 : this.ids.allocate();
     if (id === null) throw new RangeError('65,535 publications wait for their answer, and MQTT counts no further');
     const isRetained = options.retain === true && limits.retainAvailable;
-    const isCopied = length < COPY_BELOW;
+    const isCopied = length < COPY_BELOW || isWritten(payload);
     const at = this.#room(isCopied ? size : size - length);
     const end = writePublish({ topic: bytes, qos, id, isRetained, properties }, length, this.#block, at);
     if (!isCopied) this.#endPiece();
-    if (Buffer.isBuffer(payload)) this.#add(payload, isCopied, end);
+    if (isWritten(payload)) payload.writeTo(this.#block, end);
+    else if (Buffer.isBuffer(payload)) this.#add(payload, isCopied, end);
     else {
       let to = end;
       for (const piece of payload) to = this.#add(piece, isCopied, to);
@@ -150,8 +151,14 @@ export class Publications {
   }
 }
 
-function lengthOf(pieces: readonly Buffer[]): number {
+function isWritten(payload: Payload): payload is WrittenPayload {
+  return 'writeTo' in payload;
+}
+
+function lengthOf(payload: Payload): number {
+  if (isWritten(payload)) return payload.size;
+  if (Buffer.isBuffer(payload)) return payload.length;
   let length = 0;
-  for (const piece of pieces) length += piece.length;
+  for (const piece of payload) length += piece.length;
   return length;
 }

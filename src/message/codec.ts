@@ -148,7 +148,8 @@ const COPIED_BELOW = 1024;
 /** ASCII that stands for itself between quotes: what ids, directives and times are made of. */
 const PLAIN = /^[ !#-[\]-~]*$/;
 
-function jsonText(text: string): string {
+/** A text in quotes. */
+export function jsonText(text: string): string {
   return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 

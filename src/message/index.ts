@@ -1,5 +1,6 @@
 export * from './answer.js';
 export * from './codec.js';
+export * from './data-payload.js';
 export * from './envelope.js';
 export * from './ids.js';
 export { isJson, MAX_DEPTH } from './json.js';

@@ -2,7 +2,7 @@
  * One link to the broker, from its `up` to its `down`: what it allows, a scope that ends with it, and a window that
  * all publications of the agent go through. A link that has ended publishes nothing any more; its counts die with it.
  */
-import type { ConnectionPort, LinkUp, PublishOptions, SendOutcome } from './ports.js';
+import type { ConnectionPort, LinkUp, Payload, PublishOptions, SendOutcome } from './ports.js';
 import { PublishWindow } from './publish-window.js';
 
 /** Control messages that may wait for a place; more of them are dropped: their sender asks again. */
@@ -10,8 +10,7 @@ const MAX_WAITING_CONTROL = 256;
 
 export interface Publication extends PublishOptions {
   readonly topic: string;
-  /** In pieces, one behind the other, where that spares a copy. */
-  readonly payload: Buffer | readonly Buffer[];
+  readonly payload: Buffer;
 }
 
 export interface LinkOptions {
@@ -66,7 +65,7 @@ export class Link {
           resolve({ kind: 'cut' });
           return;
         }
-        this.publishHeld(publication, (outcome) => {
+        this.publishHeld(publication.topic, publication.payload, publication, (outcome) => {
           this.landed(outcome);
           resolve(outcome);
           this.release();
@@ -95,8 +94,8 @@ export class Link {
    * Publishes in a place that is held already. `done` is told what came of it; it tells `landed`, and gives the place
    * back with `release` once it has seen to the rest.
    */
-  publishHeld(publication: Publication, done: (outcome: SendOutcome) => void): void {
-    this.#connection.send(publication.topic, publication.payload, publication, done);
+  publishHeld(topic: string, payload: Payload, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
+    this.#connection.send(topic, payload, options, done);
   }
 
   /** What was published in a place that is held has come to this. */

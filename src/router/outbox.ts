@@ -7,17 +7,11 @@
 import { crashPoint } from '../crash-point.js';
 import { errorText, isDamaged } from '../errors.js';
 import type { Log } from '../log/log.js';
-import {
-  encodeDataInPieces,
-  jsonContent,
-  type Failure,
-  type MessageKey,
-  type OutboundRecord,
-} from '../message/index.js';
+import { DataPayloads, jsonContent, type Failure, type MessageKey, type OutboundRecord } from '../message/index.js';
 import { fullJitter, type Clock, type Random } from '../time.js';
 import { SlotTable } from '../signal/index.js';
-import type { Link, Publication } from './link.js';
-import type { SendOutcome, StorePort } from './ports.js';
+import type { Link } from './link.js';
+import type { Payload, PublishOptions, SendOutcome, StorePort } from './ports.js';
 import type { RouterSettings } from './settings.js';
 import { Suspects } from './suspects.js';
 import type { Topics } from './topics.js';
@@ -27,6 +21,9 @@ export const MQTT_LANE = 'mqtt';
 
 /** MQTT 5: the broker wants less, not never [MQTT5-3.4.2.1]. */
 const QUOTA_EXCEEDED = 0x97;
+
+/** How a result is published. */
+const PUBLISH: PublishOptions = { qos: 1, retain: false };
 
 export interface OutboxOptions {
   readonly store: Pick<
@@ -50,6 +47,7 @@ interface InFlight {
 export class Outbox {
   readonly #options: OutboxOptions;
   readonly #suspects = new Suspects();
+  readonly #payloads = new DataPayloads();
   #link: Link | undefined;
   /** Taken from the lane for the present link and not ended: what a cut puts back. */
   readonly #inFlight = new SlotTable<InFlight>();
@@ -158,10 +156,14 @@ export class Outbox {
 
   /** Hands a record to the link, in the place taken for it; what comes of it is dealt with when it comes. */
   #send(taken: InFlight, bytes: Buffer): void {
-    const publication = this.#publication(taken.record, bytes);
+    const { destination } = taken.record;
+    const isOwn = destination.kind === 'topic';
+    const topic = isOwn ? destination.topic : this.#options.topics.dataOut;
+    const options = isOwn ? { ...PUBLISH, correlationData: destination.correlationData } : PUBLISH;
+    const payload = this.#payload(taken.record, bytes);
     FAULT: crashPoint('publish.before-write');
     taken.isHandedOver = true;
-    taken.link.publishHeld(publication, (outcome) => {
+    taken.link.publishHeld(topic, payload, options, (outcome) => {
       taken.link.landed(outcome);
       this.#settle(taken, outcome);
       // Calls for the next.
@@ -241,13 +243,10 @@ export class Outbox {
     });
   }
 
-  #publication(record: OutboundRecord, bytes: Buffer): Publication {
+  #payload(record: OutboundRecord, bytes: Buffer): Payload {
     const { content, metadata } = jsonContent(bytes, record.metadata);
-    const { messageId, responseTo, directive, destination } = record;
-    const payload = encodeDataInPieces({ messageId, responseTo, sent: this.#now(), directive, metadata, content });
-    return destination.kind === 'topic'
-      ? { topic: destination.topic, payload, qos: 1, retain: false, correlationData: destination.correlationData }
-      : { topic: this.#options.topics.dataOut, payload, qos: 1, retain: false };
+    const { messageId, responseTo, directive } = record;
+    return this.#payloads.of({ messageId, responseTo, sent: this.#now(), directive, metadata, content });
   }
 
   #now(): string {

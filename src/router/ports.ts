@@ -60,6 +60,17 @@ export interface PublishOptions {
   readonly correlationData?: Buffer | undefined;
 }
 
+/** A payload that is written where it is wanted, and not made before. */
+export interface WrittenPayload {
+  /** How many bytes it has. */
+  readonly size: number;
+  /** Writes all of it into `bytes` from `from` on. */
+  writeTo(bytes: Buffer, from: number): void;
+}
+
+/** In one piece, in pieces that stand one behind the other, or to be written. */
+export type Payload = Buffer | readonly Buffer[] | WrittenPayload;
+
 /**
  * `acknowledged`: the PUBACK came, with this reason code (0 in MQTT 3.1.1, or at QoS 0). `too-large`: above what the
  * broker takes, not sent.
@@ -87,15 +98,10 @@ export interface ConnectionPort {
   readonly message: Source<Delivery>;
   /**
    * Hands a message to the link at once, in the order of the calls. `done` is called once, perhaps before this returns:
-   * with the answer, or with `cut` when the link ends before it. It does not throw. A payload may come in pieces; none of
-   * its bytes may change until `done`.
+   * with the answer, or with `cut` when the link ends before it. It does not throw. No byte of the payload may change until
+   * `done`.
    */
-  send(
-    topic: string,
-    payload: Buffer | readonly Buffer[],
-    options: PublishOptions,
-    done: (outcome: SendOutcome) => void,
-  ): void;
+  send(topic: string, payload: Payload, options: PublishOptions, done: (outcome: SendOutcome) => void): void;
   /** Reads nothing more from the broker until `readOn`, or until the next link. What was read already still comes. */
   holdReading(): void;
   readOn(): void;

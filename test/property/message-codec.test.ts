@@ -3,10 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
+  DataPayload,
+  DataPayloads,
   decodeCommand,
   decodeData,
   directiveKey,
   encodeData,
+  encodeDataInPieces,
   isJson,
   jsonContent,
   metadataFrom,
@@ -44,6 +47,38 @@ test('a data envelope survives the way out and in', () => {
     ),
     { numRuns: 300 },
   );
+});
+
+test('a payload that is written where it leaves has the bytes of one that is made', () => {
+  const id = fc.oneof(text, fc.uuid(), fc.constantFrom('', 'a"b', 'a\\b', '\u007f', 'a'.repeat(256)));
+  const payloads = new DataPayloads();
+  const message = fc.record({
+    messageId: id,
+    responseTo: id,
+    // Few, so that one message has often those of the one before.
+    sent: fc.constantFrom('2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.001Z'),
+    directive: fc.constantFrom('echo', 'a-b', 'é"'),
+    metadata: fc.oneof(fc.constant(metadataFrom([])), metadata),
+    content: fc
+      .oneof(contentText, fc.constantFrom(`"${'x'.repeat(1022)}"`, `"${'x'.repeat(1021)}"`))
+      .map((t) => Buffer.from(t)),
+  });
+  fc.assert(
+    fc.property(message, (data) => {
+      const payload = payloads.of(data);
+      if (!(payload instanceof DataPayload)) {
+        assert.deepEqual(payload, encodeDataInPieces(data));
+        return;
+      }
+      const bytes = Buffer.alloc(payload.size + 10, '.');
+      payload.writeTo(bytes, 5);
+      assert.equal(bytes.toString(), `.....${encodeData(data).toString()}.....`);
+    }),
+    { numRuns: 500 },
+  );
+  const small = { messageId: 'm', responseTo: 'r', sent: 's', directive: 'd', metadata: metadataFrom([]) };
+  assert.ok(payloads.of({ ...small, content: Buffer.from('1') }) instanceof DataPayload);
+  assert.ok(!(payloads.of({ ...small, content: Buffer.alloc(1024, '1') }) instanceof DataPayload));
 });
 
 test('whatever a worker sends goes out as valid JSON, unchanged when it was JSON', () => {

@@ -8,6 +8,7 @@ import type {
   Delivery,
   LinkDown,
   LinkUp,
+  Payload,
   PublishOptions,
   PublishOutcome,
   SendOutcome,
@@ -115,15 +116,8 @@ export class FakeConnection implements ConnectionPort {
     };
   }
 
-  send(
-    topic: string,
-    payload: Buffer | readonly Buffer[],
-    options: PublishOptions,
-    done: (outcome: SendOutcome) => void,
-  ): void {
-    this.#publish(topic, Buffer.isBuffer(payload) ? payload : Buffer.concat(payload), options).then(done, () =>
-      done({ kind: 'cut' }),
-    );
+  send(topic: string, payload: Payload, options: PublishOptions, done: (outcome: SendOutcome) => void): void {
+    this.#publish(topic, bytesOf(payload), options).then(done, () => done({ kind: 'cut' }));
   }
 
   #publish(topic: string, payload: Buffer, options: PublishOptions): Promise<PublishOutcome> {
@@ -207,4 +201,12 @@ export class FakeConnection implements ConnectionPort {
     this.#pending.clear();
     for (const { reject } of pending) reject(new Error('the connection has ended'));
   }
+}
+
+function bytesOf(payload: Payload): Buffer {
+  if (Buffer.isBuffer(payload)) return payload;
+  if (!('writeTo' in payload)) return Buffer.concat(payload);
+  const bytes = Buffer.alloc(payload.size);
+  payload.writeTo(bytes, 0);
+  return bytes;
 }
