@@ -76,6 +76,12 @@ interface Offer {
   readonly acceptance: Taken;
 }
 
+/** Those that become safe with the same commit. */
+interface Batch {
+  readonly durable: Promise<void>;
+  readonly offers: Offer[];
+}
+
 /** How a message is offered: one that is retained is taken only when its id is new. */
 const RETAINED = { isRetained: true };
 const NEW = { isRetained: false };
@@ -98,6 +104,8 @@ export class Intake {
   /** Offered to the store, and not yet recorded. */
   readonly #recording = { messages: 0, bytes: 0 };
   #isReadingHeld = false;
+  /** The last batch, while its commit is under way. */
+  #batch: Batch | undefined;
   #scope: AbortSignal = AbortSignal.abort();
   #counts = { accepted: 0, duplicates: 0, refused: 0, dropped: 0 };
 
@@ -178,11 +186,29 @@ export class Intake {
     if (acceptance.kind === 'full') return false;
     this.#weigh(1, delivery.payload.length);
     const offer: Offer = { arrival, message, acceptance };
-    acceptance.durable.then(
-      () => this.#safe(offer),
-      (error: unknown) => this.#notSafe(offer, error),
-    );
+    // The store gives one promise for all of a commit: the messages of a batch need one reaction, not one each.
+    if (this.#batch?.durable === acceptance.durable) this.#batch.offers.push(offer);
+    else this.#begin({ durable: acceptance.durable, offers: [offer] });
     return true;
+  }
+
+  #begin(batch: Batch): void {
+    this.#batch = batch;
+    batch.durable.then(
+      () => {
+        this.#end(batch);
+        for (const offer of batch.offers) this.#safe(offer);
+      },
+      (error: unknown) => {
+        this.#end(batch);
+        for (const offer of batch.offers) this.#notSafe(offer, error);
+      },
+    );
+  }
+
+  /** What comes from here on would be told of nothing. */
+  #end(batch: Batch): void {
+    if (this.#batch === batch) this.#batch = undefined;
   }
 
   /** Its commit is through: the message may be acknowledged, and goes on. */

@@ -72,3 +72,20 @@ test('messages of one commit are acknowledged and announced together, in the ord
   await settle();
   assert.equal(t.received.length, 4);
 });
+
+test('a message of a commit that is through already is acknowledged as well', async () => {
+  const commit = deferred();
+  await using t = await openTestRouter({
+    wrapStore: (store) => oneCommit(store, () => commit.done),
+  });
+  await up(t);
+  const delivered = [t.connection.deliver(DATA_IN, dataMessage('m1'))];
+  commit.resolve();
+  await settle();
+  delivered.push(t.connection.deliver(DATA_IN, dataMessage('m2')));
+  await settle();
+  assert.deepEqual(
+    delivered.map(({ isAcknowledged }) => isAcknowledged),
+    [true, true],
+  );
+});
