@@ -29,7 +29,7 @@ export interface Link {
   readonly isReady: boolean;
   /** False: not even the smallest message may go. */
   readonly hasRoom: boolean;
-  /** True: it asks for messages itself at the end of this turn of the event loop, and what is there by then goes together. */
+  /** True: it asks for messages itself before this turn of the event loop ends, and what is there by then goes together. */
   asksSoon(): boolean;
   /** Whether it reads contents that lie in files by itself. */
   readonly takesFiles: boolean;

@@ -104,7 +104,7 @@ export class WorkerQueue {
     this.#isCondemned = true;
   }
 
-  /** There may be something for the worker. A link that asks for it at the end of the turn is not asked now. */
+  /** There may be something for the worker. A link that asks for it soon is not asked now. */
   wake(): void {
     if (this.#link?.asksSoon() !== true) this.pump();
   }

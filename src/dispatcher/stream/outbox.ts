@@ -1,5 +1,5 @@
 /**
- * What goes to a worker on its stream, gathered for a turn of the event loop and sent in few frames. Frames hold at most
+ * What goes to a worker on its stream, gathered while a callback of the event loop runs and sent in few frames. Frames hold at most
  * 256 KiB, or one message. Two are on their way at once at most: what comes meanwhile gathers for the next, and is gone
  * with the stream instead of filling memory behind a worker that does not read. That a completion is durable waits a while
  * for a frame to ride in: the worker is done with it, and a frame of its own costs a worker that gets few messages as much
@@ -19,7 +19,7 @@ const MOST_ON_THE_WAY = 2;
 const RIDE_WITHIN = 100;
 
 /** So many do not wait: small ones, hence far from filling the window of results. */
-const MOST_WAITING = 8;
+const MOST_WAITING = 64;
 
 /** What has an order: a cancel never comes before the delivery it names. */
 export type Part =
@@ -81,22 +81,22 @@ const MOST_REASON = 1000;
 export interface OutboxOptions {
   /** Hands a frame to the wire; `sent` is called when it is through. */
   readonly write: (frame: Buffer, sent: () => void) => void;
-  /** Called at the end of a turn, before its frames are made: what is ready by then goes along. */
+  /** Called before the frames are made: what is ready by then goes along. */
   readonly gather: () => void;
 }
 
 export class Outbox {
   readonly #acks: Acknowledgements = { settled: [], accepted: [], refusals: [], pings: [] };
   readonly #parts: Part[] = [];
-  #turn: NodeJS.Immediate | undefined;
+  #isScheduled = false;
   /** Sends what waits for a ride. Of real time, as the turns are: no test has to hold it. */
   #ride: NodeJS.Timeout | undefined;
   #onTheWay = 0;
   #state: 'held' | 'open' | 'closed' = 'held';
   #whenEmpty: (() => void) | undefined;
   // A function that stands within another costs each call of that one some memory, whether it is made or not.
-  readonly #onTurn = (): void => {
-    this.#turn = undefined;
+  readonly #onTick = (): void => {
+    this.#isScheduled = false;
     this.#flush();
   };
   readonly #onRide = (): void => {
@@ -141,16 +141,22 @@ export class Outbox {
     this.schedule();
   }
 
-  /** Whether `gather` is sure to be called at the end of this turn, once it is asked for. */
+  /** Whether `gather` is sure to be called soon, once it is asked for. */
   get isOpen(): boolean {
     return this.#state === 'open';
   }
 
-  /** Sees to it that `gather` is called, and what is there sent, at the end of this turn. */
+  /**
+   * Sees to it that `gather` is called, and what is there sent, behind all that this callback of the event loop and its
+   * promises do. Not in an immediate: HTTP/2 writes in one of its own, which would then run a whole turn later.
+   */
   schedule(): void {
     // What comes after the end is for nobody.
     if (this.#state === 'closed') this.#clear();
-    else this.#turn ??= setImmediate(this.#onTurn);
+    else if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      process.nextTick(this.#onTick);
+    }
   }
 
   /** Calls `then` when everything is on the wire, and nothing once it was closed. */
@@ -162,9 +168,7 @@ export class Outbox {
   /** Drops what was not sent. */
   close(): void {
     this.#state = 'closed';
-    clearImmediate(this.#turn);
     clearTimeout(this.#ride);
-    this.#turn = undefined;
     this.#ride = undefined;
     this.#whenEmpty = undefined;
     this.#clear();

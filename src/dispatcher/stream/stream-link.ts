@@ -86,7 +86,7 @@ export class StreamLink implements Link {
     return `the message has ${size} bytes of content and the worker of ${record.directive} takes ${maxBody}`;
   }
 
-  /** The outbox gathers at the end of each turn in which it is asked to. */
+  /** The outbox gathers soon after it is asked to. */
   asksSoon(): boolean {
     if (!this.#isOpen || !this.options.outbox.isOpen) return false;
     this.options.outbox.schedule();

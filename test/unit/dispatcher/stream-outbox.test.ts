@@ -1,4 +1,4 @@
-/** When what is for a worker goes: at the end of a turn, but for tags that only say what it need not wait for. */
+/** When what is for a worker goes: with all that comes in one callback of the event loop, but for tags that only say what it need not wait for. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
@@ -66,15 +66,28 @@ test('where none goes, they go by themselves after a while, in one frame', async
   outbox.close();
 });
 
-test('eight do not wait, nor does one whose results take much of their window', async () => {
+test('sixty-four do not wait, nor does one whose results take much of their window', async () => {
   const { outbox, frames } = await openOutbox();
-  for (let tag = 1; tag <= 8; tag++) outbox.settled(tag, false);
+  const tags = Array.from({ length: 64 }, (_, index) => index + 1);
+  for (const tag of tags) outbox.settled(tag, false);
   await turns();
-  assert.deepEqual(frames[0]?.settled, [1, 2, 3, 4, 5, 6, 7, 8]);
-  outbox.settled(9, false);
-  outbox.settled(10, true);
+  assert.deepEqual(frames[0]?.settled, tags);
+  outbox.settled(65, false);
+  outbox.settled(66, true);
   await turns();
-  assert.deepEqual(frames[1]?.settled, [9, 10]);
+  assert.deepEqual(frames[1]?.settled, [65, 66]);
+  outbox.close();
+});
+
+test('what one callback and its promises hand in goes in one frame, before the turn of the event loop ends', async () => {
+  const { outbox, frames } = await openOutbox();
+  const immediate = new Promise<number>((resolve) => setImmediate(() => resolve(frames.length)));
+  outbox.ping(1);
+  await Promise.resolve();
+  outbox.accepted(2);
+  assert.equal(frames.length, 0);
+  assert.equal(await immediate, 1);
+  assert.deepEqual([frames[0]?.pings, frames[0]?.accepted], [[1], [2]]);
   outbox.close();
 });
 
