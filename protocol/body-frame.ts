@@ -1,6 +1,6 @@
 /**
- * BodyFrame ↔ bytes, as the generated codec has them, for frames of 256 KiB: written into one buffer of the right size,
- * and read without a copy, so that the data of a chunk stands where the frame came in.
+ * BodyFrame ↔ bytes, as the generated codec has them, for frames of 256 KiB: written around the data of their chunks, and
+ * read without a copy, so that the data of a chunk stands where the frame came in.
  */
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 import { BodyCredit, type BodyFrame, type Chunk } from './generated/stream.js';
@@ -18,20 +18,39 @@ const CHUNK_LAST = 32;
 const CHUNK_ABORTED = 40;
 
 /** The bytes of a frame. Throws for an offset that is no uint64. */
-export function encodeBodyFrame({ token, chunks, credits }: BodyFrame): Buffer {
+export function encodeBodyFrame(frame: BodyFrame): Buffer {
+  return Buffer.concat(bodyFramePieces(frame));
+}
+
+/**
+ * The bytes of a frame in pieces, of which the data of its chunks are some: they are not copied. `room`: of so many bytes
+ * at the beginning of the first piece the caller makes something. Throws for an offset that is no uint64.
+ */
+export function bodyFramePieces({ token, chunks, credits }: BodyFrame, room = 0): [Buffer, ...Buffer[]] {
   const encoded = credits.map((credit) => BodyCredit.encode(credit).finish());
   const sizes = chunks.map(chunkSize);
-  let size = token.length === 0 ? 0 : fieldSize(token.length);
-  for (const each of sizes) size += fieldSize(each);
+  let size = room + (token.length === 0 ? 0 : fieldSize(token.length));
+  for (const [index, { data }] of chunks.entries()) size += fieldSize(sizes[index] ?? 0) - data.length;
   for (const each of encoded) size += fieldSize(each.length);
   const bytes = Buffer.allocUnsafe(size);
-  let at = token.length === 0 ? 0 : putBytes(bytes, 0, FRAME_TOKEN, token);
-  for (const [index, chunk] of chunks.entries()) {
-    bytes[at] = FRAME_CHUNK;
-    at = putChunk(bytes, putVarint(bytes, at + 1, sizes[index] ?? 0), chunk);
+  const pieces: Buffer[] = [];
+  let from = 0;
+  let at = token.length === 0 ? room : putBytes(bytes, room, FRAME_TOKEN, token);
+  for (const [index, { id, offset, data, last, aborted }] of chunks.entries()) {
+    at = putNumber(bytes, at, FRAME_CHUNK, sizes[index] ?? 0);
+    if (id !== 0) at = putNumber(bytes, at, CHUNK_ID, id);
+    if (offset !== 0n) at = putNumber(bytes, at, CHUNK_OFFSET, safeNumber(offset));
+    if (data.length > 0) {
+      at = putNumber(bytes, at, CHUNK_DATA, data.length);
+      pieces.push(bytes.subarray(from, at), data);
+      from = at;
+    }
+    if (last) at = putNumber(bytes, at, CHUNK_LAST, 1);
+    if (aborted) at = putNumber(bytes, at, CHUNK_ABORTED, 1);
   }
   for (const credit of encoded) at = putBytes(bytes, at, FRAME_CREDIT, credit);
-  return bytes;
+  const [first = bytes, ...others] = pieces;
+  return at === from || pieces.length === 0 ? [first, ...others] : [first, ...others, bytes.subarray(from)];
 }
 
 /** The frame that stands in `bytes`; the data of its chunks are views of them. Throws where they hold none. */
@@ -89,16 +108,6 @@ function chunkSize({ id, offset, data, last, aborted }: Chunk): number {
     (last ? 2 : 0) +
     (aborted ? 2 : 0)
   );
-}
-
-function putChunk(bytes: Buffer, from: number, { id, offset, data, last, aborted }: Chunk): number {
-  let at = from;
-  if (id !== 0) at = putNumber(bytes, at, CHUNK_ID, id);
-  if (offset !== 0n) at = putNumber(bytes, at, CHUNK_OFFSET, safeNumber(offset));
-  if (data.length > 0) at = putBytes(bytes, at, CHUNK_DATA, data);
-  if (last) at = putNumber(bytes, at, CHUNK_LAST, 1);
-  if (aborted) at = putNumber(bytes, at, CHUNK_ABORTED, 1);
-  return at;
 }
 
 /** No content is so large that its positions would not be numbers. */

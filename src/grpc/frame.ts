@@ -76,26 +76,33 @@ export class OneMessage {
 /** Bytes of the first buffer for an answer of more than one chunk. */
 const FEWEST = 1024;
 
-/** Takes the messages of one direction of a stream out of what comes. */
+/**
+ * Takes the messages of one direction of a stream out of what comes. One that is cut is gathered in memory of its size: the
+ * chunks it comes in need not live until the last of them is there.
+ */
 export class FrameSplitter {
-  /** The beginning of a message whose rest has not come. */
-  #rest: Buffer[] = [];
-  #bytes = 0;
-  /** Bytes of it with its prefix; undefined while the prefix is not whole. */
-  #wanted: number | undefined;
+  /** The beginning of a message whose rest has not come: so many bytes of this. */
+  #gathered: Buffer = NOTHING;
+  #filled = 0;
+  /** Bytes of it with its prefix; 0 while the prefix is not whole. */
+  #wanted = 0;
 
-  constructor(private readonly largest: number) {}
+  /** `isPassing`: a message is of no use once it was given, and the next may be gathered where it stood. */
+  constructor(
+    private readonly largest: number,
+    private readonly isPassing = false,
+  ) {}
 
   /** Calls `each` with every message that is whole now, a view of what came; gives what is wrong with the next one. */
   push(chunk: Buffer, each: (message: Buffer) => void): FrameProblem | undefined {
     let bytes = chunk;
-    if (this.#bytes > 0) {
-      this.#rest.push(chunk);
-      this.#bytes += chunk.length;
-      if (this.#wanted !== undefined && this.#bytes < this.#wanted) return undefined;
-      bytes = Buffer.concat(this.#rest);
-      this.#rest = [];
-    }
+    if (this.#wanted > 0) {
+      const taken = chunk.copy(this.#gathered, this.#filled, 0, this.#wanted - this.#filled);
+      this.#filled += taken;
+      if (this.#filled < this.#wanted) return undefined;
+      each(this.#gathered.subarray(PREFIX, this.#wanted));
+      bytes = chunk.subarray(taken);
+    } else if (this.#filled > 0) bytes = Buffer.concat([this.#gathered.subarray(0, this.#filled), chunk]);
     let at = 0;
     while (bytes.length - at >= PREFIX) {
       const length = bytes.readUInt32BE(at + 1);
@@ -112,9 +119,12 @@ export class FrameSplitter {
   }
 
   #keep(rest: Buffer): void {
-    this.#bytes = rest.length;
-    if (rest.length > 0) this.#rest.push(rest);
-    this.#wanted = rest.length < PREFIX ? undefined : PREFIX + rest.readUInt32BE(1);
+    this.#wanted = rest.length < PREFIX ? 0 : PREFIX + rest.readUInt32BE(1);
+    this.#filled = rest.length;
+    const room = Math.max(this.#wanted, rest.length);
+    if (!this.isPassing || this.#gathered.length < room)
+      this.#gathered = room === 0 ? NOTHING : Buffer.allocUnsafe(room);
+    rest.copy(this.#gathered);
   }
 
   #problem(compressed: number | undefined, length: number): FrameProblem | undefined {
@@ -122,6 +132,8 @@ export class FrameSplitter {
     return length > this.largest ? tooLarge(length, this.largest) : undefined;
   }
 }
+
+const NOTHING = Buffer.alloc(0);
 
 const COMPRESSED: FrameProblem = {
   kind: 'compressed',

@@ -2,5 +2,5 @@
 export { framed, PREFIX, writePrefix } from './frame.js';
 export { GrpcChannel } from './grpc-channel.js';
 export { DROPPED, type CallStatus } from './status.js';
-export type { StreamCall, StreamHandlers } from './stream-call.js';
+export type { Frame, StreamCall, StreamHandlers } from './stream-call.js';
 export { methodAt } from './unary-call.js';

@@ -12,11 +12,19 @@ import { DROPPED, statusFrom, statusFromClose, statusFromProblem, type CallStatu
 import type { Method, Startable } from './unary-call.js';
 
 export interface StreamHandlers {
-  /** A message: a view of what came, which is never written again; to keep it keeps all of that in memory. */
+  /**
+   * A message: a view of what came, which is never written again but where `isPassing`; to keep it keeps all of that in
+   * memory.
+   */
   readonly onMessage: (message: Buffer) => void;
+  /** A message is of no use once `onMessage` has returned: the next may come to stand in its place. */
+  readonly isPassing?: boolean;
   /** It is over; called once, in a later turn than what made it so. */
   readonly onEnd: (status: CallStatus) => void;
 }
+
+/** A frame (frame.ts), whole or in pieces. */
+export type Frame = Buffer | readonly Buffer[];
 
 /** 'close' tells the same, and comes for every end. */
 const ignored = (): void => undefined;
@@ -25,7 +33,7 @@ export class StreamCall implements Startable {
   #session: ClientHttp2Session | undefined;
   #stream: ClientHttp2Stream | undefined;
   /** Frames that were written before there was a connection. */
-  #early: Buffer[] = [];
+  #early: { readonly frame: Frame; readonly sent: (() => void) | undefined }[] = [];
   #isEndWanted = false;
   #isCancelled = false;
   #isOver = false;
@@ -42,7 +50,7 @@ export class StreamCall implements Startable {
     private readonly method: Method,
     private readonly handlers: StreamHandlers,
   ) {
-    this.#messages = new FrameSplitter(largest);
+    this.#messages = new FrameSplitter(largest, handlers.isPassing);
   }
 
   get isOver(): boolean {
@@ -59,14 +67,17 @@ export class StreamCall implements Startable {
     stream.on('end', () => this.#finishIfTold());
     stream.on('error', ignored);
     stream.on('close', () => this.#onClose(stream.rstCode));
-    for (const frame of this.#early.splice(0)) stream.write(frame);
+    for (const { frame, sent } of this.#early.splice(0)) writeTo(stream, frame, sent);
     if (this.#isEndWanted) stream.end();
   }
 
-  /** Sends a frame (frame.ts). What is written after the end is for nobody. */
-  write(frame: Buffer): void {
-    if (this.#stream === undefined) this.#early.push(frame);
-    else if (!this.#stream.writableEnded && !this.#stream.destroyed) this.#stream.write(frame);
+  /**
+   * Sends a frame, which is not copied: nobody may write into it until it is `sent`. What is written after the end is for
+   * nobody.
+   */
+  write(frame: Frame, sent?: () => void): void {
+    if (this.#stream === undefined) this.#early.push({ frame, sent });
+    else if (!this.#stream.writableEnded && !this.#stream.destroyed) writeTo(this.#stream, frame, sent);
   }
 
   /** Nothing more is written. */
@@ -125,6 +136,17 @@ export class StreamCall implements Startable {
     this.#finishIfTold();
     this.fail(this.#session?.destroyed === true ? DROPPED : statusFromClose(reset, this.#httpStatus));
   }
+}
+
+function writeTo(stream: ClientHttp2Stream, frame: Frame, sent: (() => void) | undefined): void {
+  if (Buffer.isBuffer(frame)) {
+    stream.write(frame, sent);
+    return;
+  }
+  stream.cork();
+  const last = frame.length - 1;
+  for (const [index, piece] of frame.entries()) stream.write(piece, index === last ? sent : undefined);
+  stream.uncork();
 }
 
 const CANCELLED: CallStatus = { code: status.CANCELLED, details: 'Cancelled on client' };

@@ -2,7 +2,7 @@
  * The worker's channel to its agent, and the unary calls on it: to register, to hand replies over. It notices that the
  * agent went away. A reply is repeated with back-off and full jitter until it is taken or the scope ends.
  */
-import { type ClientOptions, connectivityState, credentials, Metadata } from '@grpc/grpc-js';
+import { connectivityState, credentials, Metadata } from '@grpc/grpc-js';
 import {
   Data,
   DispatcherClient,
@@ -63,6 +63,8 @@ export function openAgentLink(options: AgentLinkOptions): AgentLink {
 export class AgentLink {
   /** For replies and the stream, where each message counts: it connects with the first call. */
   readonly channel: GrpcChannel;
+  /** For contents that go as bodies: small messages do not wait behind them in one connection. */
+  readonly bodies: GrpcChannel;
   /** Breaks off each that is under way. */
   readonly #underWay = new SlotTable<UnderWay>();
   #lastNumber = 0;
@@ -72,13 +74,15 @@ export class AgentLink {
     private readonly options: AgentLinkOptions,
   ) {
     const { target, random, cutOff } = options;
-    this.channel = new GrpcChannel({
+    const channel = {
       path: target.replace(/^unix:/, ''),
       maxReceive: LARGEST_ANSWER,
       random,
       within: CALL_DEADLINE,
       staysConnected: false,
-    });
+    };
+    this.channel = new GrpcChannel(channel);
+    this.bodies = new GrpcChannel(channel);
     const cut = (): void => {
       for (const { breakOff } of this.#underWay.values()) breakOff(abortReason(cutOff));
     };
@@ -172,13 +176,9 @@ export class AgentLink {
     await sleep(clock, delay, cutOff);
   }
 
-  /** For another client of grpc-js on the channel by which it registers. */
-  get channelOptions(): Partial<ClientOptions> {
-    return { channelOverride: this.client.getChannel() };
-  }
-
   close(): void {
     this.channel.close();
+    this.bodies.close();
     this.client.close();
   }
 

@@ -68,7 +68,7 @@ export async function serve(options: ServeOptions, handler: Handler): Promise<vo
     unary: new UnaryTransport({ link, runs, log, onEvent }),
     stream: new StreamTransport({
       channel: link.channel,
-      channelOptions: link.channelOptions,
+      bodies: link.bodies,
       target,
       hello: helloFrom(options),
       runs,

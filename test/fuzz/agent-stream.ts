@@ -1,15 +1,16 @@
 /** A worker's stream without a wire: frames of an agent go in, and what the worker answers is held to its own rules. */
 import { EventEmitter } from 'node:events';
-import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
+import type { StatusObject } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
-import type { AgentFrame, BodyFrame, WorkerFrame } from '../../protocol/generated/stream.js';
+import { type AgentFrame, BodyFrame, type WorkerFrame } from '../../protocol/generated/stream.js';
+import type { StreamHandlers } from '../../src/grpc/index.js';
 import { silentLog } from '../../src/log/log.js';
 import { Runs } from '../../src/worker/runs.js';
 import { StreamLink } from '../../src/worker/stream/link.js';
 import { FakeClock } from '../support/clock.js';
 import { claim } from './target.js';
 
-/** A call of grpc-js that keeps what is written, and ends when it is cancelled. */
+/** A call that keeps what is written, and ends when it is cancelled. */
 class FakeCall<Out> extends EventEmitter {
   readonly written: Out[] = [];
   isCancelled = false;
@@ -39,7 +40,8 @@ export interface FuzzedWorker {
 /** Feeds a worker with these frames, in this order, and fails where the worker breaks a rule of its own. */
 export async function feedWorker(frames: readonly (AgentFrame | BodyFrame)[]): Promise<FuzzedWorker> {
   const connect = new FakeCall<WorkerFrame>();
-  const transfer = new FakeCall<BodyFrame>();
+  const transfer = new FakeCall<unknown>();
+  let transfers: StreamHandlers | undefined;
   connect.on('status', (ended: StatusObject) => link.over(ended));
   const scope = new AbortController();
   const clock = new FakeClock();
@@ -56,7 +58,11 @@ export async function feedWorker(frames: readonly (AgentFrame | BodyFrame)[]): P
   });
   const link = new StreamLink(connect, {
     hello: { registrations: [], window: { messages: 8, bytes: 1_000, bodies: 2 }, maxBody: 1_000n },
-    openTransfer: () => transfer as unknown as ClientDuplexStream<BodyFrame, BodyFrame>,
+    openTransfer: (handlers) => {
+      transfers = handlers;
+      transfer.on('status', (ended: StatusObject) => handlers.onEnd(ended));
+      return transfer;
+    },
     runs,
     clock,
     random: () => 0,
@@ -72,7 +78,7 @@ export async function feedWorker(frames: readonly (AgentFrame | BodyFrame)[]): P
     if ('deliveries' in frame) {
       for (const { tag } of frame.deliveries) open.add(tag);
       link.receive(frame);
-    } else if (transfer.listenerCount('data') > 0) transfer.emit('data', frame);
+    } else transfers?.onMessage(Buffer.from(BodyFrame.encode(frame).finish()));
     await new Promise(setImmediate);
     for (; read < connect.written.length; read++) {
       const { completions, refusals } = connect.written[read]!;

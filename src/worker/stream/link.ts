@@ -26,14 +26,14 @@ import { type Parcel, parcelOf, problemOf } from './parcel.js';
 import { checkDelivery, checkWelcome, checkWindow, RuleBroken } from './rules.js';
 import { type DeliveryStream, StreamDelivery } from './stream-delivery.js';
 import { SlotTable } from '../../signal/slot-table.js';
-import { Transfer, type TransferCall } from './transfer.js';
+import { Transfer, type TransferOptions } from './transfer.js';
 import { Window } from './window.js';
 
 export interface LinkOptions {
   /** What the worker told the agent. */
   readonly hello: Hello;
   /** Makes the call for bodies. */
-  readonly openTransfer: () => TransferCall;
+  readonly openTransfer: TransferOptions['open'];
   readonly runs: Runs;
   readonly clock: Clock;
   readonly random: Random;

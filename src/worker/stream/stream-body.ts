@@ -88,7 +88,7 @@ export class StreamBody implements IncomingBody {
     this.#stream?.destroy();
   }
 
-  /** The next chunk. Throws RuleBroken where it is none that may come now. */
+  /** The next chunk, whose data are there until this returns. Throws RuleBroken where it is none that may come now. */
   push({ id, offset, data, last, aborted }: Chunk): void {
     if (data.length > MOST_IN_CHUNK) throw new RuleBroken(`a chunk of body ${id} has ${data.length} bytes`);
     if (aborted && !last) throw new RuleBroken(`body ${id} is aborted by a chunk that is not its last`);
@@ -103,7 +103,8 @@ export class StreamBody implements IncomingBody {
     this.#isLast = last;
     this.#isWhole = last && !aborted;
     if (this.#isStopped) return;
-    if (data.length > 0) this.#kept.push(data);
+    if (data.length > 0 && this.#collecting === undefined) this.#kept.push(Buffer.from(data));
+    else if (this.#collecting !== undefined) this.#copy(this.#collecting, data);
     if (aborted) this.fail(new Error('the agent could not read the content to its end'));
     else this.#use();
   }
@@ -119,16 +120,18 @@ export class StreamBody implements IncomingBody {
 
   /** Gives on what was kept, as far as it is taken. */
   #use(): void {
-    if (this.#collecting !== undefined) this.#copy(this.#collecting);
+    if (this.#collecting !== undefined) this.#collect(this.#collecting);
     else if (this.#stream !== undefined) this.#feed(this.#stream);
   }
 
-  #copy(collecting: Collecting): void {
-    for (const chunk of this.#kept) {
-      chunk.copy(collecting.whole, collecting.at);
-      collecting.at += chunk.length;
-      this.#grant(chunk.length);
-    }
+  #copy(collecting: Collecting, data: Buffer): void {
+    data.copy(collecting.whole, collecting.at);
+    collecting.at += data.length;
+    this.#grant(data.length);
+  }
+
+  #collect(collecting: Collecting): void {
+    for (const chunk of this.#kept) this.#copy(collecting, chunk);
     this.#kept = [];
     if (this.#isWhole) collecting.resolve(collecting.whole);
   }

@@ -1,17 +1,10 @@
 /** The transport of one call: Connect carries all messages, so that the worker needs no server and no second socket. */
-import { type ClientOptions, credentials, status } from '@grpc/grpc-js';
-import { decodeBodyFrame, encodeBodyFrame } from '../../../protocol/body-frame.js';
-import {
-  type AgentFrame,
-  DispatcherClient,
-  DispatcherService,
-  type Hello,
-  type Welcome,
-} from '../../../protocol/generated/stream.js';
+import { status } from '@grpc/grpc-js';
+import { type AgentFrame, DispatcherService, type Hello, type Welcome } from '../../../protocol/generated/stream.js';
 import type { Data, EventNotification } from '../../../protocol/generated/yggdrasil.js';
 import { MessageReader } from '../../../protocol/message-reader.js';
 import { AgentError } from '../../errors.js';
-import { type GrpcChannel, methodAt } from '../../grpc/index.js';
+import { type GrpcChannel, methodAt, type StreamHandlers } from '../../grpc/index.js';
 import type { Log } from '../../log/log.js';
 import type { Clock, Millis, Random } from '../../time.js';
 import { AgentLost } from '../delivery.js';
@@ -24,8 +17,8 @@ import type { TransferCall } from './transfer.js';
 export interface StreamOptions {
   /** Where Connect goes. */
   readonly channel: GrpcChannel;
-  /** Of the channel for bodies. */
-  readonly channelOptions: Partial<ClientOptions>;
+  /** Where Transfer goes. */
+  readonly bodies: GrpcChannel;
   readonly target: string;
   readonly hello: Hello;
   readonly runs: Runs;
@@ -36,6 +29,7 @@ export interface StreamOptions {
 }
 
 const CONNECT = methodAt(DispatcherService.connect.path);
+const TRANSFER = methodAt(DispatcherService.transfer.path);
 
 /** No agent takes this long to welcome a worker, unless it is stuck. */
 const WELCOME: Millis = 10_000;
@@ -44,18 +38,14 @@ const FAREWELL: Millis = 1_000;
 
 export class StreamTransport implements Transport {
   readonly name = 'stream';
-  readonly #client: DispatcherClient;
   #link: StreamLink | undefined;
   #ended: Promise<void> = Promise.resolve();
 
-  constructor(private readonly options: StreamOptions) {
-    this.#client = new DispatcherClient(options.target, credentials.createInsecure(), options.channelOptions);
-  }
+  constructor(private readonly options: StreamOptions) {}
 
   session(onUp: () => void, stop: AbortSignal): Promise<SessionEnd> {
     const { hello, runs, clock, random, log, onEvent } = this.options;
-    const openTransfer = (): TransferCall =>
-      this.#client.makeBidiStreamRequest(DispatcherService.transfer.path, encodeBodyFrame, decodeBodyFrame);
+    const openTransfer = (handlers: StreamHandlers): TransferCall => this.options.bodies.stream(TRANSFER, handlers);
     return new Promise((resolve) => {
       const call = this.options.channel.stream(CONNECT, {
         onMessage: (bytes) => receive(bytes),

@@ -2,18 +2,20 @@
  * The Transfer call of one Connect: the bodies of deliveries in, those of results out. It begins with the first body,
  * and ends with its Connect; an agent that breaks a rule here ends both.
  */
-import type { ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
+import { bodyFramePieces, decodeBodyFrame } from '../../../protocol/body-frame.js';
 import type { BodyCredit, BodyFrame, Chunk } from '../../../protocol/generated/stream.js';
+import { errorText } from '../../errors.js';
+import { PREFIX, type StreamCall, type StreamHandlers, writePrefix } from '../../grpc/index.js';
 import { AgentLost, type IncomingBody } from '../delivery.js';
 import { OutgoingBodies } from './outgoing.js';
 import { RuleBroken } from './rules.js';
 import { BODY_WINDOW, StreamBody } from './stream-body.js';
 
-export type TransferCall = ClientDuplexStream<BodyFrame, BodyFrame>;
+export type TransferCall = Pick<StreamCall, 'write' | 'end' | 'cancel'>;
 
 export interface TransferOptions {
   /** Makes the call. */
-  readonly open: () => TransferCall;
+  readonly open: (handlers: StreamHandlers) => TransferCall;
   /** How many deliveries may have a body at once. */
   readonly bodies: number;
   /** The largest body that was allowed. */
@@ -29,6 +31,8 @@ const FRAME: number = 192 * 1024;
 const SCRAP = 64;
 /** Chunks of one body before the frame that names it: more than any that fill the window. */
 const MOST_AHEAD = 16_384;
+/** Of all frames but the first. */
+const NO_TOKEN = Buffer.alloc(0);
 
 export class Transfer {
   #call: TransferCall | undefined;
@@ -99,19 +103,20 @@ export class Transfer {
 
   #start(): void {
     if (this.#call !== undefined || this.#isOver) return;
-    const call = this.options.open();
-    this.#call = call;
-    call.on('data', (frame: BodyFrame) => this.#onFrame(frame));
-    call.on('error', () => undefined); // 'status' tells the same, and comes for every end.
-    call.on('status', ({ details }: StatusObject) => {
-      if (!this.#isOver) this.options.onFail(new Error(`the agent ended the transfer of bodies: ${details}`));
+    this.#call = this.options.open({
+      onMessage: (bytes) => this.#onFrame(bytes),
+      isPassing: true,
+      onEnd: ({ details }) => {
+        if (!this.#isOver) this.options.onFail(new Error(`the agent ended the transfer of bodies: ${details}`));
+      },
     });
-    call.write({ token: this.#token, chunks: [], credits: [] });
+    this.#call.write(framed({ token: this.#token, chunks: [], credits: [] }));
   }
 
-  #onFrame(frame: BodyFrame): void {
+  #onFrame(bytes: Buffer): void {
     if (this.#isOver) return;
     try {
+      const frame = decoded(bytes);
       for (const chunk of frame.chunks) this.#onChunk(chunk);
       for (const credit of frame.credits) this.#outgoing.credited(credit);
       this.#schedule();
@@ -137,7 +142,8 @@ export class Transfer {
     if (ahead.chunks.length === 0 && this.#ahead.size >= this.options.bodies) {
       throw new RuleBroken(`chunks of more bodies than the window has, of body ${chunk.id} for one`);
     }
-    ahead.chunks.push(chunk);
+    // A copy: the next frame comes to stand where this one did.
+    ahead.chunks.push({ ...chunk, data: Buffer.from(chunk.data) });
     ahead.bytes += chunk.data.length;
     // What is wrong with their order is found when the body is known; here only what is kept is bounded.
     if (ahead.bytes > BODY_WINDOW || ahead.chunks.length > MOST_AHEAD) {
@@ -177,10 +183,27 @@ export class Transfer {
       if (chunks.length === 0 && credits.length === 0) return;
       this.#credits = [];
       this.#unsent += 1;
-      call.write({ token: Buffer.alloc(0), chunks, credits }, () => {
+      call.write(framed({ token: NO_TOKEN, chunks, credits }), () => {
         this.#unsent -= 1;
         this.#schedule();
       });
     }
+  }
+}
+
+/** A frame in the frame of gRPC; the data of its chunks are not copied. */
+function framed(frame: BodyFrame): readonly Buffer[] {
+  const pieces = bodyFramePieces(frame, PREFIX);
+  let length = -PREFIX;
+  for (const piece of pieces) length += piece.length;
+  writePrefix(pieces[0], length);
+  return pieces;
+}
+
+function decoded(bytes: Buffer): BodyFrame {
+  try {
+    return decodeBodyFrame(bytes);
+  } catch (error) {
+    throw new RuleBroken(`a frame is no BodyFrame: ${errorText(error)}`);
   }
 }
