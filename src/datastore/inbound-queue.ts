@@ -328,7 +328,7 @@ export class InboundQueue {
 
   /** A record that was set aside is there again: now, or when its lane has room for it. */
   #enter(record: InboundRecord): void {
-    if (!this.#lanes.insert(this.#prefixes.of(record), record.key)) return;
+    if (!this.#lanes.insert(this.#prefixes.of(record), record)) return;
     this.parts.live.put(record);
     this.#lifetimes.expect(record);
     this.#feed(record.key);
@@ -374,7 +374,7 @@ export class InboundQueue {
     if (expiresAt !== undefined && expiresAt <= this.parts.ledger.clock.now()) {
       queueMicrotask(() => this.lapsed.emit(key));
     }
-    if (this.#lanes.insert(this.#prefixes.of(record), key)) {
+    if (this.#lanes.insert(this.#prefixes.of(record), record)) {
       this.parts.live.put(record);
       this.#lifetimes.expect(record);
     } else this.parts.live.remove(key);

@@ -11,7 +11,7 @@ import { rejected } from './promises.js';
 import type { AnyRecord } from './record-codec.js';
 import type { Settler } from './transactions.js';
 import type { JournalKeys, LiveMessages } from './live-messages.js';
-import { LaneWindow, WINDOW_LIMITS, type WindowLimits } from './window.js';
+import { LaneWindow, WINDOW_LIMITS, type Sized, type WindowLimits } from './window.js';
 
 /** What has to be committed for a record to be there, and how much the spool grows by it. */
 export interface Prepared {
@@ -180,7 +180,7 @@ export class Lanes<R extends LiveRecord> {
   #enter({ prefix, record, keys }: Arrival<R>): void {
     let window = this.#windows.get(prefix);
     if (window === undefined) this.#windows.set(prefix, (window = this.#window(false)));
-    if (window.add(record.key)) this.options.live.come(record, keys);
+    if (window.add(record.key, this.#sizeOf(record))) this.options.live.come(record, keys);
   }
 
   /** Its commit failed. */
@@ -228,11 +228,12 @@ export class Lanes<R extends LiveRecord> {
    * A record comes back to its place. False when it will be read from disk in its turn. However many come back, the
    * lane stays within its limit: the newest go back to the disk.
    */
-  insert(prefix: string, key: MessageKey): boolean {
+  insert(prefix: string, record: R): boolean {
     const { live } = this.options;
+    const { key } = record;
     const window = this.#windows.get(prefix) ?? this.#window(false);
     this.#windows.set(prefix, window);
-    if (!window.insert(key)) return false;
+    if (!window.insert(key, this.#sizeOf(record))) return false;
     for (;;) {
       const gone = window.evict((last) => last === key || isAtRest(live.get(last)));
       if (gone === undefined) return true;
@@ -269,7 +270,9 @@ export class Lanes<R extends LiveRecord> {
       limit: wanted.limit,
     };
     const fresh: R[] = [];
+    const sized: Sized[] = [];
     let read = 0;
+    let bytesRead = 0;
     let last = wanted.after;
     for (const [key, bytes] of ledger.journal.range('records', range)) {
       read += 1;
@@ -280,18 +283,24 @@ export class Lanes<R extends LiveRecord> {
       const current = ledger.latest('records', key, bytes);
       const record = current && accepts(ledger.decode('records', key, current));
       if (record === undefined || !mayEnter(record)) continue;
+      const size = this.#sizeOf(record);
       fresh.push(record);
+      sized.push({ key: record.key, size });
+      bytesRead += size;
+      if (bytesRead >= wanted.bytes) break;
     }
-    window.refilled(
-      fresh.map((record) => record.key),
-      last,
-      read < wanted.limit,
-    );
+    const isEnd = read < wanted.limit && bytesRead < wanted.bytes;
+    window.refilled(sized, last, isEnd);
     for (const record of fresh) live.put(record);
     for (const record of fresh) entered(record);
     if (read === wanted.limit && fresh.length === 0 && last > wanted.after) return true;
     if (window.isEmpty) this.#windows.delete(prefix);
     return false;
+  }
+
+  /** What its content takes in memory: none, where that is in a file, or on its way to one. */
+  #sizeOf({ content }: R): number {
+    return content.kind === 'file' || this.options.ledger.files.isLarge(content.bytes) ? 0 : content.bytes.length;
   }
 
   #window(hasBacklog: boolean): LaneWindow {

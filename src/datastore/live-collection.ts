@@ -15,7 +15,7 @@ interface Row<E> {
  * Rows that are kept for the next entries: to take one out of Loki and put another in costs more than all else here,
  * and every message does it twice. As many as are in flight at once; those of a burst go.
  */
-const MOST_FREE = 256;
+const MOST_FREE = 1024;
 
 /** Where an entry's row is found. */
 interface RowIndex<Id, R> {

@@ -229,7 +229,7 @@ export class OutboundQueue {
   unsend(key: MessageKey): void {
     const record = this.get(key);
     if (record?.state !== 'sending') return;
-    if (this.#lanes.insert(prefixOf(record), key)) this.live.put({ ...record, state: 'queued' });
+    if (this.#lanes.insert(prefixOf(record), record)) this.live.put({ ...record, state: 'queued' });
     else this.live.remove(key);
   }
 
@@ -239,7 +239,7 @@ export class OutboundQueue {
     if (record === undefined) return;
     this.ledger.watch.witness?.outbound(record, 'retry');
     const later: OutboundRecord = { ...record, state: 'queued', attempts: record.attempts + 1, dueAt };
-    if (this.#lanes.insert(prefixOf(record), key)) this.live.put(later);
+    if (this.#lanes.insert(prefixOf(record), record)) this.live.put(later);
     else this.live.remove(key);
     this.#callWhenDue(later);
     await this.ledger.commit([put(this.ledger.encoder, later)]);

@@ -8,15 +8,40 @@ import type { MessageKey } from '../message/index.js';
 export interface WindowLimits {
   /** Records in memory per lane. */
   readonly records: number;
-  /** Below this many, more are read from disk. */
+  /** Bytes of contents in memory per lane, and one content more. */
+  readonly bytes: number;
+  /** At this many and below, and a quarter of the bytes, more are read from disk. */
   readonly refill: number;
+  /** Records that are read in one go: of 100 bytes each they take 2 ms. */
+  readonly part: number;
 }
 
-export const WINDOW_LIMITS: WindowLimits = { records: 512, refill: 128 };
+/**
+ * What flows at full load stays in memory: what was on disk once is read from there until a lane has caught up, which it
+ * has when no more wait in it than `refill` and `part` together.
+ */
+export const WINDOW_LIMITS: WindowLimits = { records: 1024, bytes: 4 * 2 ** 20, refill: 512, part: 512 };
+
+/** What is to be read from disk. */
+export interface Refill {
+  readonly after: number;
+  readonly before: number | undefined;
+  readonly limit: number;
+  readonly bytes: number;
+}
+
+/** A record as the window sees it. */
+export interface Sized {
+  readonly key: MessageKey;
+  /** Bytes of its content in memory. */
+  readonly size: number;
+}
 
 export class LaneWindow {
-  /** Live keys in order. */
+  /** Live keys in order, and the size of each. */
   readonly #keys: MessageKey[] = [];
+  readonly #sizes: number[] = [];
+  #bytes = 0;
   /** Keys whose commit is under way, in order; almost always the first is the first to be through. */
   readonly #committing: MessageKey[] = [];
   /** The newest key that was ever committed here, or is being. */
@@ -51,11 +76,11 @@ export class LaneWindow {
   }
 
   /** A new record is being committed. True when it is live from the start. */
-  add(key: MessageKey): boolean {
-    const isLive = !this.#hasMore && this.#keys.length < this.limits.records && !this.#hasHidden;
+  add(key: MessageKey, size: number): boolean {
+    const isLive = !this.#hasMore && !this.#isFull && !this.#hasHidden;
     this.#committing.push(key);
     this.#newest = key;
-    if (isLive) this.#append(key);
+    if (isLive) this.#append(key, size);
     return isLive;
   }
 
@@ -74,45 +99,54 @@ export class LaneWindow {
   }
 
   /**
-   * What to read from disk now: records after `after`, before `before` (a commit under way), at most `limit`; or
-   * undefined when there is no need.
+   * What to read from disk now: records after `after`, before `before` (a commit under way), at most `limit`, and no more
+   * once they have `bytes`; or undefined when there is no need.
    */
-  refill(): { readonly after: number; readonly before: number | undefined; readonly limit: number } | undefined {
-    if (!this.#hasMore || this.#keys.length > this.limits.refill) return undefined;
+  refill(): Refill | undefined {
+    const { records, bytes, refill, part } = this.limits;
+    if (!this.#hasMore || this.#keys.length > refill || this.#bytes > bytes / 4) return undefined;
     let before: number | undefined;
     for (const key of this.#committing) {
       if (key <= this.#seen) continue;
       before = key;
       break;
     }
-    return { after: this.#seen, before, limit: this.limits.records - this.#keys.length };
+    const limit = Math.min(records - this.#keys.length, part);
+    return { after: this.#seen, before, limit, bytes: bytes - this.#bytes };
   }
 
   /** What a refill found, in order, up to key `lastRead`; `isEnd` when the disk held no more. */
-  refilled(keys: readonly MessageKey[], lastRead: number, isEnd: boolean): void {
-    for (const key of keys) this.#append(key);
+  refilled(records: readonly Sized[], lastRead: number, isEnd: boolean): void {
+    for (const { key, size } of records) this.#append(key, size);
     this.#seen = Math.max(this.#seen, lastRead);
     if (isEnd) this.#hasMore = false;
   }
 
   /** A record that had left comes back to its place. False when it will be read from disk in its turn anyway. */
-  insert(key: MessageKey): boolean {
+  insert(key: MessageKey, size: number): boolean {
     if (this.#hasMore && key > this.#seen) return false;
     let index = this.#keys.length;
     while (index > 0 && (this.#keys[index - 1] ?? 0) > key) index -= 1;
-    if (this.#keys[index - 1] !== key) this.#keys.splice(index, 0, key);
+    if (this.#keys[index - 1] !== key) {
+      this.#keys.splice(index, 0, key);
+      this.#sizes.splice(index, 0, size);
+      this.#bytes += size;
+    }
     this.#seen = Math.max(this.#seen, key);
     return true;
   }
 
   /**
-   * Gives the newest record back to the disk while there are more than the limit; it is read again in its turn.
+   * Gives the newest record back to the disk while there are more than the limits; it is read again in its turn.
    * Undefined when there are not, or when `mayGo` says that it is needed.
    */
   evict(mayGo: (key: MessageKey) => boolean): MessageKey | undefined {
     const last = this.#keys.at(-1);
-    if (last === undefined || this.#keys.length <= this.limits.records || !mayGo(last)) return undefined;
+    const { records, bytes } = this.limits;
+    const hasRoom = this.#keys.length <= records && (this.#bytes <= bytes || this.#keys.length === 1);
+    if (last === undefined || hasRoom || !mayGo(last)) return undefined;
     this.#keys.pop();
+    this.#bytes -= this.#sizes.pop() ?? 0;
     // What lies between it and the one before is in flight or set aside, and comes back by itself.
     this.#seen = last - 1;
     this.#hasMore = true;
@@ -121,11 +155,21 @@ export class LaneWindow {
 
   /** Takes a record out: it is in flight, set aside for a while, or ended. */
   take(key: MessageKey): void {
-    remove(this.#keys, key);
+    const index = indexOf(this.#keys, key);
+    if (index < 0) return;
+    this.#bytes -= this.#sizes[index] ?? 0;
+    removeAt(this.#keys, index);
+    removeAt(this.#sizes, index);
   }
 
-  #append(key: MessageKey): void {
+  get #isFull(): boolean {
+    return this.#keys.length >= this.limits.records || this.#bytes >= this.limits.bytes;
+  }
+
+  #append(key: MessageKey, size: number): void {
     this.#keys.push(key);
+    this.#sizes.push(size);
+    this.#bytes += size;
     this.#seen = Math.max(this.#seen, key);
   }
 
@@ -135,12 +179,17 @@ export class LaneWindow {
   }
 }
 
-/** Almost always the head. */
 function remove(keys: MessageKey[], key: MessageKey): void {
-  if (keys[0] === key) {
-    keys.shift();
-    return;
-  }
-  const index = keys.indexOf(key);
-  if (index >= 0) keys.splice(index, 1);
+  const index = indexOf(keys, key);
+  if (index >= 0) removeAt(keys, index);
+}
+
+/** Almost always it is the head. */
+function indexOf(keys: readonly MessageKey[], key: MessageKey): number {
+  return keys[0] === key ? 0 : keys.indexOf(key);
+}
+
+function removeAt(list: number[], index: number): void {
+  if (index === 0) list.shift();
+  else list.splice(index, 1);
 }

@@ -45,7 +45,7 @@ async function open(clock: FakeClock, settings: StoreSettings = {}): Promise<Tes
 describe('when the wall clock goes back', () => {
   it('every back-off of a message ends, however few the lane has in memory', async () => {
     const clock = new FakeClock();
-    await using test = await open(clock, { window: { records: 4, refill: 2 } });
+    await using test = await open(clock, { window: { records: 4, bytes: Infinity, refill: 2, part: Infinity } });
     const { store } = test;
     const ids = Array.from({ length: 12 }, (_, i) => `m${i}`);
     for (const id of ids) await ready(store, id);
@@ -58,7 +58,7 @@ describe('when the wall clock goes back', () => {
 
   it('one whose alarm rang before that is not held up when it is read from the disk', async () => {
     const clock = new FakeClock();
-    await using test = await open(clock, { window: { records: 4, refill: 2 } });
+    await using test = await open(clock, { window: { records: 4, bytes: Infinity, refill: 2, part: Infinity } });
     const { store } = test;
     const ids = Array.from({ length: 12 }, (_, i) => `m${i}`);
     for (const id of ids) await ready(store, id);

@@ -190,7 +190,7 @@ describe('a disk that is full', () => {
   });
 
   it('what waits on disk behind a large message that failed is read', async () => {
-    await using t = await open({ window: { records: 1, refill: 0 } });
+    await using t = await open({ window: { records: 1, bytes: Infinity, refill: 0, part: Infinity } });
     const at = { arrivedAt: t.clock.now() };
     const first = t.store.acceptResult(result('first', at));
     if (first.kind === 'accepted') await first.durable;
@@ -306,7 +306,7 @@ describe('a body that was fetched', () => {
 
 describe('memory', () => {
   it('stays within the limit of a lane when many failed messages are due at once, and order holds', async () => {
-    await using t = await open({ window: { records: 8, refill: 2 } });
+    await using t = await open({ window: { records: 8, bytes: Infinity, refill: 2, part: Infinity } });
     const total = 100;
     const accepted = Array.from({ length: total }, (_, i) => t.store.accept(inbound(`m${i}`)));
     for (const each of accepted)
@@ -334,7 +334,7 @@ describe('memory', () => {
   });
 
   it('a lane that cannot be read is read again', async () => {
-    await using t = await open({ window: { records: 2, refill: 0 } });
+    await using t = await open({ window: { records: 2, bytes: Infinity, refill: 0, part: Infinity } });
     for (const id of ['a', 'b', 'c']) {
       const accepted = t.store.accept(inbound(id));
       if (accepted.kind === 'accepted') await accepted.durable.then(() => t.store.markReady(accepted.key));

@@ -4,6 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { LmdbJournal, type Acceptance, type Datastore, type ResultAcceptance } from '../../../src/datastore/index.js';
+import { WINDOW_LIMITS } from '../../../src/datastore/window.js';
 import { directiveKey, type MessageKey, type OutboundRecord } from '../../../src/message/index.js';
 import { FakeClock } from '../../support/clock.js';
 import { directive, inbound, result, workerName } from '../../support/messages.js';
@@ -70,7 +71,7 @@ describe('messages for directives that nobody ever registered', () => {
     await using t = await openTestStore({ isOnDisk: true });
     const offers = toUnknown(t.store, 0, all);
     assert.deepEqual(await tally(offers), { accepted: UNKNOWN, unroutable: all - UNKNOWN });
-    assert.ok(t.store.liveMessages <= UNKNOWN + 512, 'those that wait, and one window of answers');
+    assert.ok(t.store.liveMessages <= UNKNOWN + WINDOW_LIMITS.records, 'those that wait, and one window of answers');
     assert.equal([...t.store.deadLetters()].length, all - UNKNOWN);
     const dead = [...t.store.deadLetters()][0];
     assert.equal(dead?.failure.code, 'unroutable');

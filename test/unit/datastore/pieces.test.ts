@@ -9,7 +9,7 @@ import { Ledger } from '../../../src/datastore/ledger.js';
 import { decodeRecord, encodeRecord } from '../../../src/datastore/record-codec.js';
 import { StateLock } from '../../../src/datastore/state-lock.js';
 import { Unrecorded } from '../../../src/datastore/unrecorded.js';
-import { LaneWindow } from '../../../src/datastore/window.js';
+import { LaneWindow, type Sized } from '../../../src/datastore/window.js';
 import { silentLog } from '../../../src/log/log.js';
 import {
   directiveKey,
@@ -30,10 +30,12 @@ const key = messageKey;
 const keys = (...numbers: number[]): MessageKey[] => numbers.map(key);
 
 describe('the window of a lane', () => {
-  const window = (hasBacklog = false): LaneWindow => new LaneWindow(hasBacklog, { records: 3, refill: 1 });
+  const window = (hasBacklog = false): LaneWindow =>
+    new LaneWindow(hasBacklog, { records: 3, bytes: 100, refill: 1, part: 2 });
+  const sized = (size: number, ...numbers: number[]): Sized[] => numbers.map((number) => ({ key: key(number), size }));
   const added = (lane: LaneWindow, ...numbers: number[]): boolean[] =>
     numbers.map((number) => {
-      const isLive = lane.add(key(number));
+      const isLive = lane.add(key(number), 1);
       lane.committed(key(number));
       return isLive;
     });
@@ -44,34 +46,62 @@ describe('the window of a lane', () => {
     assert.equal(lane.refill(), undefined, 'there is enough');
     lane.take(key(1));
     lane.take(key(2));
-    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 2 });
-    lane.refilled(keys(4, 5), 5, false);
+    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 2, bytes: 99 });
+    lane.refilled(sized(1, 4, 5), 5, false);
     assert.deepEqual(lane.keys, keys(3, 4, 5));
+  });
+
+  it('holds as many bytes as its limit, and a content more; what is read is bounded by them too', () => {
+    const lane = window();
+    assert.equal(lane.add(key(1), 99), true);
+    assert.equal(lane.add(key(2), 60), true, 'there was room for some of it');
+    assert.equal(lane.add(key(3), 0), false);
+    for (const number of [1, 2, 3]) lane.committed(key(number));
+    lane.take(key(1));
+    assert.equal(lane.refill(), undefined, 'what is there will do for a while');
+    lane.take(key(2));
+    assert.deepEqual(lane.refill(), { after: 2, before: undefined, limit: 2, bytes: 100 });
+    lane.refilled(sized(70, 3, 4), 4, false);
+    lane.insert(key(1), 30);
+    assert.deepEqual([lane.evict(() => true), lane.evict(() => true)], [key(4), undefined]);
+    assert.deepEqual(lane.keys, keys(1, 3));
+  });
+
+  it('keeps a content in memory that is larger than its limit by itself', () => {
+    const lane = window(true);
+    lane.refilled(sized(1_000, 1), 1, true);
+    assert.equal(
+      lane.evict(() => true),
+      undefined,
+    );
+    lane.take(key(1));
+    assert.equal(lane.isEmpty, true);
+    assert.equal(lane.add(key(2), 1), true, 'it has left');
   });
 
   it('lets nothing overtake a record that is still being written', () => {
     const lane = window();
     added(lane, 1, 2, 3);
-    assert.equal(lane.add(key(4)), false);
+    assert.equal(lane.add(key(4), 1), false);
     for (const number of [1, 2, 3]) lane.take(key(number));
-    assert.equal(lane.add(key(5)), false, 'not before 4');
+    assert.equal(lane.add(key(5), 1), false, 'not before 4');
     lane.committed(key(5));
     assert.equal(lane.refill()?.before, 4);
     lane.refilled([], 3, true);
     lane.committed(key(4));
-    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 3 });
+    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 2, bytes: 100 });
   });
 
   it('reads what lay behind a record that was never written', () => {
     const lane = window();
     added(lane, 1, 2, 3);
-    lane.add(key(4));
-    lane.add(key(5));
+    lane.add(key(4), 1);
+    lane.add(key(5), 1);
     lane.committed(key(5));
     for (const number of [1, 2, 3]) lane.take(key(number));
     lane.refilled([], 3, true);
     lane.forget(key(4));
-    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 3 });
+    assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 2, bytes: 100 });
     assert.equal(lane.isEmpty, false);
   });
 
@@ -79,10 +109,10 @@ describe('the window of a lane', () => {
     const lane = window();
     added(lane, 1, 2, 3);
     lane.take(key(2));
-    assert.equal(lane.insert(key(2)), true);
-    assert.equal(lane.insert(key(2)), true, 'once');
+    assert.equal(lane.insert(key(2), 1), true);
+    assert.equal(lane.insert(key(2), 1), true, 'once');
     assert.deepEqual(lane.keys, keys(1, 2, 3));
-    assert.equal(window(true).insert(key(9)), false, 'it lies on disk beyond what was read');
+    assert.equal(window(true).insert(key(9), 1), false, 'it lies on disk beyond what was read');
   });
 
   it('gives the newest back to the disk when too many come back, but none that is needed', () => {
@@ -90,7 +120,7 @@ describe('the window of a lane', () => {
     added(lane, 1, 2, 3);
     lane.take(key(1));
     added(lane, 4);
-    lane.insert(key(1));
+    lane.insert(key(1), 1);
     assert.deepEqual(lane.keys, keys(1, 2, 3, 4));
     assert.equal(
       lane.evict(() => false),
