@@ -34,7 +34,8 @@ function inOne(ends: readonly Change[]): Change {
     if (end.key > key) key = end.key;
     if (end.value !== undefined) parts.push(end.value.toString('latin1'));
   }
-  return { table: 'ended', key, value: parts.join(SEPARATOR) };
+  // It names a message that has ended, which no message does twice.
+  return { table: 'ended', key, value: parts.join(SEPARATOR), isThere: false };
 }
 
 /** The ids in an entry of `ended`. */

@@ -26,7 +26,7 @@ export interface Change {
   readonly value: Value | undefined;
   /** The value begins with the CRC-32 of all that is behind it, as a record does: it need not be summed once more. */
   readonly isSummed?: boolean;
-  /** Whether its key stands in the journal, where whoever hands it in has just read that: nobody need look again. */
+  /** Whether its key stands in the journal, where whoever hands it in knows that: nobody need look. */
   readonly isThere?: boolean;
 }
 
