@@ -35,7 +35,7 @@ import type {
 } from './inbound-types.js';
 import { Lanes } from './lanes.js';
 import { LifetimeSweep } from './lifetime-sweep.js';
-import type { NewOutbound } from './outbound-record.js';
+import type { NewOutbound, ReplyTopicOf } from './outbound-record.js';
 import { Unrecorded } from './unrecorded.js';
 
 const ROOT = 'i/';
@@ -51,6 +51,7 @@ export class InboundQueue {
   readonly #unrecorded: Unrecorded;
   readonly #ends: InboundEnds;
   readonly #arrivals: InboundArrivals;
+  readonly #topicOf: ReplyTopicOf = (directive, messageId) => this.replyTopicOf(directive, messageId);
 
   constructor(private readonly parts: InboundParts) {
     const { ledger, live } = parts;
@@ -231,11 +232,7 @@ export class InboundQueue {
   complete(key: MessageKey, results: readonly NewOutbound[]): Completion {
     const { outbound } = this.parts;
     const record = this.get(key);
-    const replyTopicOf = (handler: DirectiveKey, messageId: string): ReplyTopic | undefined =>
-      messageId === record?.messageId && handler === record.directiveKey
-        ? record.replyTopic
-        : this.replyTopicOf(handler, messageId);
-    const plan = outbound.arrivals.plan(results, replyTopicOf, record);
+    const plan = outbound.arrivals.plan(results, this.#topicOf, record);
     if (plan.kind === 'full') return plan;
     if (record !== undefined) return { kind: 'taken', durable: this.#ends.completed(record, plan.results) };
     return { kind: 'taken', durable: this.#takeLate(plan.results) };
@@ -342,8 +339,10 @@ export class InboundQueue {
   }
 
   #head(prefix: string, only: NextOptions['only']): InboundRecord | undefined {
-    for (const key of this.#lanes.keys(prefix)) {
-      if (this.#lanes.isCommitting(prefix, key)) return undefined;
+    const window = this.#lanes.window(prefix);
+    if (window === undefined) return undefined;
+    for (const key of window.keys) {
+      if (window.isCommitting(key)) return undefined;
       const record = this.get(key);
       if (record?.state === 'ready' && (only === undefined || only(record))) return record;
     }

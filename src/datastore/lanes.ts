@@ -78,7 +78,7 @@ export class Lanes<R extends LiveRecord> {
       const first = [...this.options.ledger.journal.range('records', { after, before: end, limit: 1 })][0];
       if (first === undefined) break;
       const prefix = recordPrefix(first[0]);
-      this.#windows.set(prefix, this.#window(true));
+      this.#windows.set(prefix, this.#newWindow(true));
       after = under(prefix).before;
     }
     for (const prefix of this.#windows.keys()) this.refill(prefix);
@@ -103,8 +103,9 @@ export class Lanes<R extends LiveRecord> {
     return this.#windows.get(prefix)?.keys ?? NO_KEYS;
   }
 
-  isCommitting(prefix: string, key: MessageKey): boolean {
-    return this.#windows.get(prefix)?.isCommitting(key) ?? false;
+  /** What is live of a lane; undefined when it holds nothing. */
+  window(prefix: string): Pick<LaneWindow, 'keys' | 'isCommitting'> | undefined {
+    return this.#windows.get(prefix);
   }
 
   /** Puts a new record into its lane and commits it. Settles behind the entrance, when it is on stable storage. */
@@ -179,7 +180,7 @@ export class Lanes<R extends LiveRecord> {
 
   #enter({ prefix, record, keys }: Arrival<R>): void {
     let window = this.#windows.get(prefix);
-    if (window === undefined) this.#windows.set(prefix, (window = this.#window(false)));
+    if (window === undefined) this.#windows.set(prefix, (window = this.#newWindow(false)));
     if (window.add(record.key, this.#sizeOf(record))) this.options.live.come(record, keys);
   }
 
@@ -231,7 +232,7 @@ export class Lanes<R extends LiveRecord> {
   insert(prefix: string, record: R): boolean {
     const { live } = this.options;
     const { key } = record;
-    const window = this.#windows.get(prefix) ?? this.#window(false);
+    const window = this.#windows.get(prefix) ?? this.#newWindow(false);
     this.#windows.set(prefix, window);
     if (!window.insert(key, this.#sizeOf(record))) return false;
     for (;;) {
@@ -303,7 +304,7 @@ export class Lanes<R extends LiveRecord> {
     return content.kind === 'file' || this.options.ledger.files.isLarge(content.bytes) ? 0 : content.bytes.length;
   }
 
-  #window(hasBacklog: boolean): LaneWindow {
+  #newWindow(hasBacklog: boolean): LaneWindow {
     return new LaneWindow(hasBacklog, this.options.limits ?? WINDOW_LIMITS);
   }
 }

@@ -5,9 +5,11 @@
 import {
   spoolSize,
   type DeadRecord,
+  type Destination,
   type InboundRecord,
   type MessageKey,
   type OutboundRecord,
+  type WorkerName,
 } from '../message/index.js';
 import { withItem } from '../signal/index.js';
 import type { Change } from './journal.js';
@@ -147,7 +149,7 @@ export class OutboundArrivals {
       }
     }
     const destination = destinationOf(result, replyTopicOf);
-    const lacks = this.#lacks({ destination, worker: result.worker });
+    const lacks = this.#lacks(destination, result.worker);
     if (lacks !== undefined) return { kind: 'full', lacks };
     const { key, changes } = this.ledger.nextKey();
     return { kind: 'accepted', key, durable: this.#arrives(newRecord(result, key, destination, idKey), changes) };
@@ -162,8 +164,8 @@ export class OutboundArrivals {
     let index = 0;
     for (const result of results) {
       const idKey = idKeyOf(result);
-      const destination = destinationOf(result, replyTopicOf);
-      const lacks = this.#lacks({ destination, worker: result.worker });
+      const destination = destinationOf(result, replyTopicOf, request);
+      const lacks = this.#lacks(destination, result.worker);
       if (lacks !== undefined && !(idKey !== undefined && (this.#pending.has(idKey) || this.#isKnown(idKey, result)))) {
         return { kind: 'full', index, lacks };
       }
@@ -231,7 +233,7 @@ export class OutboundArrivals {
     const { origin, messageId, directive, metadata, content } = dead;
     if (origin.kind !== 'outbound') return { kind: 'not-replayable', reason: 'it is no result' };
     if (origin.idKey !== undefined && this.#isPending(this.ids.get(origin.idKey))) return { kind: 'pending' };
-    if (this.#lacks(origin) !== undefined) return { kind: 'full' };
+    if (this.#lacks(origin.destination, origin.worker) !== undefined) return { kind: 'full' };
     const { key, changes } = this.ledger.nextKey();
     const record: OutboundRecord = {
       ...origin,
@@ -250,9 +252,9 @@ export class OutboundArrivals {
   }
 
   /** Whether there is room: in the spool, and in memory for the lane. */
-  #lacks(result: Pick<OutboundRecord, 'destination' | 'worker'>): 'spool' | 'destinations' | undefined {
+  #lacks(destination: Destination, worker: WorkerName | undefined): 'spool' | 'destinations' | undefined {
     if (this.ledger.isFull) return 'spool';
-    if (result.destination.kind !== 'url' || this.lanes.has(prefixOfLane(laneOf(result)))) return undefined;
+    if (destination.kind !== 'url' || this.lanes.has(prefixOfLane(laneOf({ destination, worker })))) return undefined;
     const others = [MQTT_LANE, LOCAL_LANE].filter((lane) => this.lanes.has(prefixOfLane(lane)));
     return this.lanes.size - others.length < MAX_URL_LANES ? undefined : 'destinations';
   }

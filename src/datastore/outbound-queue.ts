@@ -46,7 +46,7 @@ const NOTHING: readonly OutboundRecord[] = [];
 const EMPTY: Content = { kind: 'inline', bytes: Buffer.alloc(0) };
 
 /** The end of a result on its way to the journal. */
-class Ended extends Outcome {
+class Ended extends Outcome<true> {
   constructor(
     private readonly ledger: Ledger,
     private readonly record: OutboundRecord,
@@ -56,8 +56,8 @@ class Ended extends Outcome {
     super(record.key, 'end');
   }
 
-  begin(): Promise<void> {
-    return this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this).durable;
+  begin(): Promise<true> {
+    return this.ledger.enlistSoon(this.changes, -spoolSize(this.record), this).isDurable;
   }
 
   override done(): void {
@@ -66,8 +66,6 @@ class Ended extends Outcome {
     super.done();
   }
 }
-
-const hasEnded = (): boolean => true;
 
 export class OutboundQueue {
   readonly laneDue = new Signal<string>('lane-due');
@@ -167,11 +165,11 @@ export class OutboundQueue {
   /** The first records of a lane that are on stable storage, in order; a lane's window bounds how many. */
   waiting(lane: string): readonly OutboundRecord[] {
     const prefix = prefixOfLane(lane);
-    const keys = this.#lanes.keys(prefix);
+    const window = this.#lanes.window(prefix);
     // Looked at with every result, and almost always empty.
-    if (keys.length === 0) return NOTHING;
-    return keys
-      .filter((key) => !this.#lanes.isCommitting(prefix, key))
+    if (window === undefined || window.keys.length === 0) return NOTHING;
+    return window.keys
+      .filter((key) => !window.isCommitting(key))
       .map((key) => this.get(key))
       .filter((record) => record !== undefined);
   }
@@ -201,8 +199,9 @@ export class OutboundQueue {
         void Promise.allSettled(ends).then(() => this.#call(prefix));
         return undefined;
       }
-      const key = this.#lanes.keys(prefix)[0];
-      if (key === undefined || this.#lanes.isCommitting(prefix, key)) return undefined;
+      const window = this.#lanes.window(prefix);
+      const key = window?.keys[0];
+      if (window === undefined || key === undefined || window.isCommitting(key)) return undefined;
       const record = this.get(key);
       const now = this.ledger.clock.now();
       if (record === undefined || record.arrivedAt + this.lifetime > now) {
@@ -270,7 +269,7 @@ export class OutboundQueue {
         : undefined;
     if (kept !== undefined) changes.push(...kept.changes);
     this.live.remove(key);
-    const recorded = this.#unrecorded.enlist(new Ended(this.ledger, record, changes, kept)).then(hasEnded);
+    const recorded = this.#unrecorded.enlist(new Ended(this.ledger, record, changes, kept));
     // Behind the commit: whatever is read to fill its place must not be this record as it was.
     this.#lanes.take(prefix, key);
     return recorded;

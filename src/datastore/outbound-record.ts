@@ -6,6 +6,7 @@ import type {
   Content,
   Destination,
   DirectiveKey,
+  InboundRecord,
   MessageKey,
   Metadata,
   OutboundRecord,
@@ -125,14 +126,20 @@ export function laneOf({ destination, worker }: Pick<OutboundRecord, 'destinatio
 /** Where the requester of a message wants its replies, as far as that is known. */
 export type ReplyTopicOf = (directive: DirectiveKey, messageId: string) => ReplyTopic | undefined;
 
-/** A URL in the directive is where it goes; else where the requester wants it; else data/out. */
-export function destinationOf(result: NewOutbound, replyTopicOf: ReplyTopicOf): Destination {
-  if (HAS_SCHEME.test(result.directive)) return { kind: 'url', url: result.directive };
-  if (result.responseTo !== '') {
-    for (const handler of result.handlers) {
-      const replyTopic = replyTopicOf(handler, result.responseTo);
-      if (replyTopic !== undefined) return replyTopic;
-    }
+const DATA_OUT: Destination = { kind: 'data-out' };
+
+/**
+ * A URL in the directive is where it goes; else where the requester wants it; else data/out. `request`: the message that
+ * ends with it, which need not be looked up.
+ */
+export function destinationOf(result: NewOutbound, replyTopicOf: ReplyTopicOf, request?: InboundRecord): Destination {
+  const { directive, responseTo } = result;
+  if (HAS_SCHEME.test(directive)) return { kind: 'url', url: directive };
+  if (responseTo === '') return DATA_OUT;
+  for (const handler of result.handlers) {
+    const isOfRequest = responseTo === request?.messageId && handler === request.directiveKey;
+    const replyTopic = isOfRequest ? request.replyTopic : replyTopicOf(handler, responseTo);
+    if (replyTopic !== undefined) return replyTopic;
   }
-  return { kind: 'data-out' };
+  return DATA_OUT;
 }

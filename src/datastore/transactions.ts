@@ -39,6 +39,7 @@ export class Transaction {
   /** The latest change of each key, of the tables that somebody asked for; dropped with the transaction. */
   #latest: Partial<Record<Table, Latest>> = {};
   #end: Deferred | undefined;
+  #isDurable: Promise<true> | undefined;
 
   add(changes: readonly Change[], growth: number, settler: Settler): void {
     for (const change of changes) this.changes.push(change);
@@ -51,6 +52,11 @@ export class Transaction {
   /** Settles when all settlers have been told. Ask for it in the turn in which something was handed in. */
   get durable(): Promise<void> {
     return (this.#end ??= deferred()).done;
+  }
+
+  /** As `durable`, for those who answer with it: one for all of them. */
+  get isDurable(): Promise<true> {
+    return (this.#isDurable ??= this.durable.then(() => true));
   }
 
   resolve(): void {

@@ -13,7 +13,7 @@ const FIRST_RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
 
 /** What became of one message, to be committed, if need be several times, one after the other. */
-export abstract class Outcome implements Settler {
+export abstract class Outcome<T = unknown> implements Settler {
   /** Those who want to know when it is through: nobody, for nearly every message. */
   waiting: readonly (() => void)[] | undefined;
   /** Is told how each try went, before anybody else. */
@@ -26,7 +26,7 @@ export abstract class Outcome implements Settler {
   ) {}
 
   /** Begins a try in this turn. Calls `done` or `failed`, then settles; what it throws is a failure. */
-  abstract begin(): Promise<unknown>;
+  abstract begin(): Promise<T>;
 
   done(): void {
     this.port?.done(this);
@@ -119,7 +119,7 @@ export class Unrecorded {
   }
 
   /** As `record`, for what comes with every message. */
-  enlist(outcome: Outcome): Promise<unknown> {
+  enlist<T>(outcome: Outcome<T>): Promise<T> {
     const { key } = outcome;
     const before = this.#outcomes.get(key);
     if (before !== undefined) this.#outcomes.delete(key);
@@ -163,7 +163,7 @@ export class Unrecorded {
   }
 }
 
-function begun(outcome: Outcome): Promise<unknown> {
+function begun<T>(outcome: Outcome<T>): Promise<T> {
   try {
     return outcome.begin();
   } catch (error) {

@@ -72,11 +72,17 @@ export class LaneWindow {
   }
 
   isCommitting(key: MessageKey): boolean {
-    return this.#committing.length > 0 && this.#committing.includes(key);
+    // Asked of each that is handed out, and almost always it is older than all of them.
+    const first = this.#committing[0];
+    return first !== undefined && key >= first && this.#committing.includes(key);
   }
 
-  /** A new record is being committed. True when it is live from the start. */
+  /**
+   * A new record is being committed. True when it is live from the start. Keys count up, and a record comes in the turn in
+   * which it is given its own: all here depends on that.
+   */
   add(key: MessageKey, size: number): boolean {
+    if (key <= this.#newest) throw new RangeError(`key ${key} came behind ${this.#newest}`);
     const isLive = !this.#hasMore && !this.#isFull && !this.#hasHidden;
     this.#committing.push(key);
     this.#newest = key;

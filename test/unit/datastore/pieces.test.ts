@@ -92,6 +92,30 @@ describe('the window of a lane', () => {
     assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 2, bytes: 100 });
   });
 
+  it('knows which records are being written, whatever order they are through in', () => {
+    const lane = window();
+    for (const number of [4, 6, 9]) lane.add(key(number), 1);
+    const committing = (): number[] => [3, 4, 5, 6, 9, 10].filter((number) => lane.isCommitting(key(number)));
+    assert.deepEqual(committing(), [4, 6, 9]);
+    lane.committed(key(6));
+    assert.deepEqual(committing(), [4, 9]);
+    lane.forget(key(9));
+    lane.add(key(10), 1);
+    assert.deepEqual(committing(), [4, 10]);
+    lane.committed(key(4));
+    lane.committed(key(10));
+    assert.deepEqual(committing(), []);
+  });
+
+  it('takes no record whose key does not count up: the order of those that are being written hangs on it', () => {
+    const lane = window();
+    lane.add(key(4), 1);
+    assert.throws(() => lane.add(key(4), 1), RangeError);
+    assert.throws(() => lane.add(key(3), 1), RangeError);
+    assert.deepEqual(lane.keys, keys(4));
+    assert.equal(lane.add(key(5), 1), true);
+  });
+
   it('reads what lay behind a record that was never written', () => {
     const lane = window();
     added(lane, 1, 2, 3);
