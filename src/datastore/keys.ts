@@ -9,32 +9,34 @@ import { messageKey } from '../message/index.js';
 /** 36^11 is above 2^53: eleven digits hold every safe integer. */
 const WIDTH = 11;
 
-/** 36^6: six digits of a number above it, and five below, are numbers that a processor divides quickly. */
-const LOW = 36 ** 6;
+/** 36^5: six digits of a number above it, and five below, are whole numbers of 31 bits. */
+const LOW = 36 ** 5;
 
 export function padded(value: number): string {
   const whole = Math.max(0, Math.floor(value));
-  const high = Math.floor(whole / LOW);
-  const low = whole - high * LOW;
-  // toString and padStart take several times as long, and there are some ten of these for every message.
+  const above = Math.floor(whole / LOW);
+  const high = above | 0;
+  const low = (whole - above * LOW) | 0;
+  // toString and padStart take several times as long, and there are some ten of these for every message. So do numbers
+  // that are not known to be whole ones of 31 bits, which `| 0` says: they are divided without a division.
   return String.fromCharCode(
-    digit(high / 1_679_616),
-    digit(high / 46_656),
-    digit(high / 1_296),
-    digit(high / 36),
+    digit((high / 60_466_176) | 0),
+    digit((high / 1_679_616) | 0),
+    digit((high / 46_656) | 0),
+    digit((high / 1_296) | 0),
+    digit((high / 36) | 0),
     digit(high),
-    digit(low / 60_466_176),
-    digit(low / 1_679_616),
-    digit(low / 46_656),
-    digit(low / 1_296),
-    digit(low / 36),
+    digit((low / 1_679_616) | 0),
+    digit((low / 46_656) | 0),
+    digit((low / 1_296) | 0),
+    digit((low / 36) | 0),
     digit(low),
   );
 }
 
 /** The letter for the last digit of a number in base 36: 0–9, a–z. */
 function digit(value: number): number {
-  const last = Math.floor(value) % 36;
+  const last = value - ((value / 36) | 0) * 36;
   return last < 10 ? 48 + last : 87 + last;
 }
 

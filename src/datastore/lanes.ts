@@ -114,7 +114,10 @@ export class Lanes<R extends LiveRecord> {
     const { prefix, record } = arrival;
     const { content } = record;
     // In the caller's turn where that is possible, so that commits keep the order of arrival.
-    if (content.kind === 'inline' && (this.#storing.has(prefix) || this.options.ledger.files.isLarge(content.bytes)))
+    if (
+      content.kind === 'inline' &&
+      ((this.#storing.size > 0 && this.#storing.has(prefix)) || this.options.ledger.files.isLarge(content.bytes))
+    )
       return this.#addStored(arrival, content.bytes, entrance);
     return this.#commit(prefix, record, entrance, entrance);
   }
@@ -155,17 +158,25 @@ export class Lanes<R extends LiveRecord> {
   /**
    * Puts new records into their lanes by one commit, made in this turn: all are there or none. Not for a strict
    * direction, nor for contents that belong in a file and are in none. The settler tells of each, as an entrance does.
+   * `more`: what else goes with them.
    */
-  addAll(arrivals: readonly Arrival<R>[], changes: readonly Change[], growth: number, settler: Settler): Promise<void> {
+  addAll(
+    arrivals: readonly Arrival<R>[],
+    changes: readonly Change[],
+    growth: number,
+    settler: Settler,
+    more: readonly Change[],
+  ): Promise<void> {
     for (const arrival of arrivals) this.#enter(arrival);
-    return this.options.ledger.enlist(changes, growth, settler).durable;
+    return this.options.ledger.enlist(changes, growth, settler, more).durable;
   }
 
   /** The commit of a new record is through. */
   committed({ prefix, record: { key } }: Arrival<R>): void {
-    this.#windows.get(prefix)?.committed(key);
+    const window = this.#windows.get(prefix);
+    window?.committed(key);
     if (this.#barred.size > 0 && key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
-    this.refill(prefix);
+    if (window?.isAtRest !== true) this.refill(prefix);
   }
 
   /** The one commit of new records has failed. */
@@ -222,7 +233,7 @@ export class Lanes<R extends LiveRecord> {
     const window = this.#windows.get(prefix);
     if (window === undefined) return;
     window.take(key);
-    this.refill(prefix);
+    if (!window.isAtRest) this.refill(prefix);
   }
 
   /**

@@ -177,10 +177,10 @@ export class Ledger {
     return this.enlist(changes, growth, NOBODY).durable;
   }
 
-  /** As `commit`, for those that come with every message: `settler` is told how it went, before the promise. */
-  enlist(changes: readonly Change[], growth: number, settler: Settler): Transaction {
+  /** As `commit`, with `more`, for those that come with every message: `settler` is told how it went, before the promise. */
+  enlist(changes: readonly Change[], growth: number, settler: Settler, more?: readonly Change[]): Transaction {
     this.#bytes += growth;
-    return this.#transactions.add(changes, growth, settler);
+    return this.#transactions.add(changes, growth, settler, more);
   }
 
   /**

@@ -74,6 +74,7 @@ type NewArrival = Arrival<OutboundRecord>;
 /** None, for nearly every completion. */
 const NO_COPIES: readonly NewOutbound[] = [];
 const NO_ARRIVALS: readonly NewArrival[] = [];
+const NO_CHANGES: readonly Change[] = [];
 
 /** The results of one commit under way; a promise is made of it when somebody waits for a copy, which is seldom. */
 class Together implements Settler {
@@ -195,7 +196,7 @@ export class OutboundArrivals {
       };
       return copied.wait().then(again, again);
     }
-    let all: Change[] | undefined;
+    let own: Change[] | undefined;
     let arrivals: NewArrival[] | undefined;
     let copies: NewOutbound[] | undefined;
     let grown = growth;
@@ -211,18 +212,16 @@ export class OutboundArrivals {
       const prefix = prefixOf(record);
       const path = recordKey(prefix, key);
       const stored = put(this.ledger.encoder, record, path);
-      // One list of the right length, for the one result that there mostly is.
-      if (all === undefined) all = changes.concat(stored);
-      else all.push(stored);
-      if (record.idKey !== undefined) all.push(this.ids.pending(record.idKey, path, key));
-      for (const change of keyChanges) all.push(change);
+      own = withItem(own, stored);
+      if (record.idKey !== undefined) own.push(this.ids.pending(record.idKey, path, key));
+      for (const change of keyChanges) own.push(change);
       grown += spoolSize(record);
       arrivals = withItem(arrivals, { prefix, record, keys: { recordKey: path, idKey } });
       if (idKey !== undefined) known?.add(idKey);
     }
     const underWay = new Together(this.#commits, arrivals ?? NO_ARRIVALS, copies ?? NO_COPIES, taker);
     for (const { keys } of underWay.arrivals) if (keys.idKey !== undefined) this.#pending.set(keys.idKey, underWay);
-    return this.lanes.addAll(underWay.arrivals, all ?? changes, grown, underWay);
+    return this.lanes.addAll(underWay.arrivals, changes, grown, underWay, own ?? NO_CHANGES);
   }
 
   /** A dead result goes out anew; `removal` takes it out of the dead, in the same commit. `announce` it then. */

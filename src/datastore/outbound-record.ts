@@ -134,7 +134,7 @@ const DATA_OUT: Destination = { kind: 'data-out' };
  */
 export function destinationOf(result: NewOutbound, replyTopicOf: ReplyTopicOf, request?: InboundRecord): Destination {
   const { directive, responseTo } = result;
-  if (HAS_SCHEME.test(directive)) return { kind: 'url', url: directive };
+  if (directive.includes(':') && HAS_SCHEME.test(directive)) return { kind: 'url', url: directive };
   if (responseTo === '') return DATA_OUT;
   for (const handler of result.handlers) {
     const isOfRequest = responseTo === request?.messageId && handler === request.directiveKey;

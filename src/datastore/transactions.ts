@@ -24,6 +24,7 @@ export interface TransactionsPort {
 
 /** How long what is not urgent may wait for a commit to ride with. A matter of batching, so no test needs to hold it. */
 const SOON_MS = 2;
+const NO_CHANGES: readonly Change[] = [];
 
 /** Changes that share their fate. */
 export class Transaction {
@@ -41,8 +42,9 @@ export class Transaction {
   #end: Deferred | undefined;
   #isDurable: Promise<true> | undefined;
 
-  add(changes: readonly Change[], growth: number, settler: Settler): void {
+  add(changes: readonly Change[], growth: number, settler: Settler, more: readonly Change[]): void {
     for (const change of changes) this.changes.push(change);
+    for (const change of more) this.changes.push(change);
     this.#given = this.changes.length;
     this.settlers.push(settler);
     this.growth += growth;
@@ -92,15 +94,16 @@ export class Transactions {
 
   constructor(private readonly port: TransactionsPort) {}
 
-  add(changes: readonly Change[], growth: number, settler: Settler): Transaction {
-    const transaction = this.#gather(changes, growth, settler);
+  /** `more`: changes as well. Nobody has to make one list of two for that. */
+  add(changes: readonly Change[], growth: number, settler: Settler, more: readonly Change[] = NO_CHANGES): Transaction {
+    const transaction = this.#gather(changes, growth, settler, more);
     if (!transaction.isDue) this.#due(transaction);
     return transaction;
   }
 
   /** As `add`, for what nobody waits for: it rides with what comes next, or goes by itself a moment later. */
   addSoon(changes: readonly Change[], growth: number, settler: Settler): Transaction {
-    const transaction = this.#gather(changes, growth, settler);
+    const transaction = this.#gather(changes, growth, settler, NO_CHANGES);
     if (!transaction.isDue) this.#timer ??= setTimeout(() => this.#due(transaction), SOON_MS);
     return transaction;
   }
@@ -119,9 +122,9 @@ export class Transactions {
     }
   }
 
-  #gather(changes: readonly Change[], growth: number, settler: Settler): Transaction {
+  #gather(changes: readonly Change[], growth: number, settler: Settler, more: readonly Change[]): Transaction {
     const transaction = (this.#gathering ??= new Transaction());
-    transaction.add(changes, growth, settler);
+    transaction.add(changes, growth, settler, more);
     return transaction;
   }
 

@@ -66,6 +66,11 @@ export class LaneWindow {
     return this.#keys.length === 0 && !this.#hasMore && this.#committing.length === 0;
   }
 
+  /** Nothing of it is on disk, and it is not empty: there is nothing to read, and it stays. */
+  get isAtRest(): boolean {
+    return !this.#hasMore && (this.#keys.length > 0 || this.#committing.length > 0);
+  }
+
   /** The newest record whose commit is under way. */
   get lastCommitting(): MessageKey | undefined {
     return this.#committing.at(-1);

@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Alarms } from '../../../src/datastore/alarms.js';
 import { ContentFiles } from '../../../src/datastore/content-files.js';
+import { padded } from '../../../src/datastore/keys.js';
 import { Ledger } from '../../../src/datastore/ledger.js';
 import { decodeRecord, encodeRecord } from '../../../src/datastore/record-codec.js';
 import { StateLock } from '../../../src/datastore/state-lock.js';
@@ -28,6 +29,17 @@ import { tempDir } from '../../support/temp.js';
 
 const key = messageKey;
 const keys = (...numbers: number[]): MessageKey[] => numbers.map(key);
+
+describe('the text of a key', () => {
+  it('is the number in base 36, in eleven digits', () => {
+    const edges = [35, 36, 36 ** 5, 36 ** 6, 36 ** 10, 2 ** 31, 2 ** 32, Number.MAX_SAFE_INTEGER];
+    for (const edge of edges) {
+      for (const number of [edge - 1, edge, Math.min(edge + 1, Number.MAX_SAFE_INTEGER)])
+        assert.equal(padded(number), number.toString(36).padStart(11, '0'));
+    }
+    assert.deepEqual([padded(0), padded(-3), padded(7.9)], ['0'.repeat(11), '0'.repeat(11), '00000000007']);
+  });
+});
 
 describe('the window of a lane', () => {
   const window = (hasBacklog = false): LaneWindow =>
