@@ -115,17 +115,18 @@ export function decodeRecord(bytes: Buffer, contentDir: string): AnyRecord | und
   const size = bytes.readDoubleLE(8);
   // The checksum held, so these are bytes that encodeRecord wrote.
   const stored = JSON.parse(bytes.toString('utf8', PREFIX, headerEnd)) as StoredRecord;
-  const { file, crc32: fileCrc, metadata, ...rest } = stored;
+  const { file, crc32: fileCrc, metadata } = stored;
   const content: Content =
     file === undefined
       ? { kind: 'inline', bytes: bytes.subarray(headerEnd) }
       : { kind: 'file', path: join(contentDir, file), size, ...(fileCrc === undefined ? {} : { crc32: fileCrc }) };
-  return restore(rest, metadataFrom(metadata ?? []), content);
+  return restore(stored, metadataFrom(metadata ?? []), content);
 }
 
 /** Whether a stored record names a content file. */
 export function hasFile(bytes: Buffer): boolean {
-  return bytes.length >= PREFIX && bytes.readDoubleLE(8) > 0;
+  // The last byte of a double is zero in what is next to nothing only: so most are told without reading it.
+  return bytes.length >= PREFIX && bytes[PREFIX - 1] !== 0 && bytes.readDoubleLE(8) > 0;
 }
 
 /** Bytes that a stored record takes, with its content file; of one that was torn, what is there of it. */
@@ -158,13 +159,8 @@ type StoredRecord = {
   | (Brief<OutboundRecord> & { readonly destination?: StoredDestination })
   | (Stored<DeadRecord> & { readonly origin?: StoredOrigin })
 );
-type Headers = StoredRecord extends infer S
-  ? S extends unknown
-    ? Omit<S, 'file' | 'crc32' | 'metadata'>
-    : never
-  : never;
 
-function restore(stored: Headers, metadata: Metadata, content: Content): AnyRecord {
+function restore(stored: StoredRecord, metadata: Metadata, content: Content): AnyRecord {
   switch (stored.kind) {
     case 'inbound':
       return {
@@ -206,8 +202,10 @@ function restore(stored: Headers, metadata: Metadata, content: Content): AnyReco
         dueAt: stored.dueAt ?? 0,
         replayOf: stored.replayOf,
       };
-    case 'dead':
-      return { ...stored, origin: restoreOrigin(stored.origin), metadata, content };
+    case 'dead': {
+      const { file: _file, crc32: _crc32, ...rest } = stored;
+      return { ...rest, origin: restoreOrigin(stored.origin), metadata, content };
+    }
   }
 }
 
