@@ -2,6 +2,7 @@
  * The daemon around an agent: its log, its identity, an embedded broker where one is wanted, the signals of the
  * process, and word to the service manager. Runs until SIGTERM or SIGINT; a second one ends it at once.
  */
+import { join } from 'node:path';
 import { Agent } from '../agent.js';
 import type { AgentHost } from '../agent-admin.js';
 import {
@@ -18,7 +19,7 @@ import { createWayCheck, openCgroups, openMarks, Users } from '../process/index.
 import type { RingReader } from '../signal/index.js';
 import { systemClock, type Millis } from '../time.js';
 import { VERSION } from '../version.js';
-import { releaseStartPages } from './idle-pages.js';
+import { openFileRelease, releaseStartPages } from './idle-pages.js';
 import { MemoryRelief, openCollector, openTrim } from './memory-relief.js';
 import { createNotifier, type Notifier } from './notify.js';
 import type { BrokerAddress, EmbeddedBroker } from '../broker/index.js';
@@ -38,6 +39,8 @@ interface Placed {
 }
 
 /** Exit code of a daemon that was told twice to end (128 + SIGTERM). */
+/** Below the state directory: the file in which LMDB keeps the journal's tables. */
+const TABLES = 'journal/data.mdb';
 const EXIT_KILLED = 143;
 
 /** By then a start is over, with its workers. */
@@ -175,6 +178,7 @@ class Daemon {
   async #relieve(agent: Agent): Promise<void> {
     systemClock.after(STARTED_AFTER, () => void releaseStartPages(), this.#scope.signal);
     const trim = await openTrim();
+    const release = await openFileRelease(join(this.options.settings.stateDir, TABLES));
     if (trim === undefined) return;
     const relief = new MemoryRelief(
       {
@@ -182,7 +186,10 @@ class Daemon {
         resident: () => process.memoryUsage.rss(),
         // A context of its own each time: it is seldom needed, and would be kept for ever.
         collect: () => openCollector()?.(),
-        trim,
+        trim: () => {
+          trim();
+          release?.();
+        },
       },
       this.#scope.signal,
     );
