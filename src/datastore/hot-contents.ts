@@ -7,8 +7,9 @@
 import { statSync } from 'node:fs';
 import type { Clock, Millis } from '../time.js';
 
-/** What results may take together. Messages get half of it: a result is read at once, a message may have to wait. */
-const MOST_BYTES = 16 * 1024 * 1024;
+/** What all may take together, and how far messages may fill it: they may have to wait, and a result is read at once. */
+const MOST_BYTES = 24 * 1024 * 1024;
+const MOST_OF_MESSAGES = 16 * 1024 * 1024;
 
 /** A larger content is read bit by bit as its worker takes it, so that memory stays flat. */
 const LARGEST = 1024 * 1024;
@@ -45,7 +46,7 @@ export class HotContents {
   /** The bytes of the file at `path`, which is synced with its name; they are not changed any more. */
   keep(path: string, parts: readonly Buffer[], kind: HotKind): void {
     const size = parts.reduce((sum, part) => sum + part.length, 0);
-    const most = kind === 'result' ? MOST_BYTES : MOST_BYTES / 2;
+    const most = kind === 'result' ? MOST_BYTES : MOST_OF_MESSAGES;
     if (this.#scope.aborted || size > LARGEST || this.#bytes + size > most) return;
     const stamp = stampOf(path, size);
     if (stamp === undefined) return;
