@@ -10,6 +10,7 @@ import type { BrokerAddress } from './broker-address.js';
 import { type Failure, failure, networkFailure } from './failure.js';
 import { Link } from './link.js';
 import type { Credentials, Delivery, Session, Will } from './ports.js';
+import { ReadMemory } from './read-memory.js';
 import { Scope } from './scope.js';
 import type { TlsKeeper } from './tls-material.js';
 import { HandshakeError, openTransport, ProxyError } from './transport.js';
@@ -50,7 +51,8 @@ export async function attempt(
   try {
     const prepared = await untilEnd(prepare(broker, settings), deadline.signal);
     if (prepared.kind === 'failed') return prepared;
-    const transport = await open(broker, settings, deadline.signal);
+    const memory = new ReadMemory();
+    const transport = await open(broker, settings, deadline.signal, memory);
     if (transport.kind === 'failed') return deadline.signal.aborted ? timedOut() : transport;
     const { clientId, subscriptions, keepalive, sessionExpiry, maxMessageSize, receiveMaximum, clock, onMessage } =
       settings;
@@ -58,6 +60,7 @@ export async function attempt(
       ...{ clientId, subscriptions, keepalive, sessionExpiry, maxMessageSize, receiveMaximum, clock, onMessage },
       ...prepared.prepared,
       transport: transport.stream,
+      memory,
       broker,
       protocolVersion,
     });
@@ -111,7 +114,12 @@ async function prepare(broker: BrokerAddress, settings: AttemptSettings): Promis
 type Opening =
   { readonly kind: 'opened'; readonly stream: Duplex } | { readonly kind: 'failed'; readonly failure: Failure };
 
-async function open(broker: BrokerAddress, settings: AttemptSettings, scope: AbortSignal): Promise<Opening> {
+async function open(
+  broker: BrokerAddress,
+  settings: AttemptSettings,
+  scope: AbortSignal,
+  memory?: ReadMemory,
+): Promise<Opening> {
   const tls = broker.isTls ? settings.tls.current() : undefined;
   if (tls?.kind === 'unusable') {
     const text = `cannot connect to ${broker.text}: ${tls.problem}. Check cert-file, key-file and ca-root.`;
@@ -125,7 +133,10 @@ async function open(broker: BrokerAddress, settings: AttemptSettings, scope: Abo
     );
   try {
     const proxy = settings.proxy(broker.text);
-    const stream = await openTransport({ broker, proxy, secureContext: tls?.context }, scope);
+    const stream = await openTransport(
+      { broker, proxy, secureContext: tls?.context, ...(memory !== undefined && { memory }) },
+      scope,
+    );
     return { kind: 'opened', stream };
   } catch (error) {
     return { kind: 'failed', failure: openFailure(error, broker) };

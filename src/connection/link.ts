@@ -18,6 +18,7 @@ import type { Delivery, Payload, PublishOptions, PublishOutcome, SendOutcome, Se
 import { PacketIds } from './packet-ids.js';
 import { sessionFrom, takeDoubledProperties, writeNumbersWithoutTable } from './packets.js';
 import { Publications } from './publications.js';
+import type { ReadMemory } from './read-memory.js';
 import type { ReadPublish } from './publish-reader.js';
 import { connectRefusal, serverEnd, subscribeRefusal } from './refusal.js';
 import { Scope } from './scope.js';
@@ -36,6 +37,8 @@ const DEFERRED = new Error('the acknowledgement is deferred');
 
 export interface LinkOptions {
   readonly transport: Duplex;
+  /** What the transport may read into. */
+  readonly memory?: ReadMemory;
   readonly broker: BrokerAddress;
   readonly protocolVersion: ProtocolVersion;
   readonly clientId: string;
@@ -73,6 +76,7 @@ export class Link {
     this.#options = options;
     this.#stream = new MqttStream({
       transport: options.transport,
+      memory: options.memory,
       maxMessageSize: options.maxMessageSize,
       hasProperties: options.protocolVersion === '5',
       monotonic: () => options.clock.monotonic(),

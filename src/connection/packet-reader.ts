@@ -6,6 +6,7 @@
  * boundaries may fall anywhere; a packet that is cut by one is gathered in one buffer of its size until the rest of it has
  * come: no chunk has to live so long, and a payload of 1 MiB is a view of it, not a copy out of many.
  */
+import type { ReadMemory } from './read-memory.js';
 import { lengthAt, MORE_TO_COME, PublishReader, type ReadPublish, sizeOfLength } from './publish-reader.js';
 
 const PUBLISH = 0x30;
@@ -22,6 +23,8 @@ const NOTHING = Buffer.alloc(0);
 export interface PacketReaderOptions {
   /** Whether packets have properties: MQTT 5. */
   readonly hasProperties: boolean;
+  /** What chunks may stand in that are good only while they are read. */
+  readonly memory?: ReadMemory | undefined;
   /** A PUBLISH with a remaining length above this is handed on. */
   readonly maxMessageSize: number;
   readonly onPublish: (publish: ReadPublish) => void;
@@ -48,7 +51,7 @@ export class PacketReader {
 
   constructor(options: PacketReaderOptions) {
     this.#options = options;
-    this.#publishes = new PublishReader(options.hasProperties);
+    this.#publishes = new PublishReader(options.hasProperties, options.memory);
   }
 
   /** The broker has accepted the connection: before that there is nothing to read here. */
@@ -63,7 +66,7 @@ export class PacketReader {
 
   /** Takes the next bytes from the broker. */
   push(chunk: Buffer): void {
-    if (this.#isLost) this.#options.pass(chunk);
+    if (this.#isLost) this.#pass(chunk, 0, chunk.length);
     else if (this.#held.length > 0) this.#pushHeld(chunk);
     else this.#pushFrom(chunk, 0);
   }
@@ -173,6 +176,9 @@ export class PacketReader {
   }
 
   #pass(chunk: Buffer, from: number, to: number): void {
-    if (to > from) this.#options.pass(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
+    if (to <= from) return;
+    const part = from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to);
+    this.#options.memory?.keep(part);
+    this.#options.pass(part);
   }
 }

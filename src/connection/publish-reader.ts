@@ -3,6 +3,8 @@
  * leaves it: what is malformed, has an alias, a property that is not known here or one that stands there twice.
  */
 
+import type { ReadMemory } from './read-memory.js';
+
 /** A PUBLISH with QoS 0 or 1. */
 export interface ReadPublish {
   readonly topic: string;
@@ -67,7 +69,10 @@ export class PublishReader {
   #topic = '';
   #topicBytes: Buffer = Buffer.alloc(0);
 
-  constructor(private readonly hasProperties: boolean) {}
+  constructor(
+    private readonly hasProperties: boolean,
+    private readonly memory?: ReadMemory,
+  ) {}
 
   /** What stands at [body, end), behind the fixed header that begins with `first`; undefined when it is left. */
   read(first: number, bytes: Buffer, body: number, end: number): ReadPublish | undefined {
@@ -94,13 +99,26 @@ export class PublishReader {
     }
     return {
       topic: this.#topicAt(bytes, body + 2, topicEnd),
-      payload: payloadAt(bytes, at, end),
+      payload: this.#payloadAt(bytes, at, end),
       qos,
       id,
       retain: (first & RETAIN) !== 0,
       dup: (first & DUP) !== 0,
       properties,
     };
+  }
+
+  /** A payload, as a copy when the chunk it came in is much larger: that would not be given back as long as it waits. */
+  #payloadAt(bytes: Buffer, from: number, to: number): Buffer {
+    const size = to - from;
+    // The whole memory counts: a websocket's frames stand many in one, and each is handed on as a part of it.
+    if (bytes.buffer.byteLength <= size * MOST_KEPT) {
+      this.memory?.keep(bytes);
+      return bytes.subarray(from, to);
+    }
+    const copy = Buffer.allocUnsafe(size);
+    bytes.copy(copy, 0, from, to);
+    return copy;
   }
 
   #topicAt(bytes: Buffer, from: number, to: number): string {
@@ -114,16 +132,6 @@ export class PublishReader {
     }
     return this.#topic;
   }
-}
-
-/** A payload, as a copy when the chunk it came in is much larger: that would not be given back as long as it waits. */
-function payloadAt(bytes: Buffer, from: number, to: number): Buffer {
-  const size = to - from;
-  // The whole memory counts: a websocket's frames stand many in one, and each is handed on as a part of it.
-  if (bytes.buffer.byteLength <= size * MOST_KEPT) return bytes.subarray(from, to);
-  const copy = Buffer.allocUnsafe(size);
-  bytes.copy(copy, 0, from, to);
-  return copy;
 }
 
 /** The properties at [from, to), or undefined when one of them is not to be read here. */

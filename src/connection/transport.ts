@@ -4,13 +4,14 @@
  * keep-alive probes. Whatever is half open when the scope ends is destroyed.
  */
 import { request } from 'node:http';
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, type OnReadOpts, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type SecureContext } from 'node:tls';
 import type * as Ws from 'ws';
 import { unescaped, urlFrom } from '../message/index.js';
 import { abortReason, type Millis } from '../time.js';
 import type { BrokerAddress } from './broker-address.js';
+import type { ReadMemory } from './read-memory.js';
 
 const PROBE_AFTER: Millis = 30_000;
 /** The largest MQTT packet [MQTT-2.2.3]; ws would refuse a frame above 100 MiB. */
@@ -22,6 +23,8 @@ export interface TransportOptions {
   readonly proxy: string | undefined;
   /** For addresses with TLS. */
   readonly secureContext: SecureContext | undefined;
+  /** What a plain connection straight to the broker reads into, from `resume()` on; all others into memory of their own. */
+  readonly memory?: ReadMemory;
 }
 
 /** The proxy was the reason. The message never holds its user or password. */
@@ -42,7 +45,9 @@ export class HandshakeError extends Error {
  * the scope's reason.
  */
 export async function openTransport(options: TransportOptions, scope: AbortSignal): Promise<Duplex> {
-  const { broker, proxy } = options;
+  const { broker, proxy, memory } = options;
+  if (memory !== undefined && proxy === undefined && !broker.isTls && !broker.isWebSocket)
+    return openTcp(broker.host, broker.port, scope, memory);
   // Few brokers need it. Before there is a socket, whose errors would have no one to hear them meanwhile.
   const ws = broker.isWebSocket ? await import('ws') : undefined;
   const socket = await openSocket(broker, proxy, scope);
@@ -59,10 +64,23 @@ export async function openSocket(
   return proxy === undefined ? openTcp(broker.host, broker.port, scope) : openThroughProxy(broker, proxy, scope);
 }
 
-async function openTcp(host: string, port: number, scope: AbortSignal): Promise<Socket> {
-  const socket = connectTcp({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: PROBE_AFTER });
+async function openTcp(host: string, port: number, scope: AbortSignal, memory?: ReadMemory): Promise<Socket> {
+  const base = { host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: PROBE_AFTER };
+  const socket: Socket = connectTcp({ ...base, ...(memory && { onread: readInto(memory, () => socket) }) });
+  // What is read is announced once, and nobody listens yet.
+  if (memory !== undefined) socket.pause();
   await ready(socket, 'connect', scope);
   return socket;
+}
+
+function readInto(memory: ReadMemory, socket: () => Socket): OnReadOpts {
+  return {
+    buffer: memory.next,
+    callback: (size) => {
+      socket().emit('data', memory.read(size));
+      return true;
+    },
+  };
 }
 
 async function openTls(

@@ -6,6 +6,7 @@ import mqttPacket from 'mqtt-packet';
 import { PacketReader } from '../../../src/connection/packet-reader.js';
 import { takeDoubledProperties } from '../../../src/connection/packets.js';
 import { PublishReader, type ReadPublish } from '../../../src/connection/publish-reader.js';
+import { ReadMemory } from '../../../src/connection/read-memory.js';
 
 const LIMIT = 70_000;
 
@@ -368,6 +369,59 @@ describe('the packets of a connection', () => {
       assert.equal(ofPart?.buffer !== chunk.buffer, isCopied);
     }
   });
+});
+
+/** What lives on of a stream once all of it was read, chunk by chunk. */
+function kept(chunks: readonly Buffer[], isV5: boolean, memory?: ReadMemory): readonly unknown[] {
+  const publishes: ReadPublish[] = [];
+  const passed: Buffer[] = [];
+  const reader = new PacketReader({
+    hasProperties: isV5,
+    maxMessageSize: LIMIT,
+    memory,
+    onPublish: (publish) => publishes.push(publish),
+    onPuback: (id) => id === 1,
+    pass: (bytes) => {
+      passed.push(bytes);
+      reader.readElsewhere();
+    },
+  });
+  reader.open();
+  for (const chunk of chunks) {
+    chunk.copy(memory?.next() ?? chunk);
+    reader.push(memory?.read(chunk.length) ?? chunk);
+  }
+  // Another read.
+  memory?.next().fill('!');
+  return [publishes.map(seenPublish), Buffer.concat(passed)];
+}
+
+test('what is kept of memory that is read into again is not overwritten', () => {
+  const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 99 }), fc.integer({ min: 1, max: 65_536 })), {
+    minLength: 1,
+    maxLength: 9,
+  });
+  fc.assert(
+    fc.property(stream, sizes, ({ isV5, packets }, where) => {
+      const chunks = cut(Buffer.concat(packets), where);
+      assert.deepEqual(kept(chunks, isV5, new ReadMemory()), kept(chunks, isV5));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('memory is read into again until something is kept that is a good part of it', () => {
+  const memory = new ReadMemory();
+  const first = memory.next();
+  const small = publish({ properties: Buffer.alloc(0) });
+  kept([small, small], true, memory);
+  assert.equal(memory.next(), first);
+  kept([publish({ properties: Buffer.alloc(0), payload: Buffer.alloc(10_000) })], true, memory);
+  const second = memory.next();
+  assert.notEqual(second, first);
+  assert.equal(memory.next(), second);
+  kept([Buffer.from('d000', 'hex')], true, memory);
+  assert.notEqual(memory.next(), second, 'what the mqtt package is to read is kept by it');
 });
 
 test('a PUBLISH that is read here is one that the mqtt package reads as the same, and complains of nothing', () => {
