@@ -295,31 +295,47 @@ type ReceivedPublish = Omit<ReadPublish, 'qos'> & { readonly qos: 0 | 1 | 2 };
 
 /** A message as it came on one link. */
 class Received implements Delivery {
-  readonly topic: string;
-  readonly payload: Buffer;
-  readonly qos: 0 | 1 | 2;
-  readonly retain: boolean;
-  readonly dup: boolean;
-  readonly responseTopic: string | undefined;
-  readonly correlationData: Buffer | undefined;
-  readonly messageExpiry: number | undefined;
   /** Its place among those that wait for their PUBACK. */
   readonly #place: number;
 
   constructor(
-    { topic, payload, qos, id, retain, dup, properties }: ReceivedPublish,
+    private readonly publish: ReceivedPublish,
     readonly truncatedFrom: number | undefined,
     private readonly acks: AckQueue,
   ) {
-    this.topic = topic;
-    this.payload = payload;
-    this.qos = qos;
-    this.retain = retain;
-    this.dup = dup;
-    this.responseTopic = properties.responseTopic;
-    this.correlationData = properties.correlationData;
-    this.messageExpiry = properties.messageExpiryInterval;
-    this.#place = qos === 1 ? acks.arrived(id) : -1;
+    this.#place = publish.qos === 1 ? acks.arrived(publish.id) : -1;
+  }
+
+  get topic(): string {
+    return this.publish.topic;
+  }
+
+  get payload(): Buffer {
+    return this.publish.payload;
+  }
+
+  get qos(): 0 | 1 | 2 {
+    return this.publish.qos;
+  }
+
+  get retain(): boolean {
+    return this.publish.retain;
+  }
+
+  get dup(): boolean {
+    return this.publish.dup;
+  }
+
+  get responseTopic(): string | undefined {
+    return this.publish.properties.responseTopic;
+  }
+
+  get correlationData(): Buffer | undefined {
+    return this.publish.properties.correlationData;
+  }
+
+  get messageExpiry(): number | undefined {
+    return this.publish.properties.messageExpiryInterval;
   }
 
   ack(): void {

@@ -116,16 +116,23 @@ export function claimedPid(request: RegistrationRequest): number | undefined {
 
 function boundedText(entries: Readonly<Record<string, string>>, maxBytes: number): Metadata | undefined {
   let bytes = 0;
-  for (const name in entries) bytes += Buffer.byteLength(name) + Buffer.byteLength(entries[name] ?? '');
+  let isEmpty = true;
+  for (const name in entries) {
+    isEmpty = false;
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(entries[name] ?? '');
+  }
   if (bytes > maxBytes) return undefined;
-  return bytes === 0 && !('' in entries) ? NO_METADATA : metadataFrom(Object.entries(entries));
+  return isEmpty ? NO_METADATA : metadataFrom(Object.entries(entries));
 }
 
-// eslint-disable-next-line no-control-regex -- control characters are what must not pass into logs and headers
-const CONTROL = /[\u0000-\u001f\u007f]/;
-
+/** Without control characters, which must not pass into logs and headers. A loop: most of these texts are short. */
 function isText(text: string, maxLength: number): boolean {
-  return text.length <= maxLength && !CONTROL.test(text);
+  if (text.length > maxLength) return false;
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    if (unit < 0x20 || unit === 0x7f) return false;
+  }
+  return true;
 }
 
 function refused(reason: string): Refused {

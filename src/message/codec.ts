@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { CommandEnvelope, ConnectionStatus, DataEnvelope, EventName, Metadata, OutgoingData } from './envelope.js';
-import { NAME_RULE, parseDirective } from './ids.js';
+import { NAME_RULE, parseDirective, type Directive } from './ids.js';
 import { quoted } from './quoted.js';
 import { isJson, MAX_DEPTH } from './json.js';
 import { isAt, Names, plainAt, readNamed, readObject, stringAt, valueAt, type NamedSpans } from './json-object.js';
@@ -52,10 +52,32 @@ const nameOf = (field: Field): string => NAMES.texts[field] as string;
 const DATA = Buffer.from('"data"');
 const COMMAND = Buffer.from('"command"');
 
-/** Decodes a payload of `data/in`. A missing message id is made; unknown fields and versions are accepted. */
+/** The directive of the last message: that of the next is nearly always the same, and no text is made of it then. */
+export class LastDirective {
+  /** As it stood there, in quotes. */
+  #bytes: Buffer = Buffer.alloc(0);
+  #directive: Directive | undefined;
+
+  /** The directive that stands at [start, end), if it is the last one. */
+  at(payload: Buffer, start: number, end: number): Directive | undefined {
+    const { length } = this.#bytes;
+    return end - start === length && isAt(payload, start, this.#bytes, length) ? this.#directive : undefined;
+  }
+
+  note(payload: Buffer, start: number, end: number, directive: Directive): void {
+    this.#bytes = Buffer.from(payload.subarray(start, end));
+    this.#directive = directive;
+  }
+}
+
+/**
+ * Decodes a payload of `data/in`. A missing message id is made; unknown fields and versions are accepted. `last` is for
+ * whoever decodes many.
+ */
 export function decodeData(
   payload: Buffer,
   limits: DecodeLimits = DEFAULT_DECODE_LIMITS,
+  last?: LastDirective,
 ): { readonly kind: 'data'; readonly envelope: DataEnvelope } | Malformed {
   const fields = new Fields(payload, readNamed(payload, NAMES, limits.maxDepth));
   try {
@@ -64,9 +86,7 @@ export function decodeData(
     fields.integer(FIELDS.version);
     fields.text(FIELDS.sent);
     const messageId = fields.id(FIELDS.message_id) || randomUUID();
-    const name = fields.string(FIELDS.directive);
-    const directive = parseDirective(name);
-    if (directive === undefined) throw new Misfit(`"directive" must be ${NAME_RULE}`);
+    const directive = fields.directive(last);
     const responseTo = fields.id(FIELDS.response_to);
     const metadata = fields.metadata(limits.maxMetadata);
     return {
@@ -273,6 +293,17 @@ class Fields {
     if (start >= 0 && this.payload[start] === QUOTE) return true;
     if (start >= 0 && this.payload[start] !== LETTER_N) throw new Misfit(`"${nameOf(field)}" must be text`);
     return false;
+  }
+
+  directive(last: LastDirective | undefined): Directive {
+    const start = this.#start(FIELDS.directive);
+    const end = this.#end(FIELDS.directive);
+    const known = last?.at(this.payload, start, end);
+    if (known !== undefined) return known;
+    const directive = parseDirective(this.string(FIELDS.directive));
+    if (directive === undefined) throw new Misfit(`"directive" must be ${NAME_RULE}`);
+    last?.note(this.payload, start, end, directive);
+    return directive;
   }
 
   integer(field: Field): void {

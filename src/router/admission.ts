@@ -5,6 +5,7 @@
 import {
   decodeData,
   directiveKey,
+  LastDirective,
   readableIds,
   readAttributes,
   type DataEnvelope,
@@ -39,6 +40,7 @@ export class Gate {
   readonly #options: GateOptions;
   readonly #rate: RateLimit | undefined;
   readonly #allowed: ReadonlySet<string> | undefined;
+  readonly #lastDirective = new LastDirective();
 
   constructor(options: GateOptions) {
     this.#options = options;
@@ -59,7 +61,7 @@ export class Gate {
       const failure: Failure = { code: 'malformed', text: 'the payload is empty' };
       return { kind: 'refused', failure, messageId: undefined, directive: undefined };
     }
-    const decoded = decodeData(payload, settings.decodeLimits);
+    const decoded = decodeData(payload, settings.decodeLimits, this.#lastDirective);
     if (decoded.kind === 'malformed') {
       const { messageId, directive, reason } = decoded;
       return { kind: 'refused', failure: { code: 'malformed', text: reason }, messageId, directive };

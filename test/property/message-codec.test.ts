@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import {
   DataPayload,
   DataPayloads,
+  DEFAULT_DECODE_LIMITS,
   decodeCommand,
   decodeData,
   directiveKey,
@@ -12,6 +13,7 @@ import {
   encodeDataInPieces,
   isJson,
   jsonContent,
+  LastDirective,
   metadataFrom,
   parseDirective,
   readAttributes,
@@ -46,6 +48,22 @@ test('a data envelope survives the way out and in', () => {
       },
     ),
     { numRuns: 300 },
+  );
+});
+
+test('a directive is read as it stands there, whichever stood in the message before', () => {
+  const last = new LastDirective();
+  const quoted = fc.oneof(
+    fc.constantFrom('"echo"', '"ech_"', '"ec\\u0068o"', '"e"', '""', '"-"', '"é"', 'null', '7'),
+    fc.json(),
+  );
+  fc.assert(
+    fc.property(fc.option(quoted), (value) => {
+      const field = value === null ? '' : `"directive":${value},`;
+      const payload = Buffer.from(`{"type":"data","message_id":"m",${field}"content":1}`);
+      assert.deepEqual(decodeData(payload, DEFAULT_DECODE_LIMITS, last), decodeData(payload));
+    }),
+    { numRuns: 500 },
   );
 });
 
