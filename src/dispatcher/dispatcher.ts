@@ -354,7 +354,8 @@ export class Dispatcher {
 
   #holderOf(directive: DirectiveKey): Seat | undefined {
     const known = this.#holders.get(directive);
-    if (known?.holds(directive) === true) return known;
+    // A seat that was taken away while its worker registered may still hold it.
+    if (known?.holds(directive) === true && this.#seats.get(known.name) === known) return known;
     this.#holders.delete(directive);
     for (const seat of this.#seats.values()) {
       if (!seat.holds(directive)) continue;

@@ -161,6 +161,8 @@ export class WorkerQueue {
       this.#requeue(flight);
       flight.cancel?.();
     }
+    // The worker has ended, and its last words are not waited for: another process may hold its connection open.
+    this.#death?.link?.close(PROCESS_ENDED);
     this.#link = undefined;
     this.#wakeIdle();
   }

@@ -91,6 +91,10 @@ export class Seat {
     });
   }
 
+  get name(): WorkerName {
+    return this.options.name;
+  }
+
   get sockets(): WorkerSockets {
     return this.options.sockets;
   }
