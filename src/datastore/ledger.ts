@@ -192,6 +192,11 @@ export class Ledger {
     return this.#transactions.addSoon(changes, growth, settler);
   }
 
+  /** As `enlistSoon`, for what is asked for again later where it fails. */
+  commitSoon(changes: readonly Change[]): void {
+    if (changes.length > 0) this.enlistSoon(changes, 0, NOBODY);
+  }
+
   /** Commits all there is. Whoever handed it in is told how that went. */
   flush(): Promise<void> {
     return this.#transactions.flush();

@@ -96,7 +96,8 @@ export class RecentIds {
     this.#sincePrune += 1;
     if (this.#sincePrune >= PRUNE_EVERY) {
       this.#sincePrune = 0;
-      changes.push(...this.#forgettable(at));
+      // By itself: an end is committed later where it fails, and until then an id may be taken up again.
+      this.ledger.commitSoon(this.#forgettable(at));
     }
     return changes;
   }

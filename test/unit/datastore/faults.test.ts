@@ -114,6 +114,22 @@ describe('a disk that is full', () => {
     assert.equal(t.store.liveMessages, 1);
   });
 
+  it('an id that was taken up again is not forgotten by the end of another that is recorded later', async () => {
+    await using t = await open({ dedupe: { age: 3_600_000, count: 0 } });
+    const { store, journal } = t;
+    await store.end(await take(store, store.accept(inbound('again'))), 'dead', fell);
+    // With each 256th end goes what has left the window.
+    for (let n = 2; n < 256; n++) await store.delivered(await take(store, store.accept(inbound(`m${n}`))));
+    const last = await take(store, store.accept(inbound('last')));
+    journal.fails = () => true;
+    await assert.rejects(store.delivered(last), { code: 'journal.write_failed' });
+    journal.fails = () => false;
+    await take(store, store.accept(inbound('again')));
+    await mend(t);
+    assert.equal(store.accept(inbound('again')).kind, 'duplicate');
+    assert.equal(store.accept(inbound('last')).kind, 'duplicate');
+  });
+
   it('a failed attempt is counted later, and the message comes back', async () => {
     await using t = await open();
     const key = await take(t.store, t.store.accept(inbound('a')));
