@@ -172,6 +172,7 @@ export class InboundQueue {
     }
     ledger.release(record.content);
     live.put({ ...fetched, state: 'ready' });
+    this.#lanes.changed(this.#prefixes.of(record), fetched);
   }
 
   async fetchFailed(key: MessageKey, dueAt: number): Promise<void> {

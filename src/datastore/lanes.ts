@@ -241,11 +241,22 @@ export class Lanes<R extends LiveRecord> {
    * lane stays within its limit: the newest go back to the disk.
    */
   insert(prefix: string, record: R): boolean {
-    const { live } = this.options;
     const { key } = record;
     const window = this.#windows.get(prefix) ?? this.#newWindow(false);
     this.#windows.set(prefix, window);
-    if (!window.insert(key, this.#sizeOf(record))) return false;
+    return window.insert(key, this.#sizeOf(record)) && this.#keepsRoom(window, key);
+  }
+
+  /** A live record has another content now. The lane stays within its limit, as with one that comes back. */
+  changed(prefix: string, record: R): void {
+    const window = this.#windows.get(prefix);
+    window?.resize(record.key, this.#sizeOf(record));
+    if (window !== undefined && !this.#keepsRoom(window, record.key)) this.options.live.remove(record.key);
+  }
+
+  /** The newest go back to the disk while there are too many. False when `key` is one of them. */
+  #keepsRoom(window: LaneWindow, key: MessageKey): boolean {
+    const { live } = this.options;
     for (;;) {
       const gone = window.evict((last) => last === key || isAtRest(live.get(last)));
       if (gone === undefined) return true;

@@ -173,6 +173,14 @@ export class LaneWindow {
     removeAt(this.#sizes, index);
   }
 
+  /** A record has another content now. */
+  resize(key: MessageKey, size: number): void {
+    const index = indexOf(this.#keys, key);
+    if (index < 0) return;
+    this.#bytes += size - (this.#sizes[index] ?? 0);
+    this.#sizes[index] = size;
+  }
+
   get #isFull(): boolean {
     return this.#keys.length >= this.limits.records || this.#bytes >= this.limits.bytes;
   }
