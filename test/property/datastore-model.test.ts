@@ -29,7 +29,8 @@ const DIRECTIVES = [directive('one'), directive('two')] as const;
 const PRIORITIES = [5, 9] as const;
 const WORKER = workerName('the-worker');
 const URL_DIRECTIVE = 'https://host.example/results';
-const WINDOW = { records: 4, bytes: Infinity, refill: 1, part: Infinity };
+/** Of bytes as well: two contents fill it. */
+const WINDOW = { records: 4, bytes: 8, refill: 1, part: 3 };
 const LANES = DIRECTIVES.length * PRIORITIES.length + 2;
 const MINUTE = 60_000;
 

@@ -79,6 +79,17 @@ describe('the window of a lane', () => {
     assert.deepEqual(lane.keys, keys(1, 3));
   });
 
+  it('counts the bytes of what comes back, in its place, until it leaves again', () => {
+    const lane = window(true);
+    lane.refilled([...sized(10, 1), ...sized(20, 2)], 2, false);
+    lane.take(key(1));
+    lane.insert(key(1), 60);
+    lane.take(key(1));
+    assert.equal(lane.refill()?.bytes, 80);
+    lane.take(key(2));
+    assert.equal(lane.refill()?.bytes, 100);
+  });
+
   it('keeps a content in memory that is larger than its limit by itself', () => {
     const lane = window(true);
     lane.refilled(sized(1_000, 1), 1, true);
