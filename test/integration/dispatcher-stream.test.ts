@@ -61,6 +61,20 @@ test('what becomes durable in one commit is told in one frame', async () => {
   assert.equal(worker.frames.filter(({ settled }) => settled.length > 0).length, 1);
 });
 
+test('an agent that stops tells of all that is durable first, also of what waits for a frame to ride in', async () => {
+  await using scene = await openScene();
+  await scene.deliver(names(16));
+  const { harness } = scene;
+  const worker = await harness.streamWorker();
+  await worker.join(['echo']);
+  await worker.got(16);
+  worker.complete(...worker.deliveries.map(({ tag }) => ({ tag, results: [] })));
+  while (harness.outcomes.length < 16) await new Promise(setImmediate);
+  await harness.dispatcher.stop(0);
+  await worker.end;
+  assert.equal(worker.settled.length, 16);
+});
+
 test('no more is in flight than the window allows, and each that is durable makes room', async () => {
   await using scene = await openScene();
   await scene.deliver(names(5));

@@ -165,6 +165,12 @@ export class Outbox {
     this.schedule();
   }
 
+  /** Sends the tags that wait for a ride: the call is about to end, and none goes anyway. Before `close`. */
+  tellSettled(): void {
+    if (this.#state !== 'open' || this.#acks.settled.length === 0) return;
+    this.#write(takeFrame({ settled: this.#acks.settled, accepted: [], refusals: [], pings: [] }, []));
+  }
+
   /** Drops what was not sent. */
   close(): void {
     this.#state = 'closed';

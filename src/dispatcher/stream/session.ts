@@ -87,6 +87,8 @@ export class Session {
   /** Ends the call. What is in flight on it is broken off. */
   end(code: status, reason: string): void {
     if (this.#state === 'ended') return;
+    // gRPC sends what was written before the status.
+    this.#outbox.tellSettled();
     this.#over();
     this.call.emit('error', { code, details: reason });
   }
