@@ -43,8 +43,8 @@ export async function serve(options: ServeOptions, handler: Handler): Promise<vo
   const ended = new AbortController();
   const stop = options.signal ?? stopOnSignals(ended.signal);
   const cutOff = new AbortController();
-  // One listener for each reply that waits to be sent again.
-  setMaxListeners(0, cutOff.signal);
+  // One listener for each reply that waits to be sent again, and for each outcome that is kept.
+  setMaxListeners(0, cutOff.signal, ended.signal);
 
   const link = openAgentLink({ target, registration, clock, random, log, cutOff: cutOff.signal });
   const exchange = new Exchange();

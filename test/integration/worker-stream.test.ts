@@ -225,6 +225,26 @@ describe('the end of a stream', () => {
     assert.deepEqual([runs, r.agent.results[0]?.content.toString()], [1, '1']);
   });
 
+  test('many whose receipts got lost are kept without a warning', async () => {
+    const count = 20;
+    await using r = await rig(() => undefined, { concurrency: count });
+    const warnings: Error[] = [];
+    const warned = (warning: Error): void => void warnings.push(warning);
+    process.on('warning', warned);
+    let asked = 0;
+    r.agent.onResults = () => {
+      asked += 1;
+      return new Promise(() => undefined);
+    };
+    for (let each = 0; each < count; each++) r.agent.deliver({ messageId: `m${each}` }).catch(() => undefined);
+    while (asked < count) await r.agent.came.next(AbortSignal.timeout(5_000));
+    r.agent.stop();
+    await r.log.line('worker.agent_lost');
+    await new Promise(setImmediate);
+    process.off('warning', warned);
+    assert.deepEqual(warnings, []);
+  });
+
   test('what waited is forgotten with it, and runs when it comes again', async () => {
     const handled: string[] = [];
     let release = (): void => undefined;
