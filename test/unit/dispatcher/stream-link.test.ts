@@ -1,10 +1,12 @@
 /** A worker's stream as the queue sees it, without a wire. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AgentFrame } from '../../../protocol/generated/stream.js';
 import { OutgoingBodies } from '../../../src/dispatcher/stream/outgoing.js';
 import { IncomingBodies } from '../../../src/dispatcher/stream/incoming.js';
 import { Outbox } from '../../../src/dispatcher/stream/outbox.js';
 import { Results } from '../../../src/dispatcher/stream/results.js';
+import { RESULTS } from '../../../src/dispatcher/stream/session.js';
 import { StreamLink } from '../../../src/dispatcher/stream/stream-link.js';
 import { messageKey } from '../../../src/message/ids.js';
 import { deferred } from '../../../src/datastore/promises.js';
@@ -14,7 +16,7 @@ import { inboundRecord } from '../../support/messages.js';
 const LIMITS = { messages: 8, bytes: 1000, bodies: 2 };
 
 /** A link, a file that cannot be read once it is `broken`, and a commit that is through once it is `durable`. */
-function streamLink() {
+function streamLink(limits = LIMITS, write: (frame: Buffer) => void = () => undefined) {
   const broken = deferred();
   const durable = deferred();
   const store = {
@@ -28,18 +30,25 @@ function streamLink() {
   bodies.attach(() => Promise.resolve());
   const incoming = new IncomingBodies({
     files: store,
-    bodies: LIMITS.bodies,
+    bodies: limits.bodies,
     credit: () => undefined,
     onPressure: () => undefined,
   });
+  const outbox = new Outbox({
+    write: (frame, sent) => {
+      write(frame);
+      sent();
+    },
+    gather: () => undefined,
+  });
   const link = new StreamLink({
-    outbox: new Outbox({ write: (_frame, sent) => sent(), gather: () => undefined }),
+    outbox,
     bodies,
     clock: new FakeClock(),
-    window: LIMITS,
+    window: limits,
     maxBody: 1000,
     end: () => undefined,
-    results: new Results({ limits: LIMITS, checks: { resultSize: 1000, metadataSize: 200 }, store, bodies: incoming }),
+    results: new Results({ limits, checks: { resultSize: 1000, metadataSize: 200 }, store, bodies: incoming }),
     books: {
       complete: (_key, _results, watch) => {
         void durable.done.then(() => watch.durable());
@@ -49,16 +58,16 @@ function streamLink() {
       recorded: () => durable.done,
     },
   });
-  return { link, bodies, broken, durable };
+  return { link, outbox, bodies, broken, durable };
 }
 
-const completions = (tag: number, results: number) => ({
+const completions = (tag: number, results: number, first = 1) => ({
   hello: undefined,
   completions: [
     {
       tag,
       results: Array.from({ length: results }, (_, index) => ({
-        number: index + 1,
+        number: first + index,
         data: { messageId: 'm', responseTo: '', directive: 'd', metadata: {}, content: Buffer.alloc(0) },
         body: undefined,
       })),
@@ -82,6 +91,28 @@ test('a file that breaks off while the end of its message is being committed doe
   durable.resolve();
   await new Promise(setImmediate);
   assert.deepEqual(told, ['completed', 'written']);
+});
+
+test('what waits for a frame to ride in leaves the worker most of its window for results', async () => {
+  for (let each = 1; each <= 20; each++) {
+    const settled: number[] = [];
+    const { link, outbox, durable } = streamLink(RESULTS, (bytes) => settled.push(...AgentFrame.decode(bytes).settled));
+    outbox.welcome({ registrations: [], window: undefined, token: Buffer.alloc(0), maxResult: 0n, config: undefined });
+    durable.resolve();
+    const count = 63;
+    for (let tag = 1; tag <= count; tag++) {
+      const record = inboundRecord({ key: messageKey(tag), state: 'dispatching' });
+      link.send({ record, report: () => undefined }, Buffer.alloc(0));
+    }
+    await new Promise(setImmediate);
+    for (let tag = 1; tag <= count; tag++) {
+      link.receive(completions(tag, each, 1 + tag * each));
+      await new Promise(setImmediate);
+    }
+    const held = (count - settled.length) * each;
+    assert.ok(held <= RESULTS.messages / 4, `${held} of ${RESULTS.messages} are held where each has ${each}`);
+    outbox.close();
+  }
 });
 
 test('a number that comes twice is found however many results stand between the two', () => {
