@@ -170,6 +170,43 @@ test('messages come out as they went in, however the wire cuts them', () => {
   }
 });
 
+test('a message that was given is never written again, unless it is of no use any more', () => {
+  const sent = ['first of all', 'second', 'third and longer'].map((text) => Buffer.from(text));
+  const bytes = Buffer.concat(sent.map((message) => framed(message)));
+  for (const isPassing of [false, true]) {
+    const splitter = new FrameSplitter(100, isPassing);
+    const views: Buffer[] = [];
+    const copies: Buffer[] = [];
+    for (let at = 0; at < bytes.length; at += 7) {
+      splitter.push(bytes.subarray(at, at + 7), (message) => {
+        views.push(message);
+        copies.push(Buffer.from(message));
+      });
+    }
+    assert.deepEqual(copies, sent);
+    if (!isPassing) assert.deepEqual(views, sent);
+    else assert.equal(views[0]?.buffer, views[1]?.buffer);
+  }
+});
+
+test('a frame in pieces is one message, and is told to be sent also when it was written before the connection', async () => {
+  await using at = await place(echo);
+  const { call, messages, ended } = at.talk();
+  let sent = 0;
+  const write = (text: string): void => {
+    const frame = framed(Buffer.from(text));
+    call.write([frame.subarray(0, 5), frame.subarray(5, 7), frame.subarray(7)], () => (sent += 1));
+  };
+  for (let early = 0; early < 6; early++) write(`early ${early}`);
+  while (messages.length < 6) await new Promise(setImmediate);
+  assert.equal(sent, 6);
+  write('late');
+  call.end();
+  assert.equal((await ended).code, status.OK);
+  assert.equal(sent, 7);
+  assert.equal(String(messages.at(-1)), 'late');
+});
+
 test('a compressed message and one that is too large are told as such, after those before them', () => {
   const good = framed(Buffer.from('good'));
   const compressed = framed(Buffer.from('x'));
