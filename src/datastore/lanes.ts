@@ -172,9 +172,13 @@ export class Lanes<R extends LiveRecord> {
   }
 
   /** The commit of a new record is through. */
-  committed({ prefix, record: { key } }: Arrival<R>): void {
+  committed({ prefix, record, keys }: Arrival<R>): void {
+    const { live, mayEnter } = this.options;
+    const { key } = record;
     const window = this.#windows.get(prefix);
-    window?.committed(key);
+    // A content that went to a file is not that of this record.
+    const mayJoin = window?.isHidden(key) === true && !this.#isLarge(record) && mayEnter(record);
+    if (window?.committed(key, mayJoin ? this.#sizeOf(record) : undefined) === true) live.come(record, keys);
     if (this.#barred.size > 0 && key > (this.#barred.get(prefix) ?? 0)) this.#barred.delete(prefix);
     if (window?.isAtRest !== true) this.refill(prefix);
   }
@@ -322,8 +326,14 @@ export class Lanes<R extends LiveRecord> {
   }
 
   /** What its content takes in memory: none, where that is in a file, or on its way to one. */
-  #sizeOf({ content }: R): number {
-    return content.kind === 'file' || this.options.ledger.files.isLarge(content.bytes) ? 0 : content.bytes.length;
+  #sizeOf(record: R): number {
+    const { content } = record;
+    return content.kind === 'file' || this.#isLarge(record) ? 0 : content.bytes.length;
+  }
+
+  /** Whether its content has to go to a file. */
+  #isLarge({ content }: R): boolean {
+    return content.kind === 'inline' && this.options.ledger.files.isLarge(content.bytes);
   }
 
   #newWindow(hasBacklog: boolean): LaneWindow {

@@ -82,6 +82,11 @@ export class LaneWindow {
     return first !== undefined && key >= first && this.#committing.includes(key);
   }
 
+  /** Of a record that is being committed: whether it is not live yet. */
+  isHidden(key: MessageKey): boolean {
+    return key > this.#seen;
+  }
+
   /**
    * A new record is being committed. True when it is live from the start. Keys count up, and a record comes in the turn in
    * which it is given its own: all here depends on that.
@@ -95,10 +100,19 @@ export class LaneWindow {
     return isLive;
   }
 
-  /** The commit is through: what was not live waits on disk from now on. */
-  committed(key: MessageKey): void {
+  /**
+   * The commit is through. True when it is live from now on, though it was not from the start: it is the next of all, and
+   * there is room. Otherwise what was not live waits on disk, as does what has no `size` to come in with.
+   */
+  committed(key: MessageKey, size: number | undefined): boolean {
     remove(this.#committing, key);
-    if (key > this.#seen) this.#hasMore = true;
+    if (key <= this.#seen) return false;
+    if (size !== undefined && !this.#hasMore && !this.#isFull && (this.#firstHidden ?? key) >= key) {
+      this.#append(key, size);
+      return true;
+    }
+    this.#hasMore = true;
+    return false;
   }
 
   /** The commit failed: the record never was. What a refill had to leave out because of it is read now. */
@@ -116,14 +130,8 @@ export class LaneWindow {
   refill(): Refill | undefined {
     const { records, bytes, refill, part } = this.limits;
     if (!this.#hasMore || this.#keys.length > refill || this.#bytes > bytes / 4) return undefined;
-    let before: number | undefined;
-    for (const key of this.#committing) {
-      if (key <= this.#seen) continue;
-      before = key;
-      break;
-    }
     const limit = Math.min(records - this.#keys.length, part);
-    return { after: this.#seen, before, limit, bytes: bytes - this.#bytes };
+    return { after: this.#seen, before: this.#firstHidden, limit, bytes: bytes - this.#bytes };
   }
 
   /** What a refill found, in order, up to key `lastRead`; `isEnd` when the disk held no more. */
@@ -190,6 +198,12 @@ export class LaneWindow {
     this.#sizes.push(size);
     this.#bytes += size;
     this.#seen = Math.max(this.#seen, key);
+  }
+
+  /** The first record that is being committed and is not live. */
+  get #firstHidden(): MessageKey | undefined {
+    for (const key of this.#committing) if (key > this.#seen) return key;
+    return undefined;
   }
 
   /** Whether a record is being committed that will have to be read from disk; of one that was committed `#hasMore` tells. */

@@ -7,6 +7,7 @@ import { replyMessageId } from '../../src/message/ids.js';
 import { Cancelled, type Handler, jsonReply, serve, type ServeOptions } from '../../src/worker/index.js';
 import { startFakeAgent } from '../support/fake-agent.js';
 import { type FakeStreamAgent, Refused, startFakeStreamAgent } from '../support/fake-stream-agent.js';
+import { assertNothingMore, heldAtRest } from '../support/leaks.js';
 import { recordingLog } from '../support/log.js';
 import { sdkRig, type SdkRig } from '../support/rig.js';
 import { tempDir } from '../support/temp.js';
@@ -94,6 +95,18 @@ describe('bodies', () => {
     assert.ok(
       r.agent.frames.every((frame) => frame.completions.every(({ results }) => results[0]?.data?.content.length === 0)),
     );
+  });
+
+  test('the connection they go over ends with the worker', async () => {
+    const behind = async <T>(content: Buffer, look: () => Promise<T>): Promise<T> => {
+      await using r = await rig((message) => ({ content: message.content }));
+      await r.agent.deliver({ content });
+      r.stop.abort();
+      await r.ended;
+      return await look();
+    };
+    const without = await behind(Buffer.from('1'), heldAtRest);
+    await behind(large, () => assertNothingMore(without));
   });
 
   test('chunks that come before their delivery are kept for it', async () => {

@@ -29,8 +29,7 @@ const DIRECTIVES = [directive('one'), directive('two')] as const;
 const PRIORITIES = [5, 9] as const;
 const WORKER = workerName('the-worker');
 const URL_DIRECTIVE = 'https://host.example/results';
-/** Of bytes as well: two contents fill it. */
-const WINDOW = { records: 4, bytes: 8, refill: 1, part: 3 };
+const WINDOW = { records: 4, bytes: 8, refill: 1, part: 3 }; // two contents fill it
 const LANES = DIRECTIVES.length * PRIORITIES.length + 2;
 const MINUTE = 60_000;
 

@@ -68,7 +68,7 @@ test('a directive is read as it stands there, whichever stood in the message bef
 });
 
 test('a payload that is written where it leaves has the bytes of one that is made', () => {
-  const id = fc.oneof(text, fc.uuid(), fc.constantFrom('', 'a"b', 'a\\b', '\u007f', 'a'.repeat(256)));
+  const id = fc.oneof(text, fc.uuid(), fc.constantFrom('', 'a"b', 'a\\b', '\u007f', 'é', '\u0080', 'a'.repeat(256)));
   const payloads = new DataPayloads();
   const message = fc.record({
     messageId: id,

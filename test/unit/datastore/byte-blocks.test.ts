@@ -30,6 +30,21 @@ describe('values in blocks', () => {
       );
   });
 
+  it('hold bytes and the text behind them, wherever a block ends', () => {
+    const name = Buffer.from(',"name":"');
+    for (let size = 1; size < 64; size++) {
+      const blocks = new ByteBlocks(size);
+      for (const text of ['', 'plain', 'a "quote"', 'ä€😀', 'x'.repeat(40)]) {
+        const value = written(blocks, (to) => {
+          to.bytes(name);
+          to.text(name, text);
+          to.bytes(name);
+        });
+        assert.equal(value, `,"name":","name":${JSON.stringify(text)},"name":"`, `${size} ${text}`);
+      }
+    }
+  });
+
   it('stay as they are when others are written, however many and however long they are', () => {
     const blocks = new ByteBlocks(64);
     const values: [Buffer, string][] = [];

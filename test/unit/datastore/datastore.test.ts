@@ -457,57 +457,6 @@ for (const isOnDisk of [false, true]) {
         assert.equal(store.liveMessages, 0);
         assert.equal(store.spoolBytes, 0);
       }));
-
-    it('keeps no more bytes of a lane in memory than its window has, also when they are read back', async () => {
-      const window = { records: 1024, bytes: 10_000, refill: 512, part: 512 };
-      await using t = await openTestStore({ isOnDisk, window });
-      t.store.fed.connect((key) => t.store.markReady(key), new AbortController().signal);
-      const all = Array.from({ length: 100 }, (_, i) => `m${i}`);
-      const accepted = all.map((id) => t.store.accept(inbound(id, { content: Buffer.alloc(1_000) })));
-      for (const each of accepted) if (each.kind === 'accepted') await each.durable;
-      for (const each of accepted) if (each.kind === 'accepted') t.store.markReady(each.key);
-      const seen: string[] = [];
-      while (seen.length < all.length) {
-        assert.ok(t.store.liveMessages <= 10, `${t.store.liveMessages} are live`);
-        const next: InboundRecord | undefined = t.store.nextReady(ECHO);
-        if (next === undefined) {
-          await settle();
-          continue;
-        }
-        seen.push(next.messageId);
-        t.store.markDispatching(next.key);
-        await t.store.delivered(next.key);
-      }
-      assert.deepEqual(seen, all);
-    });
-
-    it('counts a body that was fetched among the bytes of a lane', async () => {
-      const window = { records: 1024, bytes: 10_000, refill: 512, part: 512 };
-      await using t = await openTestStore({ isOnDisk, window });
-      const body = { kind: 'inline' as const, bytes: Buffer.alloc(1_000) };
-      const fetch = async (key: MessageKey): Promise<void> => {
-        if (t.store.inbound(key)?.isFetched === true) t.store.markReady(key);
-        else if (t.store.markFetching(key)) await t.store.fetched(key, body);
-      };
-      t.store.fed.connect((key) => void fetch(key), new AbortController().signal);
-      const all = Array.from({ length: 100 }, (_, i) => `m${i}`);
-      const keys = await Promise.all(all.map((id) => take(t.store, t.store.accept(inbound(id)))));
-      for (const key of keys) await fetch(key);
-      assert.ok(t.store.liveMessages <= 10, `${t.store.liveMessages} are live`);
-      const seen: string[] = [];
-      while (seen.length < all.length) {
-        const next: InboundRecord | undefined = t.store.nextReady(ECHO);
-        if (next === undefined) {
-          await settle();
-          continue;
-        }
-        seen.push(next.messageId);
-        t.store.markDispatching(next.key);
-        await t.store.delivered(next.key);
-      }
-      assert.deepEqual(seen, all);
-      assert.equal(t.store.spoolBytes, 0);
-    });
   });
 }
 

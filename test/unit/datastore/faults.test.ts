@@ -349,6 +349,46 @@ describe('memory', () => {
     );
   });
 
+  it('a body that was fetched counts among the bytes of its lane, and order holds', async () => {
+    await using t = await open({ window: { records: 1024, bytes: 10_000, refill: 512, part: 512 } });
+    const { store } = t;
+    const fetch = async (key: MessageKey): Promise<void> => {
+      if (store.inbound(key)?.isFetched === false && store.markFetching(key))
+        await store.fetched(key, { kind: 'inline', bytes: Buffer.alloc(1_000) });
+    };
+    const ids = Array.from({ length: 100 }, (_, n) => `m${n}`);
+    const keys = await Promise.all(ids.map((id) => take(store, store.accept(inbound(id)))));
+    for (const key of keys) await fetch(key);
+    assert.ok(store.liveMessages <= 10, `${store.liveMessages} are live`);
+    for (const id of ids) {
+      const next = store.nextReady(ECHO);
+      assert.equal(next?.messageId, id);
+      store.markDispatching(next.key);
+      await store.delivered(next.key);
+      await settle();
+    }
+    assert.equal(store.liveMessages + store.spoolBytes, 0);
+  });
+
+  it('stays within the bytes of a lane when many come back at once', async () => {
+    await using t = await open({ window: { records: 1024, bytes: 10_000, refill: 512, part: 512 } });
+    const { store } = t;
+    const ids = Array.from({ length: 50 }, (_, n) => `m${n}`);
+    const content = Buffer.alloc(1_000);
+    await Promise.all(ids.map((id) => take(store, store.accept(inbound(id, { content })))));
+    const inFlight: MessageKey[] = [];
+    for (const id of ids) {
+      const next = store.nextReady(ECHO);
+      assert.equal(next?.messageId, id);
+      store.markDispatching(next.key);
+      inFlight.push(next.key);
+      await settle();
+    }
+    for (const key of inFlight) store.requeue(key);
+    assert.ok(store.liveMessages <= 10, `${store.liveMessages} are live`);
+    assert.equal(store.nextReady(ECHO)?.messageId, 'm0');
+  });
+
   it('a lane that cannot be read is read again', async () => {
     await using t = await open({ window: { records: 2, bytes: Infinity, refill: 0, part: Infinity } });
     for (const id of ['a', 'b', 'c']) {

@@ -1,7 +1,7 @@
 /** What lies over the tables, held against a Map: also where a key changes several times in one commit. */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import type { Change } from '../../../src/datastore/journal.js';
+import type { Value } from '../../../src/datastore/journal.js';
 import { Overlay } from '../../../src/datastore/overlay.js';
 import { between, seeded, testSeed } from '../../support/seeded.js';
 
@@ -19,9 +19,9 @@ suite('what lies over the tables', () => {
           new Overlay({ entries: 1, bytes: Infinity }),
           new Overlay({ entries: Infinity, bytes: 1 }),
         ];
-        const expected = new Map<string, string | undefined>();
+        const expected = new Map<string, Value | undefined>();
         for (let commit = 0; commit < 10; commit++) {
-          const changes = Array.from({ length: between(random, 1, 8) }, (): Change => {
+          const changes = Array.from({ length: between(random, 1, 8) }, () => {
             const value = random() < 0.5 ? undefined : 'x'.repeat(between(random, 0, 5));
             return { table, key: KEYS[between(random, 0, KEYS.length - 1)] ?? '', value };
           });

@@ -48,7 +48,7 @@ describe('the window of a lane', () => {
   const added = (lane: LaneWindow, ...numbers: number[]): boolean[] =>
     numbers.map((number) => {
       const isLive = lane.add(key(number), 1);
-      lane.committed(key(number));
+      lane.committed(key(number), undefined);
       return isLive;
     });
 
@@ -68,7 +68,7 @@ describe('the window of a lane', () => {
     assert.equal(lane.add(key(1), 99), true);
     assert.equal(lane.add(key(2), 60), true, 'there was room for some of it');
     assert.equal(lane.add(key(3), 0), false);
-    for (const number of [1, 2, 3]) lane.committed(key(number));
+    for (const number of [1, 2, 3]) lane.committed(key(number), undefined);
     lane.take(key(1));
     assert.equal(lane.refill(), undefined, 'what is there will do for a while');
     lane.take(key(2));
@@ -108,10 +108,10 @@ describe('the window of a lane', () => {
     assert.equal(lane.add(key(4), 1), false);
     for (const number of [1, 2, 3]) lane.take(key(number));
     assert.equal(lane.add(key(5), 1), false, 'not before 4');
-    lane.committed(key(5));
+    lane.committed(key(5), undefined);
     assert.equal(lane.refill()?.before, 4);
     lane.refilled([], 3, true);
-    lane.committed(key(4));
+    lane.committed(key(4), undefined);
     assert.deepEqual(lane.refill(), { after: 3, before: undefined, limit: 2, bytes: 100 });
   });
 
@@ -120,13 +120,13 @@ describe('the window of a lane', () => {
     for (const number of [4, 6, 9]) lane.add(key(number), 1);
     const committing = (): number[] => [3, 4, 5, 6, 9, 10].filter((number) => lane.isCommitting(key(number)));
     assert.deepEqual(committing(), [4, 6, 9]);
-    lane.committed(key(6));
+    lane.committed(key(6), undefined);
     assert.deepEqual(committing(), [4, 9]);
     lane.forget(key(9));
     lane.add(key(10), 1);
     assert.deepEqual(committing(), [4, 10]);
-    lane.committed(key(4));
-    lane.committed(key(10));
+    lane.committed(key(4), undefined);
+    lane.committed(key(10), undefined);
     assert.deepEqual(committing(), []);
   });
 
@@ -139,12 +139,30 @@ describe('the window of a lane', () => {
     assert.equal(lane.add(key(5), 1), true);
   });
 
+  it('takes in at its commit what was not live from the start, when it is the next of all and there is room', () => {
+    const lane = window(true);
+    for (const number of [1, 2, 3, 4, 5]) lane.add(key(number), 1);
+    assert.equal(lane.committed(key(1), 1), false, 'there may be others on disk before it');
+    lane.refilled(sized(1, 1), 1, true);
+    assert.equal(lane.committed(key(3), 1), false, '2 comes before it');
+    lane.refilled([], 1, true);
+    assert.equal(lane.committed(key(2), 1), true);
+    assert.equal(lane.committed(key(4), undefined), false, 'it cannot come in as it is');
+    assert.deepEqual(lane.keys, keys(1, 2));
+    lane.take(key(1));
+    lane.refilled(sized(1, 3, 4), 4, true);
+    assert.equal(lane.committed(key(5), 1), false, 'the window is full');
+    lane.take(key(2));
+    lane.take(key(3));
+    assert.deepEqual(lane.refill(), { after: 4, before: undefined, limit: 2, bytes: 99 });
+  });
+
   it('reads what lay behind a record that was never written', () => {
     const lane = window();
     added(lane, 1, 2, 3);
     lane.add(key(4), 1);
     lane.add(key(5), 1);
-    lane.committed(key(5));
+    lane.committed(key(5), undefined);
     for (const number of [1, 2, 3]) lane.take(key(number));
     lane.refilled([], 3, true);
     lane.forget(key(4));

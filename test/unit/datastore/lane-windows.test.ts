@@ -1,0 +1,88 @@
+// What of a lane is in memory and what is read back from disk.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { MemoryJournal, type Datastore } from '../../../src/datastore/index.js';
+import type { RangeOptions, Table } from '../../../src/datastore/journal.js';
+import { directiveKey, type InboundRecord } from '../../../src/message/index.js';
+import { settle } from '../../support/clock.js';
+import { directive, inbound } from '../../support/messages.js';
+import { openTestStore, take } from '../../support/store.js';
+
+const ECHO = directiveKey(directive('echo'));
+const WINDOW = { records: 1024, bytes: 10_000, refill: 512, part: 512 };
+const ALL = Array.from({ length: 100 }, (_, i) => `m${i}`);
+const BODY = Buffer.alloc(1_000);
+
+/** Delivers all that waits, and gives the ids in that order. */
+async function deliverAll(store: Datastore): Promise<string[]> {
+  const seen: string[] = [];
+  while (seen.length < ALL.length) {
+    assert.ok(store.liveMessages <= WINDOW.bytes / BODY.length, `${store.liveMessages} are live`);
+    const next: InboundRecord | undefined = store.nextReady(ECHO);
+    if (next === undefined) {
+      await settle();
+      continue;
+    }
+    seen.push(next.messageId);
+    store.markDispatching(next.key);
+    await store.delivered(next.key);
+  }
+  return seen;
+}
+
+for (const isOnDisk of [false, true]) {
+  describe(`the bytes of a lane ${isOnDisk ? 'on LMDB' : 'in memory'}`, () => {
+    it('are no more in memory than its window has, also when they are read back', async () => {
+      await using t = await openTestStore({ isOnDisk, window: WINDOW });
+      t.store.fed.connect((key) => t.store.markReady(key), new AbortController().signal);
+      const accepted = ALL.map((id) => take(t.store, t.store.accept(inbound(id, { content: BODY }))));
+      for (const key of await Promise.all(accepted)) t.store.markReady(key);
+      assert.deepEqual(await deliverAll(t.store), ALL);
+      assert.equal(t.store.spoolBytes, 0);
+    });
+  });
+}
+
+/** Counts how often records are read back. */
+class CountingJournal extends MemoryJournal {
+  reads = 0;
+
+  override range(table: Table, options: RangeOptions): ReturnType<MemoryJournal['range']> {
+    if (table === 'records') this.reads += 1;
+    return super.range(table, options);
+  }
+}
+
+describe('a lane that fell behind', () => {
+  it('reads nothing back any more once it has caught up, though messages never cease to come', async () => {
+    const journal = new CountingJournal();
+    await using t = await openTestStore({ journal });
+    const { store } = t;
+    let sent = 0;
+    let delivered = 0;
+    store.fed.connect((key) => store.markReady(key), new AbortController().signal);
+    const comes = (): void => {
+      const accepted = store.accept(inbound(`m${sent++}`));
+      if (accepted.kind === 'accepted') void accepted.durable.then(() => store.markReady(accepted.key));
+    };
+    const goes = (): void => {
+      const next = store.nextReady(ECHO);
+      if (next === undefined) return;
+      assert.equal(next.messageId, `m${delivered++}`);
+      store.markDispatching(next.key);
+      void store.delivered(next.key);
+    };
+    const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    for (let n = 0; n < 1_500; n++) comes();
+    const flow = async (): Promise<void> => {
+      for (let n = 0; n < 4; n++) comes();
+      for (let n = 0; n < 6; n++) goes();
+      await nextTurn();
+    };
+    while (sent - delivered > 20) await flow();
+    assert.ok(journal.reads > 0);
+    journal.reads = 0;
+    for (let n = 0; n < 100; n++) await flow();
+    assert.equal(journal.reads, 0);
+  });
+});
