@@ -7,8 +7,8 @@ const SEPARATOR = '\n';
 const MOST_IDS = 64;
 
 /**
- * The changes of some commits, in one list: of each fact the last one only, since every commit brings the same few; and the ids that ended
- * together in one entry of `ended` for many.
+ * The changes of some commits, in one list: of each fact the last one only, since every commit brings the same few; and
+ * the ids that ended together in one entry of `ended` for many.
  */
 export function gathered(commits: readonly (readonly Change[])[]): readonly Change[] {
   const facts = new Map<string, Change>();

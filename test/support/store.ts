@@ -9,8 +9,9 @@ import {
   type DatastoreOptions,
 } from '../../src/datastore/index.js';
 import { silentLog } from '../../src/log/log.js';
-import type { MessageKey } from '../../src/message/index.js';
+import type { DirectiveKey, MessageKey } from '../../src/message/index.js';
 import { systemClock } from '../../src/time.js';
+import { settle } from './clock.js';
 import { inbound } from './messages.js';
 import { tempDir } from './temp.js';
 
@@ -70,4 +71,26 @@ export async function ready(store: Datastore, ...ids: string[]): Promise<Message
     keys.push(key);
   }
   return keys;
+}
+
+/** Delivers `count` messages of a directive, reading on as room comes, and gives their ids in that order. `look` is called before each. */
+export async function deliverAll(
+  store: Datastore,
+  directive: DirectiveKey,
+  count: number,
+  look: () => void = () => undefined,
+): Promise<string[]> {
+  const seen: string[] = [];
+  while (seen.length < count) {
+    look();
+    const next = store.nextReady(directive);
+    if (next === undefined) {
+      await settle();
+      continue;
+    }
+    seen.push(next.messageId);
+    store.markDispatching(next.key);
+    await store.delivered(next.key);
+  }
+  return seen;
 }

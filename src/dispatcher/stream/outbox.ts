@@ -147,8 +147,9 @@ export class Outbox {
   }
 
   /**
-   * Sees to it that `gather` is called, and what is there sent, behind all that this callback of the event loop and its
-   * promises do. Not in an immediate: HTTP/2 writes in one of its own, which would then run a whole turn later.
+   * Sees to it that `gather` is called, and what is there sent, behind the callback of the event loop that runs now, and
+   * behind its promises when one of them asks for it. Not in an immediate: HTTP/2 writes in one of its own, which would
+   * then run a whole turn later.
    */
   schedule(): void {
     // What comes after the end is for nobody.

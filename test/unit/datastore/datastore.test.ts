@@ -8,7 +8,7 @@ import { directiveKey, type InboundRecord, type MessageKey } from '../../../src/
 import { WINDOW_LIMITS } from '../../../src/datastore/window.js';
 import { FakeClock, settle } from '../../support/clock.js';
 import { directive, inbound, result, workerName } from '../../support/messages.js';
-import { openTestStore, ready, take, type StoreSettings } from '../../support/store.js';
+import { deliverAll, openTestStore, ready, take, type StoreSettings } from '../../support/store.js';
 import { tempDir } from '../../support/temp.js';
 
 const ECHO = directiveKey(directive('echo'));
@@ -439,19 +439,8 @@ for (const isOnDisk of [false, true]) {
         for (const each of accepted) if (each.kind === 'accepted') await each.durable;
         assert.ok(store.liveMessages <= WINDOW_LIMITS.records, `${store.liveMessages} are live`);
         for (const each of accepted) if (each.kind === 'accepted') store.markReady(each.key);
-        const seen: string[] = [];
-        while (seen.length < total) {
-          const next: InboundRecord | undefined = store.nextReady(ECHO);
-          if (next === undefined) {
-            await settle();
-            continue;
-          }
-          seen.push(next.messageId);
-          store.markDispatching(next.key);
-          await store.delivered(next.key);
-        }
         assert.deepEqual(
-          seen,
+          await deliverAll(store, ECHO, total),
           Array.from({ length: total }, (_, i) => `m${i}`),
         );
         assert.equal(store.liveMessages, 0);
