@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Datastore } from '../../../src/datastore/index.js';
-import { directiveKey, type InboundRecord, type MessageKey } from '../../../src/message/index.js';
+import { directiveKey, type MessageKey } from '../../../src/message/index.js';
 import { WINDOW_LIMITS } from '../../../src/datastore/window.js';
 import { FakeClock, settle } from '../../support/clock.js';
 import { directive, inbound, result, workerName } from '../../support/messages.js';
