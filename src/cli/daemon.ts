@@ -38,9 +38,9 @@ interface Placed {
   readonly address: BrokerAddress | undefined;
 }
 
-/** Exit code of a daemon that was told twice to end (128 + SIGTERM). */
 /** Below the state directory: the file in which LMDB keeps the journal's tables. */
 const TABLES = 'journal/data.mdb';
+/** Exit code of a daemon that was told twice to end (128 + SIGTERM). */
 const EXIT_KILLED = 143;
 
 /** By then a start is over, with its workers. */

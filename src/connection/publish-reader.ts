@@ -112,7 +112,7 @@ export class PublishReader {
   #payloadAt(bytes: Buffer, from: number, to: number): Buffer {
     const size = to - from;
     // The whole memory counts: a websocket's frames stand many in one, and each is handed on as a part of it.
-    if (bytes.buffer.byteLength <= size * MOST_KEPT) {
+    if (bytes.buffer.byteLength <= size * MOST_KEPT && this.memory?.isSparse(bytes) !== true) {
       this.memory?.keep(bytes);
       return bytes.subarray(from, to);
     }

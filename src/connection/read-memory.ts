@@ -3,6 +3,8 @@
  * stands in it. Node makes memory of this size for each read otherwise (about 3 µs).
  */
 const SIZE = 64 * 1024;
+/** A read that fills less of it: a copy of what lives on costs no more than memory anew, and keeps no more than it is. */
+const SPARSE = SIZE / 4;
 
 export class ReadMemory {
   #bytes: Buffer = Buffer.allocUnsafeSlow(SIZE);
@@ -21,6 +23,15 @@ export class ReadMemory {
 
   /** These bytes live on: if they are of this memory, nothing more is read into it. */
   keep(bytes: Buffer): void {
-    if (bytes.buffer === this.#bytes.buffer) this.#isKept = true;
+    if (this.#holds(bytes)) this.#isKept = true;
+  }
+
+  /** Whether a read has brought these bytes and little else: to keep a part of them would keep all of this memory. */
+  isSparse(bytes: Buffer): boolean {
+    return bytes.length < SPARSE && this.#holds(bytes);
+  }
+
+  #holds(bytes: Buffer): boolean {
+    return bytes.buffer === this.#bytes.buffer;
   }
 }

@@ -19,7 +19,7 @@ import { LONGEST_BACKOFF } from '../time.js';
 import type { Change } from './journal.js';
 import type { Refused } from './entries.js';
 import { InboundEnds, type Results } from './inbound-ends.js';
-import { inboundIdKey, recordNumber } from './keys.js';
+import { inboundIdKey, recordKey, recordNumber } from './keys.js';
 import { InboundArrivals } from './inbound-arrivals.js';
 import { InboundPrefixes } from './inbound-prefixes.js';
 import { asInbound, inState, put } from './inbound-record.js';
@@ -165,9 +165,11 @@ export class InboundQueue {
     const growth = spoolSize(fetched) - spoolSize(record);
     await ledger.commit([put(ledger.encoder, fetched)], growth);
     if (this.get(key) === undefined) {
-      // Ended during the commit: the end removes the record behind it, and knew nothing of this content.
-      ledger.shrink(growth);
-      ledger.release(content);
+      // It left memory to make room, and is read again with this content. Or it ended during the commit: the end removes
+      // the record behind it, and knew nothing of this content.
+      const isThere = asInbound(ledger.read(recordKey(this.#prefixes.of(record), key)))?.isFetched === true;
+      if (!isThere) ledger.shrink(growth);
+      ledger.release(isThere ? record.content : content);
       return;
     }
     ledger.release(record.content);

@@ -416,7 +416,10 @@ test('memory is read into again until something is kept that is a good part of i
   const small = publish({ properties: Buffer.alloc(0) });
   kept([small, small], true, memory);
   assert.equal(memory.next(), first);
-  kept([publish({ properties: Buffer.alloc(0), payload: Buffer.alloc(10_000) })], true, memory);
+  const large = publish({ properties: Buffer.alloc(0), payload: Buffer.alloc(10_000) });
+  kept([large], true, memory);
+  assert.equal(memory.next(), first, 'one that came alone is copied: it would keep six times its size');
+  kept([Buffer.concat([large, large])], true, memory);
   const second = memory.next();
   assert.notEqual(second, first);
   assert.equal(memory.next(), second);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MemoryJournal } from '../../../src/datastore/index.js';
-import type { RangeOptions, Table } from '../../../src/datastore/journal.js';
+import type { Change, RangeOptions, Table } from '../../../src/datastore/journal.js';
 import { directiveKey } from '../../../src/message/index.js';
 import { directive, inbound } from '../../support/messages.js';
 import { deliverAll, openTestStore, take } from '../../support/store.js';
@@ -68,5 +68,46 @@ describe('a lane that fell behind', () => {
     journal.reads = 0;
     for (let n = 0; n < 100; n++) await flow();
     assert.equal(journal.reads, 0);
+  });
+});
+
+/** Tells of each commit as it is asked for. */
+class WatchedJournal extends MemoryJournal {
+  begun: (changes: readonly Change[]) => void = () => undefined;
+
+  override commit(changes: readonly Change[]): Promise<void> {
+    this.begun(changes);
+    return super.commit(changes);
+  }
+}
+
+describe('a body that is being recorded', () => {
+  it('is kept when its message leaves memory meanwhile to make room', async () => {
+    const journal = new WatchedJournal();
+    await using t = await openTestStore({ journal, window: { records: 3, bytes: 10_000, refill: 1, part: 1 } });
+    const { store } = t;
+    const first = await take(store, store.accept(inbound('m0')));
+    store.markReady(first);
+    store.markDispatching(first);
+    for (const id of ['m1', 'm2']) await take(store, store.accept(inbound(id)));
+    const last = await take(store, store.accept(inbound('m3')));
+    assert.ok(store.markFetching(last));
+    const { path, handle } = await store.newContentFile();
+    await handle.write(BODY);
+    await handle.sync();
+    await handle.close();
+    journal.begun = (changes) => {
+      if (!changes.some(({ table }) => table === 'records')) return;
+      journal.begun = () => undefined;
+      // Its worker wants the URL itself from now on, and the first one comes back to its place.
+      assert.ok(store.unfetch(last));
+      store.requeue(first);
+      assert.equal(store.inbound(last), undefined);
+    };
+    const content = { kind: 'file' as const, path, size: BODY.length };
+    await store.fetched(last, content);
+    const kept = store.listing.find(last);
+    assert.ok(kept !== undefined);
+    assert.deepEqual(await store.readContent(kept.content), BODY);
   });
 });
