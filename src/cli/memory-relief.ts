@@ -1,8 +1,9 @@
 /**
- * Gives memory back to the machine after a flood, and in a long one. What large messages leave behind is freed, but glibc keeps it in pieces
- * of its own: 360 MB after 1 GB in messages of 1 MiB, of which 85 are left when it is told to give back (measured,
- * docs/performance.md). malloc_trim(3) is called through koffi, an optional dependency: without it nothing is done. What
- * nobody needs any more is freed when V8 next collects, and an agent at rest gives it no reason to: so it is asked.
+ * Gives memory back to the machine after a flood, and in a long one. What large messages leave behind is freed, but
+ * glibc keeps it in pieces of its own: 360 MB after 1 GB in messages of 1 MiB, of which 85 are left when it is told to
+ * give back (measured, docs/performance.md). malloc_trim(3) is called through koffi, an optional dependency: without it
+ * nothing is done. What nobody needs any more is freed when V8 next collects, and an agent at rest gives it no reason to:
+ * so it is asked.
  */
 import { runInNewContext } from 'node:vm';
 import type { Clock, Millis } from '../time.js';

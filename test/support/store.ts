@@ -73,7 +73,10 @@ export async function ready(store: Datastore, ...ids: string[]): Promise<Message
   return keys;
 }
 
-/** Delivers `count` messages of a directive, reading on as room comes, and gives their ids in that order. `look` is called before each. */
+/**
+ * Delivers `count` messages of a directive, reading on as room comes, and gives their ids in that order. `look` is called
+ * before each.
+ */
 export async function deliverAll(
   store: Datastore,
   directive: DirectiveKey,

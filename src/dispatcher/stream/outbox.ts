@@ -1,9 +1,9 @@
 /**
- * What goes to a worker on its stream, gathered while a callback of the event loop runs and sent in few frames. Frames hold at most
- * 256 KiB, or one message. Two are on their way at once at most: what comes meanwhile gathers for the next, and is gone
- * with the stream instead of filling memory behind a worker that does not read. That a completion is durable waits a while
- * for a frame to ride in: the worker is done with it, and a frame of its own costs a worker that gets few messages as much
- * as half of one.
+ * What goes to a worker on its stream, gathered while a callback of the event loop runs and sent in few frames. Frames
+ * hold at most 256 KiB, or one message. Two are on their way at once at most: what comes meanwhile gathers for the next,
+ * and is gone with the stream instead of filling memory behind a worker that does not read. That a completion is durable
+ * waits a while for a frame to ride in: the worker is done with it, and a frame of its own costs a worker that gets few
+ * messages as much as half of one.
  */
 import type { AgentFrame, Delivery, ResultRefusal, Welcome } from '../../../protocol/generated/stream.js';
 import type { Event } from '../../../protocol/generated/yggdrasil.js';

@@ -362,7 +362,10 @@ export class StreamLink implements Link {
   }
 }
 
-/** Whether results take so much of their window that the worker may wait for it: all that ride (outbox.ts) take a quarter at most. */
+/**
+ * Whether results take so much of their window that the worker may wait for it: all that ride (outbox.ts) take a quarter
+ * at most.
+ */
 function isBulky({ messages, bytes, bodies }: Load): boolean {
   return bodies > 0 || messages > 4 || bytes > 16 * 1024;
 }
