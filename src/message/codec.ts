@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { CommandEnvelope, ConnectionStatus, DataEnvelope, EventName, Metadata, OutgoingData } from './envelope.js';
 import { NAME_RULE, parseDirective, type Directive } from './ids.js';
+import { jsonText } from './plain-text.js';
 import { quoted } from './quoted.js';
 import { isJson, MAX_DEPTH } from './json.js';
 import { isAt, Names, plainAt, readNamed, readObject, stringAt, valueAt, type NamedSpans } from './json-object.js';
@@ -164,14 +165,7 @@ const NULL = Buffer.from('null');
 /** What stands behind the content. */
 const END = Buffer.of(CLOSING_BRACE);
 /** The copy of a smaller content costs less than two pieces more. */
-const COPIED_BELOW = 1024;
-/** ASCII that stands for itself between quotes: what ids, directives and times are made of. */
-const PLAIN = /^[ !#-[\]-~]*$/;
-
-/** A text in quotes. */
-export function jsonText(text: string): string {
-  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text);
-}
+export const COPIED_BELOW = 1024;
 
 /**
  * What a worker's bytes become in an envelope: valid JSON stays as it is, nothing becomes null, and all else becomes

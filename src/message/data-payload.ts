@@ -2,14 +2,13 @@
  * Payloads of data messages as they are published by the thousand: written straight into the memory in which they leave,
  * byte for byte what `encodeData` makes, without a text of the envelope and a copy of it in between.
  */
-import { encodeDataInPieces, jsonText } from './codec.js';
+import { COPIED_BELOW, encodeDataInPieces } from './codec.js';
 import type { Metadata, OutgoingData } from './envelope.js';
+import { isPlain, jsonText } from './plain-text.js';
 
 const BEFORE_ID = Buffer.from('{"type":"data","message_id":"');
 const BEFORE_RESPONSE_TO = Buffer.from('","response_to":"');
 const CLOSING_BRACE = 0x7d;
-/** A larger content goes in pieces: it is then one of them as it is. */
-const COPIED_BELOW = 1024;
 
 /** What stands between `response_to` and the content: many messages that go out in one millisecond have the same. */
 interface Middle {
@@ -66,15 +65,6 @@ export class DataPayloads {
     this.#middle = { sent, directive, metadata, bytes };
     return bytes;
   }
-}
-
-/** Whether a text is ASCII that stands for itself between quotes: as many bytes as it has characters. */
-function isPlain(text: string): boolean {
-  for (let index = 0; index < text.length; index++) {
-    const unit = text.charCodeAt(index);
-    if (unit < 0x20 || unit > 0x7e || unit === 0x22 || unit === 0x5c) return false;
-  }
-  return true;
 }
 
 function writePlain(bytes: Buffer, text: string, from: number): number {

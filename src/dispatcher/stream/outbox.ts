@@ -75,6 +75,10 @@ export function takeFrame(acks: Acknowledgements, parts: Part[]): AgentFrame {
   return frame;
 }
 
+function noAcks(): Acknowledgements {
+  return { settled: [], accepted: [], refusals: [], pings: [] };
+}
+
 /** Characters of a reason that a worker is given. */
 const MOST_REASON = 1000;
 
@@ -86,7 +90,7 @@ export interface OutboxOptions {
 }
 
 export class Outbox {
-  readonly #acks: Acknowledgements = { settled: [], accepted: [], refusals: [], pings: [] };
+  readonly #acks = noAcks();
   readonly #parts: Part[] = [];
   #isScheduled = false;
   /** Sends what waits for a ride. Of real time, as the turns are: no test has to hold it. */
@@ -109,7 +113,7 @@ export class Outbox {
   /** The first frame; what gathered before it follows. */
   welcome(welcome: Welcome): void {
     this.#state = 'open';
-    this.#write({ ...takeFrame({ settled: [], accepted: [], refusals: [], pings: [] }, []), welcome });
+    this.#write({ ...takeFrame(noAcks(), []), welcome });
     this.schedule();
   }
 
@@ -169,7 +173,7 @@ export class Outbox {
   /** Sends the tags that wait for a ride: the call is about to end, and none goes anyway. Before `close`. */
   tellSettled(): void {
     if (this.#state !== 'open' || this.#acks.settled.length === 0) return;
-    this.#write(takeFrame({ settled: this.#acks.settled, accepted: [], refusals: [], pings: [] }, []));
+    this.#write(takeFrame({ ...noAcks(), settled: this.#acks.settled }, []));
   }
 
   /** Drops what was not sent. */
