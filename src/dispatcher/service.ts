@@ -4,20 +4,20 @@
  * connection only once it was let in, since gRPC shows nobody who connects.
  */
 import { createServer, type Server as Listener, type Socket } from 'node:net';
-import { Server, ServerCredentials, status, type handleUnaryCall, type StatusObject } from '@grpc/grpc-js';
-import { DispatcherService, type DispatcherServer } from '../../protocol/generated/yggdrasil.js';
-import type {
-  Config,
-  Data,
-  RegistrationRequest,
-  RegistrationResponse,
-  Response,
+import { status } from '@grpc/grpc-js';
+import { DispatcherService as StreamService } from '../../protocol/generated/stream.js';
+import {
+  DispatcherService,
+  type Config,
+  type Data,
+  type RegistrationRequest,
+  type RegistrationResponse,
 } from '../../protocol/generated/yggdrasil.js';
 import type { Log } from '../log/log.js';
 import { AgentError, errorText } from '../errors.js';
+import { GrpcServer, type CallStatus, type ServerCall, type ServerMethod } from '../grpc/index.js';
 import type { Clock, Millis } from '../time.js';
 import { Patience } from './patience.js';
-import { RawStreamService, type RawCall } from './stream/raw-call.js';
 
 /** Calls one worker may have open at us: a flood waits in its own queue, not in our memory. */
 const MAX_OPEN_CALLS = 128;
@@ -41,8 +41,8 @@ export interface WorkerCalls {
   readonly send: (data: Data, done: (error?: unknown) => void) => void;
   readonly config: () => Config;
   /** Connect and Transfer of the stream: each has its call to itself. */
-  readonly connect: (call: RawCall) => void;
-  readonly transfer: (call: RawCall) => void;
+  readonly connect: (call: ServerCall) => void;
+  readonly transfer: (call: ServerCall) => void;
 }
 
 export interface ServeOptions {
@@ -56,8 +56,6 @@ export interface ServeOptions {
   readonly calls: WorkerCalls;
 }
 
-const EMPTY = { response: Buffer.alloc(0) };
-
 /** A server that listens. */
 export interface WorkerServer {
   /** Breaks off its calls and removes its socket file. */
@@ -69,22 +67,20 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
   const { calls, path, admits } = options;
   const patience = new Patience(options.clock, options.answerWithin);
   const all = { ...options, patience };
-  const services: DispatcherServer = {
-    register: answering('Register', all, calls.register),
-    send: sending(all, calls.send),
-    getConfig: answering('GetConfig', all, () => Promise.resolve(calls.config())),
-  };
-  const server = new Server({
-    'grpc.max_receive_message_length': options.maxReceive,
-    'grpc.max_concurrent_streams': MAX_OPEN_CALLS,
-    'grpc.enable_channelz': 0,
+  const { register, send, getConfig } = DispatcherService;
+  const server = new GrpcServer({
+    methods: new Map<string, ServerMethod>([
+      [register.path, answering(register, all, calls.register)],
+      [send.path, sending(all, calls.send)],
+      [getConfig.path, answering(getConfig, all, () => Promise.resolve(calls.config()))],
+      [StreamService.connect.path, { kind: 'stream', call: calls.connect }],
+      [StreamService.transfer.path, { kind: 'stream', call: calls.transfer }],
+    ]),
+    mostCalls: MAX_OPEN_CALLS,
   });
-  server.addService(DispatcherService, services);
-  server.addService(RawStreamService, { connect: calls.connect, transfer: calls.transfer });
-  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = createServer((socket) => {
     // In this turn, before a byte is read.
-    if (admits(socket)) injector.injectConnection(socket);
+    if (admits(socket)) server.serve(socket);
     else socket.destroy();
   });
   listener.maxConnections = MAX_CONNECTIONS;
@@ -96,7 +92,9 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
   return {
     close: async () => {
       patience.close();
-      await close(listener, server);
+      const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
+      server.close();
+      await closed;
     },
   };
 }
@@ -113,61 +111,71 @@ function listen(listener: Listener, path: string): Promise<void> {
   });
 }
 
-async function close(listener: Listener, server: Server): Promise<void> {
-  const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
-  // tryShutdown waits for what forceShutdown then breaks off, so it ends when all is closed.
-  const shut = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-  server.forceShutdown();
-  await Promise.all([closed, shut]);
+/** How a method reads its requests and writes its answers. */
+interface Codec<Q, A> {
+  readonly path: string;
+  readonly requestDeserialize: (bytes: Buffer) => Q;
+  readonly responseSerialize: (answer: A) => Buffer;
 }
 
+type Options = ServeOptions & { readonly patience: Patience };
+
 /** A method that answers once: with what `work` gives, with its refusal, or in time with UNAVAILABLE. */
-function answering<Q, A>(
-  method: string,
-  { log, patience, answerWithin }: ServeOptions & { readonly patience: Patience },
-  work: (request: Q) => Promise<A>,
-): handleUnaryCall<Q, A> {
-  const late = lateStatus(method, answerWithin);
-  return (call, callback) => {
-    const number = patience.begin(() => callback(late));
-    work(call.request).then(
-      (value) => {
-        if (patience.end(number)) callback(null, value);
-      },
-      (error: unknown) => {
-        const refusal = statusFrom(error, method, log);
-        if (patience.end(number)) callback(refusal);
-      },
-    );
-  };
+function answering<Q, A>(codec: Codec<Q, A>, options: Options, work: (request: Q) => Promise<A>): ServerMethod {
+  return once(codec, options, (request, done) => {
+    work(request)
+      .then(codec.responseSerialize)
+      .then((message) => done(undefined, message), done);
+  });
 }
 
 /** Send, of which there is one for each message: as `answering`, without a promise of its own. */
-function sending(
-  { log, patience, answerWithin }: ServeOptions & { readonly patience: Patience },
-  send: WorkerCalls['send'],
-): handleUnaryCall<Data, Response> {
-  const late = lateStatus('Send', answerWithin);
-  return (call, callback) => {
-    const number = patience.begin(() => callback(late));
-    const done = (error?: unknown): void => {
-      const refusal = error === undefined ? null : statusFrom(error, 'Send', log);
-      if (patience.end(number)) callback(refusal, EMPTY);
-    };
-    try {
-      send(call.request, done);
-    } catch (error) {
-      done(error);
-    }
+function sending(options: Options, send: WorkerCalls['send']): ServerMethod {
+  const answer = DispatcherService.send.responseSerialize({ response: Buffer.alloc(0) });
+  return once(DispatcherService.send, options, (request, done) => send(request, (error) => done(error, answer)));
+}
+
+function once<Q>(
+  { path, requestDeserialize }: Pick<Codec<Q, never>, 'path' | 'requestDeserialize'>,
+  { log, patience, answerWithin, maxReceive }: Options,
+  work: (request: Q, done: (error: unknown, answer?: Buffer) => void) => void,
+): ServerMethod {
+  const method = path.slice(path.lastIndexOf('/') + 1);
+  const late = lateStatus(method, answerWithin);
+  return {
+    kind: 'unary',
+    largest: maxReceive,
+    call: (bytes, answer) => {
+      let request;
+      try {
+        request = requestDeserialize(bytes);
+      } catch {
+        answer(UNREADABLE, NO_BYTES);
+        return;
+      }
+      const number = patience.begin(() => answer(late, NO_BYTES));
+      const done = (error: unknown, message: Buffer = NO_BYTES): void => {
+        const failure = error === undefined ? undefined : statusFrom(error, method, log);
+        if (patience.end(number)) answer(failure, message);
+      };
+      try {
+        work(request, done);
+      } catch (error) {
+        done(error);
+      }
+    },
   };
 }
 
-function lateStatus(method: string, within: Millis): Partial<StatusObject> {
+const NO_BYTES = Buffer.alloc(0);
+const UNREADABLE: CallStatus = { code: status.INTERNAL, details: 'Error deserializing request' };
+
+function lateStatus(method: string, within: Millis): CallStatus {
   const details = `the journal did not answer within ${within} ms; call ${method} again with the same ids`;
   return { code: status.UNAVAILABLE, details };
 }
 
-function statusFrom(error: unknown, method: string, log: Log): Partial<StatusObject> {
+function statusFrom(error: unknown, method: string, log: Log): CallStatus {
   if (error instanceof Refusal) return { code: error.code, details: error.message };
   log.error('dispatcher.call_failed', `${method} of a worker failed: ${errorText(error)}`);
   return { code: status.UNAVAILABLE, details: `the agent could not keep it: ${errorText(error)}` };

@@ -11,6 +11,14 @@ export function framed(message: Uint8Array): Buffer {
   return frame;
 }
 
+/** A message in pieces, of which the first has room for the prefix, which is written there. */
+export function framedInPlace(pieces: readonly [Buffer, ...Buffer[]]): readonly Buffer[] {
+  let length = -PREFIX;
+  for (const piece of pieces) length += piece.length;
+  writePrefix(pieces[0], length);
+  return pieces;
+}
+
 /** Writes the prefix of a message that is not compressed and has so many bytes. */
 export function writePrefix(frame: Buffer, length: number): void {
   frame[0] = 0;

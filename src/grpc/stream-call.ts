@@ -3,6 +3,7 @@ import {
   constants,
   type ClientHttp2Session,
   type ClientHttp2Stream,
+  type Http2Stream,
   type IncomingHttpHeaders,
   type IncomingHttpStatusHeader,
 } from 'node:http2';
@@ -138,7 +139,8 @@ export class StreamCall implements Startable {
   }
 }
 
-function writeTo(stream: ClientHttp2Stream, frame: Frame, sent: (() => void) | undefined): void {
+/** Writes a frame in one go. */
+export function writeTo(stream: Http2Stream, frame: Frame, sent: (() => void) | undefined): void {
   if (Buffer.isBuffer(frame)) {
     stream.write(frame, sent);
     return;

@@ -5,33 +5,35 @@
 import { AgentFrame, type Delivery } from '../../../protocol/generated/stream.js';
 import type { Data } from '../../../protocol/generated/yggdrasil.js';
 import { boundOfData, LONGEST_NUMBER, MessageWriter, OVERHEAD, usualSize } from '../../../protocol/message-writer.js';
-import { PREFIX, writePrefix } from '../../grpc/index.js';
+import { framed, PREFIX, writePrefix } from '../../grpc/index.js';
 
 export { OVERHEAD };
 
-/** The bytes of a frame. */
+/** The bytes of a frame, in the frame of gRPC. */
 export function bytesOf(frame: AgentFrame): Buffer {
   const { welcome, deliveries, settled, accepted, resultRefusals, cancels, events, pings } = frame;
   if (welcome !== undefined || resultRefusals.length + events.length > 0 || deliveries.some(isUnusual)) {
-    const bytes = AgentFrame.encode(frame).finish();
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return framed(AgentFrame.encode(frame).finish());
   }
   let bound = (settled.length + accepted.length + cancels.length + pings.length) * LONGEST_NUMBER + OVERHEAD;
   for (const delivery of deliveries) bound += boundOfDelivery(delivery);
-  const writer = new MessageWriter(Buffer.allocUnsafe(bound));
+  const writer = new MessageWriter(Buffer.allocUnsafe(PREFIX + bound), PREFIX);
   for (const delivery of deliveries) writeDelivery(writer, delivery);
   writer.numbers(26, settled);
   writer.numbers(34, accepted);
   writer.numbers(50, cancels);
   writer.numbers(66, pings);
-  return writer.written;
+  return prefixed(writer.written);
 }
 
 /** The bytes of a message as a unary call carries it: in the frame of gRPC. */
 export function unaryFrameOf(data: Data): Buffer {
   const writer = new MessageWriter(Buffer.allocUnsafe(PREFIX + boundOfData(data, data.content)), PREFIX);
   writer.data(data, data.content);
-  const frame = writer.written;
+  return prefixed(writer.written);
+}
+
+function prefixed(frame: Buffer): Buffer {
   writePrefix(frame, frame.length - PREFIX);
   return frame;
 }

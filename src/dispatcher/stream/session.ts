@@ -8,6 +8,7 @@ import type { Hello, Registered, WorkerFrame } from '../../../protocol/generated
 import type { Config, RegistrationRequest } from '../../../protocol/generated/yggdrasil.js';
 import { MessageReader } from '../../../protocol/message-reader.js';
 import { errorText } from '../../errors.js';
+import { statusOfProblem, type FrameProblem, type ServerCall } from '../../grpc/index.js';
 import type { Log } from '../../log/log.js';
 import type { Clock, Millis } from '../../time.js';
 import type { Link } from '../link-port.js';
@@ -16,12 +17,14 @@ import { Bodies, type BodiesOptions } from './bodies.js';
 import type { Books } from './books.js';
 import { frameFrom } from './frame-reader.js';
 import { MOST_IN_FRAME, Outbox } from './outbox.js';
-import { LARGEST_FRAME, TOO_LARGE, type RawCall } from './raw-call.js';
 import { Results } from './results.js';
 import { StreamLink } from './stream-link.js';
 import type { Transfer, TransferOwner } from './transfer.js';
 import { Violation } from './violation.js';
 import { windowFrom, type WindowLimits } from './window.js';
+
+/** Bytes of the largest frame: a completion with all that stands in frames, and its metadata. */
+const LARGEST_FRAME = 4 * 1024 * 1024;
 
 /** Deliveries in flight at one worker, whatever window it names. */
 const DELIVERIES: WindowLimits = { messages: 1024, bytes: 4 * 1024 * 1024, bodies: 64 };
@@ -59,7 +62,7 @@ export class Session {
   readonly #reader = new MessageReader();
 
   constructor(
-    private readonly call: RawCall,
+    private readonly call: ServerCall,
     private readonly options: SessionOptions,
   ) {
     const { store, limits: checks } = options;
@@ -70,16 +73,21 @@ export class Session {
     });
     this.#results = new Results({ limits: RESULTS, checks, store, bodies: this.#bodies.incoming });
     this.#outbox = new Outbox({
-      write: (frame, sent) => void call.write(frame, sent),
+      write: (frame, sent) => call.write(frame, sent),
       gather: () => {
         if (this.#link?.isReady === true) options.onRoom();
       },
     });
     // Attached at once: a stream that nobody listens to puts no pressure back.
-    call.on('data', (frame: Buffer) => this.#received(frame));
-    call.on('end', () => this.#halfClosed());
-    call.on('cancelled', () => this.#over());
-    call.on('close', () => this.#over());
+    call.listen(
+      {
+        onMessage: (frame) => this.#received(frame),
+        onProblem: (problem) => this.#unfit(problem),
+        onEnd: () => this.#halfClosed(),
+        onClose: () => this.#over(),
+      },
+      LARGEST_FRAME,
+    );
     const late = 'Hello did not come in time';
     options.clock.after(options.helloWithin, () => this.end(status.DEADLINE_EXCEEDED, late), this.#hello.signal);
   }
@@ -90,7 +98,7 @@ export class Session {
     // gRPC sends what was written before the status.
     this.#outbox.tellSettled();
     this.#over();
-    this.call.emit('error', { code, details: reason });
+    this.call.end({ code, details: reason });
   }
 
   /** A Transfer has shown this token; undefined when it is not that of this stream. Throws a Violation. */
@@ -103,7 +111,6 @@ export class Session {
   #received(bytes: Buffer): void {
     if (this.#state === 'ended') return;
     try {
-      if (bytes === TOO_LARGE) throw new Violation(`a frame may have ${LARGEST_FRAME} bytes`);
       const frame = decoded(bytes, this.#reader);
       if (this.#state === 'open') {
         checkSize(frame, bytes.length);
@@ -116,6 +123,13 @@ export class Session {
       const code = error instanceof Violation ? status.INVALID_ARGUMENT : status.INTERNAL;
       this.#refused(code, errorText(error));
     }
+  }
+
+  #unfit(problem: FrameProblem): void {
+    if (this.#state === 'ended') return;
+    const { code, details } = statusOfProblem(problem);
+    if (problem.kind === 'too-large') this.#refused(status.INVALID_ARGUMENT, `a frame may have ${LARGEST_FRAME} bytes`);
+    else this.#refused(code, details);
   }
 
   #refused(code: status, reason: string): void {

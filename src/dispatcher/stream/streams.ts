@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
+import type { ServerCall } from '../../grpc/index.js';
 import { Transfer } from './transfer.js';
-import type { RawCall } from './raw-call.js';
 import { Session, type SessionOptions } from './session.js';
 
 /** Calls of one worker that are not closed, ended or not: each holds two frames at most. */
@@ -24,7 +24,7 @@ export class Streams {
   constructor(private readonly options: StreamsOptions) {}
 
   /** A worker calls Connect. */
-  connect(call: RawCall): void {
+  connect(call: ServerCall): void {
     if (!this.#admit(call)) return;
     const session: Session = new Session(call, {
       ...this.options,
@@ -35,7 +35,7 @@ export class Streams {
   }
 
   /** A worker calls Transfer. */
-  transfer(call: RawCall): void {
+  transfer(call: ServerCall): void {
     if (!this.#admit(call)) return;
     const { clock, helloWithin } = this.options;
     const transfer: Transfer = new Transfer(call, {
@@ -59,13 +59,13 @@ export class Streams {
     for (const session of this.#sessions) session.end(status.UNAVAILABLE, 'the agent is stopping');
   }
 
-  #admit(call: RawCall): boolean {
+  #admit(call: ServerCall): boolean {
     if (this.#calls >= MOST_CALLS) {
-      call.emit('error', { code: status.RESOURCE_EXHAUSTED, details: `${MOST_CALLS} streams of this worker are open` });
+      call.end({ code: status.RESOURCE_EXHAUSTED, details: `${MOST_CALLS} streams of this worker are open` });
       return false;
     }
     this.#calls += 1;
-    call.once('close', () => (this.#calls -= 1));
+    call.closed(() => (this.#calls -= 1));
     return true;
   }
 }

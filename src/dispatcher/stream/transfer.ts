@@ -3,12 +3,15 @@
  * to; then chunks and credits go both ways. Two frames are on their way at once at most.
  */
 import { status } from '@grpc/grpc-js';
-import { decodeBodyFrame, encodeBodyFrame } from '../../../protocol/body-frame.js';
+import { bodyFramePieces, decodeBodyFrame } from '../../../protocol/body-frame.js';
 import type { BodyCredit, BodyFrame, Chunk } from '../../../protocol/generated/stream.js';
 import { errorText } from '../../errors.js';
+import { framedInPlace, PREFIX, statusOfProblem, type FrameProblem, type ServerCall } from '../../grpc/index.js';
 import type { Clock, Millis } from '../../time.js';
-import { LARGEST_BODY_FRAME, TOO_LARGE, type RawCall } from './raw-call.js';
 import { MOST_EMPTY, Violation } from './violation.js';
+
+/** Bytes of the largest frame: a chunk, and what stands around it. */
+const LARGEST_FRAME = 512 * 1024;
 
 const MOST_ON_THE_WAY = 2;
 
@@ -45,13 +48,18 @@ export class Transfer {
   readonly #token = new AbortController();
 
   constructor(
-    private readonly call: RawCall,
+    private readonly call: ServerCall,
     private readonly options: TransferOptions,
   ) {
-    call.on('data', (bytes: Buffer) => this.#received(bytes));
-    call.on('end', () => this.#halfClosed());
-    call.on('cancelled', () => this.#over(undefined));
-    call.on('close', () => this.#over(undefined));
+    call.listen(
+      {
+        onMessage: (bytes) => this.#received(bytes),
+        onProblem: (problem) => this.#unfit(problem),
+        onEnd: () => this.#halfClosed(),
+        onClose: () => this.#over(undefined),
+      },
+      LARGEST_FRAME,
+    );
     const late = 'the token did not come in time';
     options.clock.after(options.tokenWithin, () => this.end(status.DEADLINE_EXCEEDED, late), this.#token.signal);
   }
@@ -77,21 +85,19 @@ export class Transfer {
 
   /** Reads nothing more for now, or again: HTTP/2 makes the worker wait. */
   hold(isHeld: boolean): void {
-    if (isHeld) this.call.pause();
-    else this.call.resume();
+    this.call.hold(isHeld);
   }
 
   /** Ends the call. */
   end(code: status, reason: string): void {
     if (this.#isOver) return;
     this.#over(code === status.INVALID_ARGUMENT ? reason : undefined);
-    this.call.emit('error', { code, details: reason });
+    this.call.end({ code, details: reason });
   }
 
   #received(bytes: Buffer): void {
     if (this.#isOver) return;
     try {
-      if (bytes === TOO_LARGE) throw new Violation(`a frame of Transfer may have ${LARGEST_BODY_FRAME} bytes`);
       const { token, chunks, credits } = decoded(bytes);
       if (this.#owner === undefined) this.#introduced(token, chunks.length + credits.length);
       else {
@@ -102,6 +108,15 @@ export class Transfer {
       }
     } catch (error) {
       this.end(error instanceof Violation ? status.INVALID_ARGUMENT : status.INTERNAL, errorText(error));
+    }
+  }
+
+  #unfit(problem: FrameProblem): void {
+    if (problem.kind === 'too-large') {
+      this.end(status.INVALID_ARGUMENT, `a frame of Transfer may have ${LARGEST_FRAME} bytes`);
+    } else {
+      const { code, details } = statusOfProblem(problem);
+      this.end(code, details);
     }
   }
 
@@ -126,7 +141,8 @@ export class Transfer {
 
   #write(frame: BodyFrame): void {
     this.#onTheWay += 1;
-    this.call.write(encodeBodyFrame(frame), () => {
+    // The data of a chunk are not copied.
+    this.call.write(framedInPlace(bodyFramePieces(frame, PREFIX)), () => {
       this.#onTheWay -= 1;
       this.#flush();
       if (this.#onTheWay < MOST_ON_THE_WAY) this.#wake();

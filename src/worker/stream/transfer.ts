@@ -5,7 +5,7 @@
 import { bodyFramePieces, decodeBodyFrame } from '../../../protocol/body-frame.js';
 import type { BodyCredit, BodyFrame, Chunk } from '../../../protocol/generated/stream.js';
 import { errorText } from '../../errors.js';
-import { PREFIX, type StreamCall, type StreamHandlers, writePrefix } from '../../grpc/index.js';
+import { framedInPlace, PREFIX, type StreamCall, type StreamHandlers } from '../../grpc/index.js';
 import { AgentLost, type IncomingBody } from '../delivery.js';
 import { OutgoingBodies } from './outgoing.js';
 import { RuleBroken } from './rules.js';
@@ -193,11 +193,7 @@ export class Transfer {
 
 /** A frame in the frame of gRPC; the data of its chunks are not copied. */
 function framed(frame: BodyFrame): readonly Buffer[] {
-  const pieces = bodyFramePieces(frame, PREFIX);
-  let length = -PREFIX;
-  for (const piece of pieces) length += piece.length;
-  writePrefix(pieces[0], length);
-  return pieces;
+  return framedInPlace(bodyFramePieces(frame, PREFIX));
 }
 
 function decoded(bytes: Buffer): BodyFrame {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AgentFrame } from '../../../protocol/generated/stream.js';
 import { OutgoingBodies } from '../../../src/dispatcher/stream/outgoing.js';
+import { PREFIX } from '../../../src/grpc/index.js';
 import { IncomingBodies } from '../../../src/dispatcher/stream/incoming.js';
 import { Outbox } from '../../../src/dispatcher/stream/outbox.js';
 import { Results } from '../../../src/dispatcher/stream/results.js';
@@ -96,7 +97,9 @@ test('a file that breaks off while the end of its message is being committed doe
 test('what waits for a frame to ride in leaves the worker most of its window for results', async () => {
   for (let each = 1; each <= 20; each++) {
     const settled: number[] = [];
-    const { link, outbox, durable } = streamLink(RESULTS, (bytes) => settled.push(...AgentFrame.decode(bytes).settled));
+    const { link, outbox, durable } = streamLink(RESULTS, (bytes) =>
+      settled.push(...AgentFrame.decode(bytes.subarray(PREFIX)).settled),
+    );
     outbox.welcome({ registrations: [], window: undefined, token: Buffer.alloc(0), maxResult: 0n, config: undefined });
     durable.resolve();
     const count = 63;

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { AgentFrame } from '../../../protocol/generated/stream.js';
 import { Outbox } from '../../../src/dispatcher/stream/outbox.js';
+import { PREFIX } from '../../../src/grpc/index.js';
 import { Signal } from '../../../src/signal/index.js';
 
 const WELCOME = { registrations: [], window: undefined, token: Buffer.alloc(0), maxResult: 0n, config: undefined };
@@ -20,7 +21,7 @@ async function openOutbox(): Promise<Scene> {
   const gone = new Signal<AgentFrame>('frame-gone');
   const outbox = new Outbox({
     write: (bytes, sent) => {
-      const frame = AgentFrame.decode(bytes);
+      const frame = AgentFrame.decode(bytes.subarray(PREFIX));
       setImmediate(sent);
       if (frame.welcome !== undefined) return;
       frames.push(frame);

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { AgentFrame, Refusal_Kind, WorkerFrame } from '../../../protocol/generated/stream.js';
 import { frameFrom } from '../../../src/dispatcher/stream/frame-reader.js';
+import { framed } from '../../../src/grpc/index.js';
 import { bytesOf } from '../../../src/dispatcher/stream/frame-writer.js';
 import { LaneOrder, type Outcome } from '../../../src/dispatcher/stream/lane-order.js';
 import {
@@ -188,7 +189,7 @@ test('a frame to a worker has the bytes that the generated encoder makes of it',
           events: [],
           pings: some,
         };
-        assert.deepEqual(bytesOf(frame), Buffer.from(AgentFrame.encode(frame).finish()));
+        assert.deepEqual(bytesOf(frame), framed(AgentFrame.encode(frame).finish()));
       },
     ),
     { numRuns: 300 },

@@ -1,0 +1,121 @@
+/**
+ * The server's side of gRPC over Node's HTTP/2, for connections that somebody else has accepted. It finds the method of
+ * each call and puts together the one message of a unary one. No compression, and no deadline: a client that waits no
+ * longer takes its call back, and how long an answer may take is its method's affair.
+ */
+import {
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import { status } from '@grpc/grpc-js';
+import { framed, OneMessage } from './frame.js';
+import { refuse, ServerCall, statusOfProblem, sturdy } from './server-call.js';
+import type { CallStatus } from './status.js';
+import type { Millis } from '../time.js';
+
+/** Ends a unary call: with an answer, or with a status that is not OK. The first one counts. */
+export type Answer = (failure: CallStatus | undefined, answer: Uint8Array) => void;
+
+export type ServerMethod =
+  | {
+      readonly kind: 'unary';
+      /** Bytes of a request. */
+      readonly largest: number;
+      readonly call: (request: Buffer, answer: Answer) => void;
+    }
+  | { readonly kind: 'stream'; readonly call: (call: ServerCall) => void };
+
+export interface GrpcServerOptions {
+  /** By path, as gRPC has it: `/package.Service/Method`. */
+  readonly methods: ReadonlyMap<string, ServerMethod>;
+  /** Calls that one connection may have open. */
+  readonly mostCalls: number;
+}
+
+/** How long the last words may take to somebody who does not read. */
+const LAST_WORDS: Millis = 500;
+
+const ignored = (): void => undefined;
+
+export class GrpcServer {
+  readonly #server: Http2Server;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #connections = new Set<Socket>();
+  readonly #calls = new Set<ServerCall>();
+  readonly #methods: GrpcServerOptions['methods'];
+
+  constructor({ methods, mostCalls }: GrpcServerOptions) {
+    this.#methods = methods;
+    this.#server = createServer({
+      settings: { maxConcurrentStreams: mostCalls },
+      // What is in flight is bounded by the methods, and Node's own bound ends the session.
+      maxSessionMemory: Number.MAX_SAFE_INTEGER,
+      // The text of a status is ours, however long.
+      maxSendHeaderBlockLength: Number.MAX_SAFE_INTEGER,
+    });
+    this.#server.on('session', (session) => {
+      this.#sessions.add(session);
+      session.on('error', ignored);
+      session.once('close', () => this.#sessions.delete(session));
+    });
+    this.#server.on('stream', (stream, headers) => this.#begin(stream, headers));
+  }
+
+  /** Serves a connection, of which nothing was read. */
+  serve(connection: Socket): void {
+    this.#connections.add(connection);
+    connection.once('close', () => this.#connections.delete(connection));
+    this.#server.emit('connection', connection);
+  }
+
+  /** Breaks off the calls that have no status, and all connections once the others have theirs, or do not read it. */
+  close(): void {
+    for (const call of this.#calls) call.cancel();
+    for (const connection of this.#connections) connection.once('finish', () => connection.destroy());
+    for (const session of this.#sessions) session.close();
+    if (this.#connections.size > 0) setTimeout(() => this.#cut(), LAST_WORDS).unref();
+  }
+
+  #cut(): void {
+    for (const connection of this.#connections) connection.destroy();
+  }
+
+  #begin(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    if (headers['content-type']?.startsWith('application/grpc') !== true) {
+      refuse(stream);
+      return;
+    }
+    const call = new ServerCall(stream);
+    this.#calls.add(call);
+    call.closed(() => this.#calls.delete(call));
+    const path = headers[':path'] ?? '';
+    const method = this.#methods.get(path);
+    if (method === undefined) {
+      call.end({ code: status.UNIMPLEMENTED, details: `The server does not implement the method ${path}` });
+    } else if (method.kind === 'stream') method.call(call);
+    else serveOnce(call, method.largest, method.call);
+  }
+}
+
+function serveOnce(call: ServerCall, largest: number, method: (request: Buffer, answer: Answer) => void): void {
+  const request = new OneMessage(largest);
+  const answer: Answer = (failure, message) => {
+    if (failure === undefined) call.answer(framed(message));
+    else call.end(failure);
+  };
+  call.listenToChunks({
+    onChunk: (chunk) => {
+      const problem = request.push(chunk);
+      if (problem !== undefined) call.end(statusOfProblem(problem));
+    },
+    onEnd: () => {
+      const { message } = request;
+      if (message === undefined) call.end({ code: status.UNIMPLEMENTED, details: 'Received no whole message' });
+      else method(sturdy(message), answer);
+    },
+  });
+}
