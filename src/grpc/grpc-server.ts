@@ -4,16 +4,16 @@
  * longer takes its call back, and how long an answer may take is its method's affair.
  */
 import {
-  createServer,
-  type Http2Server,
+  performServerHandshake,
   type IncomingHttpHeaders,
   type ServerHttp2Session,
   type ServerHttp2Stream,
+  type ServerOptions,
 } from 'node:http2';
 import type { Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { framed, OneMessage } from './frame.js';
-import { refuse, ServerCall, statusOfProblem, sturdy } from './server-call.js';
+import { ServerCall, statusOfProblem, sturdy } from './server-call.js';
 import type { CallStatus } from './status.js';
 import type { Millis } from '../time.js';
 
@@ -39,61 +39,64 @@ export interface GrpcServerOptions {
 /** How long the last words may take to somebody who does not read. */
 const LAST_WORDS: Millis = 500;
 
+const STOPPING: CallStatus = { code: status.UNAVAILABLE, details: 'the server is stopping' };
+
 const ignored = (): void => undefined;
 
 export class GrpcServer {
-  readonly #server: Http2Server;
-  readonly #sessions = new Set<ServerHttp2Session>();
-  readonly #connections = new Set<Socket>();
+  readonly #connections = new Map<Socket, ServerHttp2Session>();
   readonly #calls = new Set<ServerCall>();
-  readonly #methods: GrpcServerOptions['methods'];
+  readonly #settings: ServerOptions;
+  #cutting: NodeJS.Timeout | undefined;
 
-  constructor({ methods, mostCalls }: GrpcServerOptions) {
-    this.#methods = methods;
-    this.#server = createServer({
-      settings: { maxConcurrentStreams: mostCalls },
+  constructor(private readonly options: GrpcServerOptions) {
+    this.#settings = {
+      settings: { maxConcurrentStreams: options.mostCalls },
       // What is in flight is bounded by the methods, and Node's own bound ends the session.
       maxSessionMemory: Number.MAX_SAFE_INTEGER,
       // The text of a status is ours, however long.
       maxSendHeaderBlockLength: Number.MAX_SAFE_INTEGER,
-    });
-    this.#server.on('session', (session) => {
-      this.#sessions.add(session);
-      session.on('error', ignored);
-      session.once('close', () => this.#sessions.delete(session));
-    });
-    this.#server.on('stream', (stream, headers) => this.#begin(stream, headers));
+    };
   }
 
   /** Serves a connection, of which nothing was read. */
   serve(connection: Socket): void {
-    this.#connections.add(connection);
-    connection.once('close', () => this.#connections.delete(connection));
-    this.#server.emit('connection', connection);
+    // All was said by then, and whoever never hangs up would keep it.
+    connection.once('finish', () => connection.destroy());
+    connection.once('close', () => this.#forget(connection));
+    const session = performServerHandshake(connection, this.#settings);
+    this.#connections.set(connection, session);
+    session.on('error', ignored);
+    session.on('stream', (stream, headers) => this.#begin(stream, headers));
   }
 
-  /** Breaks off the calls that have no status, and all connections once the others have theirs, or do not read it. */
+  /** Ends the calls that have no status, and all connections once each call has its status, or does not read it. */
   close(): void {
-    for (const call of this.#calls) call.cancel();
-    for (const connection of this.#connections) connection.once('finish', () => connection.destroy());
-    for (const session of this.#sessions) session.close();
-    if (this.#connections.size > 0) setTimeout(() => this.#cut(), LAST_WORDS).unref();
+    for (const call of this.#calls) call.end(STOPPING);
+    for (const session of this.#connections.values()) session.close();
+    // It keeps the process alive, which a connection that is dead does not.
+    if (this.#connections.size > 0) this.#cutting = setTimeout(() => this.#cut(), LAST_WORDS);
   }
 
   #cut(): void {
-    for (const connection of this.#connections) connection.destroy();
+    for (const connection of this.#connections.keys()) connection.destroy();
+  }
+
+  #forget(connection: Socket): void {
+    this.#connections.delete(connection);
+    if (this.#connections.size === 0) clearTimeout(this.#cutting);
   }
 
   #begin(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const call = new ServerCall(stream);
     if (headers['content-type']?.startsWith('application/grpc') !== true) {
-      refuse(stream);
+      call.refuse();
       return;
     }
-    const call = new ServerCall(stream);
     this.#calls.add(call);
     call.closed(() => this.#calls.delete(call));
     const path = headers[':path'] ?? '';
-    const method = this.#methods.get(path);
+    const method = this.options.methods.get(path);
     if (method === undefined) {
       call.end({ code: status.UNIMPLEMENTED, details: `The server does not implement the method ${path}` });
     } else if (method.kind === 'stream') method.call(call);

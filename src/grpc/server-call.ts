@@ -90,18 +90,19 @@ export class ServerCall {
 
   /** Reads nothing more for now, or again: HTTP/2 makes the client wait. */
   hold(isHeld: boolean): void {
-    if (isHeld) this.stream.pause();
+    if (isHeld && !this.isOver) this.stream.pause();
     else this.stream.resume();
   }
 
   /** Ends it, behind all that was written. What still comes is dropped. Idempotent. */
   end(how: CallStatus = OK): void {
-    if (this.isOver) return;
     const { stream } = this;
+    // Also where its client has gone: one that is held would never close.
+    stream.resume();
+    if (this.isOver) return;
     this.#status = how;
     if (stream.headersSent) stream.end();
     else stream.respond({ ...HEADERS, ...trailersOf(how) }, { endStream: true });
-    stream.resume();
   }
 
   /** The answer of a call with one: it, and the end. */
@@ -112,9 +113,10 @@ export class ServerCall {
     this.stream.end(frame);
   }
 
-  /** Cuts it off, unless it has its status. */
-  cancel(): void {
-    if (!this.isOver) this.stream.close(constants.NGHTTP2_CANCEL);
+  /** Answers a request that is none of gRPC. */
+  refuse(): void {
+    if (this.isOver) return;
+    this.stream.respond({ ':status': constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE }, { endStream: true });
   }
 
   get #isClosed(): boolean {
@@ -149,10 +151,4 @@ const HALVES = /[\ud800-\udfff]/gu;
 function trailersOf({ code, details }: CallStatus): OutgoingHttpHeaders {
   if (code === status.OK) return OK_TRAILERS;
   return { 'grpc-status': code, 'grpc-message': encodeURI(details.replace(HALVES, '\ufffd')) };
-}
-
-/** Answers a request that is none of gRPC. */
-export function refuse(stream: ServerHttp2Stream): void {
-  stream.on('error', ignored);
-  stream.respond({ ':status': constants.HTTP_STATUS_UNSUPPORTED_MEDIA_TYPE }, { endStream: true });
 }

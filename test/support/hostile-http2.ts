@@ -6,12 +6,15 @@ import { connect, type Socket } from 'node:net';
 import type { Random } from '../../src/time.js';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION] = [0, 1, 3, 4, 6, 9];
-const [ACK, END_STREAM, END_HEADERS] = [1, 1, 4];
+export const [DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION] = [
+  0, 1, 3, 4, 6, 7, 8, 9,
+];
+export const [ACK, END_STREAM, END_HEADERS] = [1, 1, 4];
 /** How long one attack goes on at most. */
 const LONGEST_MS = 1_000;
 
-function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
+/** A frame of HTTP/2. */
+export function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
   head.writeUInt8(type, 3);
@@ -24,19 +27,27 @@ function literal(text: string): Buffer {
   return Buffer.concat([Buffer.of(text.length), Buffer.from(text)]);
 }
 
-/** POST of a gRPC call, as HPACK without a table of its own. */
-const CALL = Buffer.concat([
-  Buffer.from([0x83, 0x86, 0x04]),
-  literal('/yggdrasil.Dispatcher/Send'),
-  Buffer.of(0x01),
-  literal('localhost'),
-  Buffer.from([0x0f, 0x10]),
-  literal('application/grpc'),
-  Buffer.of(0x00),
-  literal('te'),
-  literal('trailers'),
-]);
-const OPEN = Buffer.concat([PREFACE, frame(SETTINGS, 0, 0)]);
+/** The headers of a request, as HPACK without a table of its own. */
+function request(method: string, path: string, contentType: string): Buffer {
+  return Buffer.concat([
+    Buffer.of(0x02),
+    literal(method),
+    // Only CONNECT has no scheme and no path.
+    ...(path === '' ? [] : [Buffer.from([0x86, 0x04]), literal(path)]),
+    Buffer.of(0x01),
+    literal('localhost'),
+    Buffer.from([0x0f, 0x10]),
+    literal(contentType),
+    Buffer.of(0x00),
+    literal('te'),
+    literal('trailers'),
+  ]);
+}
+
+const SEND = '/yggdrasil.Dispatcher/Send';
+/** Of a gRPC call. */
+export const CALL = request('POST', SEND, 'application/grpc');
+export const OPEN = Buffer.concat([PREFACE, frame(SETTINGS, 0, 0)]);
 const PIECE = Buffer.alloc(16_384, 0x61);
 
 /** Odd numbers from 1: the streams of a client. */
@@ -72,6 +83,23 @@ export const ATTACKS: Readonly<Record<string, (random: Random) => Iterable<Buffe
           frame(RST_STREAM, 0, streamOf(n), Buffer.from('00000008', 'hex')),
         ]),
       ),
+    ),
+  'requests that are none of gRPC': () =>
+    concat(
+      [OPEN],
+      repeated(2_000, (n) => {
+        const headers = [
+          request('HEAD', SEND, 'application/grpc'),
+          request('CONNECT', '', 'application/grpc'),
+          request('GET', '*', 'application/grpc'),
+          request('POST', SEND, 'text/plain'),
+        ];
+        return Buffer.concat([
+          frame(HEADERS, END_HEADERS, streamOf(n), headers[n % 4]),
+          frame(DATA, n % 3 === 0 ? END_STREAM : 0, streamOf(n), Buffer.alloc(5)),
+          frame(RST_STREAM, 0, streamOf(n), Buffer.of(0, 0, 0, (n % 2) * 8)),
+        ]);
+      }),
     ),
   'a flood of settings': () =>
     concat(
