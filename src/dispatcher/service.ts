@@ -77,6 +77,7 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
       [StreamService.transfer.path, { kind: 'stream', call: calls.transfer }],
     ]),
     mostCalls: MAX_OPEN_CALLS,
+    clock: options.clock,
   });
   const listener = createServer((socket) => {
     // In this turn, before a byte is read.
@@ -84,6 +85,7 @@ export async function serve(options: ServeOptions): Promise<WorkerServer> {
     else socket.destroy();
   });
   listener.maxConnections = MAX_CONNECTIONS;
+  listener.on('drop', () => server.sweep());
   await listen(listener, path);
   // Out of descriptors, for one: who could not be accepted tries again.
   listener.on('error', (error) =>

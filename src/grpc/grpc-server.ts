@@ -15,7 +15,7 @@ import { status } from '@grpc/grpc-js';
 import { framed, OneMessage } from './frame.js';
 import { ServerCall, statusOfProblem, sturdy } from './server-call.js';
 import type { CallStatus } from './status.js';
-import type { Millis } from '../time.js';
+import type { Clock, Millis } from '../time.js';
 
 /** Ends a unary call: with an answer, or with a status that is not OK. The first one counts. */
 export type Answer = (failure: CallStatus | undefined, answer: Uint8Array) => void;
@@ -34,10 +34,14 @@ export interface GrpcServerOptions {
   readonly methods: ReadonlyMap<string, ServerMethod>;
   /** Calls that one connection may have open. */
   readonly mostCalls: number;
+  readonly clock: Clock;
 }
 
 /** How long the last words may take to somebody who does not read. */
 const LAST_WORDS: Millis = 500;
+
+/** How long a ping may take to leave. */
+const PING_LEAVES_WITHIN: Millis = 5_000;
 
 const STOPPING: CallStatus = { code: status.UNAVAILABLE, details: 'the server is stopping' };
 
@@ -45,6 +49,9 @@ const ignored = (): void => undefined;
 
 export class GrpcServer {
   readonly #connections = new Map<Socket, ServerHttp2Session>();
+  /** Those that were sent a ping, and have not answered it. */
+  readonly #pinged = new Set<Socket>();
+  #sweptAt: Millis = -Infinity;
   readonly #calls = new Set<ServerCall>();
   readonly #settings: ServerOptions;
   #cutting: NodeJS.Timeout | undefined;
@@ -61,6 +68,7 @@ export class GrpcServer {
 
   /** Serves a connection, of which nothing was read. */
   serve(connection: Socket): void {
+    this.sweep();
     // All was said by then, and whoever never hangs up would keep it.
     connection.once('finish', () => connection.destroy());
     connection.once('close', () => this.#forget(connection));
@@ -68,6 +76,23 @@ export class GrpcServer {
     this.#connections.set(connection, session);
     session.on('error', ignored);
     session.on('stream', (stream, headers) => this.#begin(stream, headers));
+  }
+
+  /**
+   * Lets go of dead connections; called whenever another one comes, or has no place. When a peer breaks certain rules of
+   * HTTP/2, Node gives its connection up and neither closes it nor sees the peer hang up, but a ping never leaves it then.
+   * The ping to a peer that is only slow does, unless its socket is full all the while.
+   */
+  sweep(): void {
+    const now = this.options.clock.monotonic();
+    if (now - this.#sweptAt < PING_LEAVES_WITHIN) return;
+    this.#sweptAt = now;
+    for (const [connection, session] of this.#connections) {
+      if (!this.#pinged.has(connection)) {
+        this.#pinged.add(connection);
+        if (!session.destroyed) session.ping(() => this.#pinged.delete(connection));
+      } else if (session.destroyed || session.state.outboundQueueSize !== 0) connection.destroy();
+    }
   }
 
   /** Ends the calls that have no status, and all connections once each call has its status, or does not read it. */
@@ -84,6 +109,7 @@ export class GrpcServer {
 
   #forget(connection: Socket): void {
     this.#connections.delete(connection);
+    this.#pinged.delete(connection);
     if (this.#connections.size === 0) clearTimeout(this.#cutting);
   }
 

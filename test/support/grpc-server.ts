@@ -4,6 +4,7 @@ import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Client, credentials, type ChannelOptions } from '@grpc/grpc-js';
 import { GrpcServer, type ServerCall, type ServerMethod } from '../../src/grpc/index.js';
+import { systemClock, type Clock } from '../../src/time.js';
 import { tempDir } from './temp.js';
 
 export interface ServedGrpc extends AsyncDisposable {
@@ -18,10 +19,13 @@ export interface ServedGrpc extends AsyncDisposable {
 }
 
 /** Serves methods at paths on a Unix socket. */
-export async function servedGrpc(methods: Readonly<Record<string, ServerMethod>>): Promise<ServedGrpc> {
+export async function servedGrpc(
+  methods: Readonly<Record<string, ServerMethod>>,
+  clock: Clock = systemClock,
+): Promise<ServedGrpc> {
   const directory = await tempDir();
   const path = join(directory.path, 's');
-  const server = new GrpcServer({ methods: new Map(Object.entries(methods)), mostCalls: 128 });
+  const server = new GrpcServer({ methods: new Map(Object.entries(methods)), mostCalls: 128, clock });
   const accepted: Socket[] = [];
   const listener = createServer((socket) => {
     accepted.push(socket);

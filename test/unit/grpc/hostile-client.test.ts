@@ -5,6 +5,7 @@ import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { type Client, status } from '@grpc/grpc-js';
 import { framed, type Answer, type CallStatus, type ServerMethod } from '../../../src/grpc/index.js';
+import { FakeClock } from '../../support/clock.js';
 import { servedGrpc, talking, type ServedGrpc } from '../../support/grpc-server.js';
 import {
   ACK,
@@ -74,6 +75,9 @@ async function taken(socket: Socket): Promise<void> {
   await read;
   socket.pause();
 }
+
+const closed = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => (socket.closed ? resolve() : socket.once('close', () => resolve())));
 
 /** No window: there is no room for a message, nor for a status behind it. */
 const NO_ROOM = frame(SETTINGS, 0, 0, Buffer.from('000400000000', 'hex'));
@@ -175,6 +179,36 @@ test('whoever is done, or breaks the rules, and never hangs up keeps no connecti
     await new Promise((resolve) => at.accepted[n]?.once('close', resolve));
     socket.destroy();
   }
+});
+
+test('connections that HTTP/2 has given up are let go when others come, and those that only rest are not', async () => {
+  const clock = new FakeClock();
+  await using at = await servedGrpc({ [SEND]: echo }, clock);
+  const resting = [await raw(at, OPEN), await raw(at), await raw(at, OPEN, NO_ROOM, whole('x'))];
+  const crimes = [
+    Buffer.from('a frame that is very large'),
+    frame(DATA, 0, 0, Buffer.of(1)),
+    frame(PING, 0, 0, Buffer.of(1)),
+    frame(HEADERS, END_HEADERS, 1, Buffer.from('ff80', 'hex')),
+  ];
+  for (const crime of crimes) {
+    const socket = await raw(at, OPEN, crime);
+    const farewell = frame(GOAWAY, 0, 0, Buffer.alloc(8)).subarray(3, 9);
+    for await (const chunk of socket as AsyncIterable<Buffer>) if (chunk.includes(farewell)) break;
+    socket.destroy();
+  }
+  const others = resting.length;
+  for (let n = 0; n < 2; n++) {
+    await clock.advance(5_000);
+    (await raw(at, OPEN)).destroy();
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+  }
+  await Promise.all(at.accepted.slice(others).map(closed));
+  assert.deepEqual(
+    at.accepted.slice(0, others).map((socket) => socket.destroyed),
+    resting.map(() => false),
+  );
+  for (const socket of resting) socket.destroy();
 });
 
 test('who waits for an answer when the server stops is told that it is UNAVAILABLE', async () => {
