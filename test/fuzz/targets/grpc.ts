@@ -13,6 +13,8 @@ import {
 } from '../../../protocol/generated/yggdrasil.js';
 import { claimedPid, countFeature, featuresFrom, resultFromData } from '../../../src/dispatcher/codec.js';
 import { Violation } from '../../../src/dispatcher/stream/violation.js';
+import { framed } from '../../../src/grpc/index.js';
+import { FrameSplitter, OneMessage } from '../../../src/grpc/frame.js';
 import { fuzzedStream, type FuzzedStream } from '../stream.js';
 import { byteExamples, hostileText, mutated } from '../corpus.js';
 import { assertReason, caught, claim, target, type Target } from '../target.js';
@@ -112,7 +114,43 @@ function judgeStream(send: (stream: FuzzedStream) => void): void {
   claim(stream.answers <= 2, 'each delivery ends once at most');
 }
 
+const LARGEST_MESSAGE = 40;
+
+/** What each direction of a call makes of bytes that come in these pieces. */
+function messagesFrom(pieces: readonly Buffer[]): { many: string[]; one: string | undefined; problems: unknown[] } {
+  const splitter = new FrameSplitter(LARGEST_MESSAGE);
+  const single = new OneMessage(LARGEST_MESSAGE);
+  const many: string[] = [];
+  const problems: unknown[] = [undefined, undefined];
+  for (const piece of pieces) {
+    // Nothing comes behind a problem.
+    problems[0] ??= splitter.push(piece, (message) => many.push(message.toString('latin1')));
+    problems[1] ??= single.push(piece);
+  }
+  return { many, one: problems[1] === undefined ? single.message?.toString('latin1') : undefined, problems };
+}
+
+const calls = ['', 'a', 'x'.repeat(LARGEST_MESSAGE)].map((text) => framed(Buffer.from(text)));
+
 export const grpcTargets: readonly Target[] = [
+  target('messages in the frames of gRPC', {
+    inputs: fc.tuple(mutated([...calls, Buffer.concat(calls)], 400), fc.array(fc.nat(60), { maxLength: 20 })),
+    run: ([bytes, sizes]) => {
+      const pieces: Buffer[] = [];
+      let at = 0;
+      for (const size of sizes) pieces.push(bytes.subarray(at, (at += size)));
+      return messagesFrom([...pieces, bytes.subarray(at)]);
+    },
+    judge: (came, [bytes]) => {
+      const { many, one, problems } = came;
+      assert.deepEqual(came, messagesFrom([bytes]), 'it matters where the bytes are cut');
+      for (const message of many) claim(message.length <= LARGEST_MESSAGE);
+      if (one !== undefined) assert.deepEqual(many, [one]);
+      else claim(problems[1] !== undefined || many.length === 0);
+      const whole = Buffer.concat(many.map((message) => framed(Buffer.from(message, 'latin1'))));
+      claim(bytes.subarray(0, whole.length).equals(whole), 'nothing is made up, and nothing left out');
+    },
+  }),
   wire('Data', Data, data, (message) => {
     const result = resultFromData(message, { resultSize: 1_000, metadataSize: 200 });
     if (result.kind === 'refused') assertReason(result.reason);
