@@ -11,6 +11,9 @@ const ASK = '/test.Service/Ask';
 const TALK = '/test.Service/Talk';
 const MOST = 300_000;
 
+/** Of tests that wait for ever when it is broken. */
+const HANGS = { timeout: 20_000 };
+
 const same = (bytes: Buffer): Buffer => bytes;
 const echo: ServerMethod = { kind: 'unary', largest: MOST, call: (request, answer) => answer(undefined, request) };
 const failing = (how: CallStatus): ServerMethod => ({
@@ -273,7 +276,34 @@ test('of a message that cannot be taken it is told, and of nothing behind it onc
   }
 });
 
-test('a call that is held makes its client wait, and goes on where it was', async () => {
+test('what stands behind the message that ended its call is for nobody', async () => {
+  const events: string[] = [];
+  let isClosed: () => void = () => undefined;
+  const closed = new Promise<void>((resolve) => (isClosed = resolve));
+  const method: ServerMethod = {
+    kind: 'stream',
+    call: (call) =>
+      call.listen(
+        {
+          onMessage: () => {
+            events.push('message');
+            call.end();
+          },
+          onProblem: () => events.push('problem'),
+          onEnd: () => events.push('end'),
+          onClose: isClosed,
+        },
+        3,
+      ),
+  };
+  await using at = await servedGrpc({ [ASK]: method });
+  const stream = at.session().request(HEADERS);
+  stream.end(Buffer.concat(['abc', 'abc', 'abcd'].map((text) => framed(Buffer.from(text)))));
+  await Promise.all([answered(stream), closed]);
+  assert.deepEqual(events, ['message']);
+});
+
+test('a call that is held makes its client wait, and goes on where it was', HANGS, async () => {
   const { method, next } = talking(MOST);
   await using at = await servedGrpc({ [TALK]: method });
   const stream = at.session().request({ ...HEADERS, ':path': TALK });
@@ -291,7 +321,7 @@ test('a call that is held makes its client wait, and goes on where it was', asyn
   assert.deepEqual(told.messages[1], Buffer.alloc(MOST, 'y'));
 });
 
-test('a held call whose client is gone is closed by its end, and one that is over cannot be held', async () => {
+test('a held call whose client is gone is closed by its end, and one that is over cannot be held', HANGS, async () => {
   const { method, next } = talking(MOST);
   await using at = await servedGrpc({ [TALK]: method });
   const session = at.session();
@@ -316,19 +346,23 @@ test('a held call whose client is gone is closed by its end, and one that is ove
   await second.on('close');
 });
 
-test('a client that sends on behind its status loses what it sends, and keeps nobody from anything', async () => {
-  const { method, next } = talking();
-  await using at = await servedGrpc({ [TALK]: method, [ASK]: echo });
-  const session = at.session();
-  const stream = session.request({ ...HEADERS, ':path': TALK });
-  const { call, on, messages } = await next();
-  call.end({ code: status.ABORTED, details: 'enough' });
-  await once(stream, 'response');
-  await new Promise((resolve) => stream.write(Buffer.alloc(1024 * 1024), resolve));
-  const other = session.request(HEADERS);
-  other.end(framed(Buffer.from('x')));
-  assert.deepEqual((await answered(other)).body, framed(Buffer.from('x')));
-  stream.end();
-  await on('close');
-  assert.deepEqual(messages, []);
-});
+test(
+  'a client that sends on behind its status loses what it sends, and keeps nobody from anything',
+  HANGS,
+  async () => {
+    const { method, next } = talking();
+    await using at = await servedGrpc({ [TALK]: method, [ASK]: echo });
+    const session = at.session();
+    const stream = session.request({ ...HEADERS, ':path': TALK });
+    const { call, on, messages } = await next();
+    call.end({ code: status.ABORTED, details: 'enough' });
+    await once(stream, 'response');
+    await new Promise((resolve) => stream.write(Buffer.alloc(1024 * 1024), resolve));
+    const other = session.request(HEADERS);
+    other.end(framed(Buffer.from('x')));
+    assert.deepEqual((await answered(other)).body, framed(Buffer.from('x')));
+    stream.end();
+    await on('close');
+    assert.deepEqual(messages, []);
+  },
+);

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { type Client, status } from '@grpc/grpc-js';
 import { framed, type Answer, type CallStatus, type ServerMethod } from '../../../src/grpc/index.js';
 import { FakeClock } from '../../support/clock.js';
@@ -169,6 +171,26 @@ test('calls that announce much take memory for what they send', async () => {
   await taken(socket);
   assert.ok(process.memoryUsage().arrayBuffers - before < 8 * MIB);
   socket.destroy();
+});
+
+test('of a request that is too large nothing is kept', async () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  const { method, next } = talking();
+  await using at = await servedGrpc({ [SEND]: { ...echo, largest: 0 }, [ASK]: method });
+  const bytes = Buffer.alloc(16 * MIB);
+  const stream = at.session().request({ ':method': 'POST', ':path': SEND, 'content-type': 'application/grpc' });
+  stream.write(framed(Buffer.of(1)));
+  await once(stream, 'response');
+  const before = process.memoryUsage().arrayBuffers;
+  await new Promise((resolve) => stream.write(bytes, resolve));
+  // What was written before was read by now.
+  at.client()
+    .makeBidiStreamRequest(ASK, same, same)
+    .on('error', () => undefined);
+  await next();
+  gc();
+  assert.ok(process.memoryUsage().arrayBuffers - before < 8 * MIB);
 });
 
 test('whoever is done, or breaks the rules, and never hangs up keeps no connection', async () => {
