@@ -173,6 +173,16 @@ test('calls that announce much take memory for what they send', async () => {
   socket.destroy();
 });
 
+test('a connection has no more calls open than it may', async () => {
+  let begun = 0;
+  await using at = await servedGrpc({ [SEND]: { kind: 'stream', call: () => (begun += 1) } });
+  const calls = Array.from({ length: 140 }, (_, n) => frame(HEADERS, END_HEADERS, 2 * n + 1, CALL));
+  const socket = await raw(at, OPEN, ...calls);
+  await taken(socket);
+  assert.equal(begun, 128);
+  socket.destroy();
+});
+
 test('of a request that is too large nothing is kept', async () => {
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc') as () => void;
@@ -273,6 +283,17 @@ test('a server that stops waits for nobody who has nothing to read', async (t) =
   t.mock.timers.enable({ apis: ['setTimeout'] });
   await at.stop();
   for (const socket of [silent, idle, served]) socket.destroy();
+});
+
+test('a server that has stopped has no timer left', async () => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  await using at = await servedGrpc({ [SEND]: echo });
+  const idle = await raw(at, OPEN);
+  await taken(idle);
+  const before = timers();
+  await Promise.all([...at.accepted.map(closed), at.stop()]);
+  assert.equal(timers(), before);
+  idle.destroy();
 });
 
 test('a server that stops cuts off who does not read', { timeout: 20_000 }, async () => {
