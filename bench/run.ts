@@ -36,6 +36,11 @@ export interface Outcome {
 /** Scenarios that take so long that one round has to do. */
 const ONCE: ReadonlySet<string> = new Set(['backlog', 'idle', 'burst', 'detached-unary', 'detached-stream']);
 
+/** Bytes of a payload that is warmed up by messages; a larger one is by time alone. */
+const LARGEST_SMALL = 16 * 1024;
+/** Messages that warm up each worker of many. */
+const EACH_OF_MANY = 6_000;
+
 /** Runs the rows; `tell` hears of each as it is done. When the scope ends, what was measured until then is the outcome. */
 export async function runRows(
   rows: readonly Row[],
@@ -92,14 +97,14 @@ class Run {
   /** Takes rows from the front of `left`, until one fails: the processes may be no good after that. */
   async #throughput(spec: SubjectSpec, left: Row[], label: string): Promise<void> {
     let subject: Subject | undefined;
+    const warmed = new Set<number>();
     try {
       for (let row = left[0]; row?.kind === 'throughput'; row = left[0]) {
         left.shift();
         const isDone = await this.#attempt(row, label, async () => {
-          if (subject === undefined) {
-            subject = await startSubject(this.ground, spec);
-            await this.#warm(subject);
-          }
+          subject ??= await startSubject(this.ground, spec);
+          if (!warmed.has(row.payload)) await this.#warm(subject, row.payload);
+          warmed.add(row.payload);
           return await measureRound(subject, this.#loadOf(row, subject), this.ground.scope);
         });
         if (!isDone) return;
@@ -130,15 +135,18 @@ class Run {
   }
 
   /**
-   * V8 goes on to compile for long: after 3,000 messages a third of the time was its compiler's (docs/performance.md). Of
-   * 64 workers each got 200 in 10 s, and took half as much again for one as it did later.
+   * V8 goes on to compile for long: after 3,000 messages a third of the time was its compiler's, and of 64 workers each
+   * took 528 µs for a message after 1,000 and 210 µs after 6,000 (docs/performance.md). Other sizes go other ways.
    */
-  async #warm(subject: Subject): Promise<void> {
+  async #warm(subject: Subject, payload: number): Promise<void> {
     if (this.flags.quick) return;
     const { driver, directives, workers } = subject;
-    const warmUp = { seconds: 10, messages: Math.max(3_000, 1_000 * workers.length) };
+    const isLarge = payload > LARGEST_SMALL;
+    const messages = Math.max(3_000, workers.length > 1 ? EACH_OF_MANY * workers.length : 0);
+    const warmUp = { seconds: 10, messages: isLarge ? 0 : messages };
     const measured = { seconds: 0, messages: 1 };
-    await driver.run({ inFlight: 128, payload: 100, directives, warmUp, measured }, this.ground.scope);
+    const inFlight = isLarge ? 16 : Math.max(128, 16 * workers.length);
+    await driver.run({ inFlight, payload, directives, warmUp, measured }, this.ground.scope);
   }
 
   #loadOf({ inFlight, payload }: ThroughputRow, { directives }: Subject): Parameters<typeof measureRound>[1] {
