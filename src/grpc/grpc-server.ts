@@ -37,6 +37,13 @@ export interface GrpcServerOptions {
   readonly clock: Clock;
 }
 
+/**
+ * Bytes that a connection, and each of its calls, may have on the way to us: with the usual 64 KiB six messages of 10 KB
+ * came at a time. It must not be as large the other way: Node reads nothing while a write waits, so that two of it whose
+ * buffers are full (208 KiB of a Unix socket) wait for each other. What we write to a Node stays within its 64 KiB.
+ */
+const WINDOW = 256 * 1024;
+
 /** How long the last words may take to somebody who does not read. */
 const LAST_WORDS: Millis = 500;
 
@@ -58,7 +65,7 @@ export class GrpcServer {
 
   constructor(private readonly options: GrpcServerOptions) {
     this.#settings = {
-      settings: { maxConcurrentStreams: options.mostCalls },
+      settings: { maxConcurrentStreams: options.mostCalls, initialWindowSize: WINDOW },
       // What is in flight is bounded by the methods, and Node's own bound ends the session.
       maxSessionMemory: Number.MAX_SAFE_INTEGER,
       // The text of a status is ours, however long.
@@ -74,6 +81,7 @@ export class GrpcServer {
     connection.once('close', () => this.#forget(connection));
     const session = performServerHandshake(connection, this.#settings);
     this.#connections.set(connection, session);
+    session.setLocalWindowSize(WINDOW);
     session.on('error', ignored);
     session.on('stream', (stream, headers) => this.#begin(stream, headers));
   }
