@@ -1,31 +1,26 @@
 /**
  * Content too large for a record lives in a file of the content directory, 0600, synced with its directory before the
  * record that names it is committed. A file that no record names is left over from a crash and deleted at the start.
- * The record holds the checksum of its file, and bytes that fail it are never handed out. What was just written stays in
+ * The record holds the sum of its file, and bytes that fail it are never handed out. What was just written stays in
  * memory for a moment (`hot-contents.ts`).
  */
 import { randomBytes } from 'node:crypto';
-import { open, readFile, readdir, rm, stat, unlink, type FileHandle } from 'node:fs/promises';
+import { unlink } from 'node:fs';
+import { open, readFile, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
-import { crashPoint } from '../crash-point.js';
 import { AgentError, errnoOf, errorText } from '../errors.js';
-import { INLINE_LIMIT, type Content } from '../message/index.js';
+import { INLINE_LIMIT, type Content, type FileContent } from '../message/index.js';
 import { systemClock, type Clock } from '../time.js';
-import { HotContents } from './hot-contents.js';
+import { ContentSums } from './content-sums.js';
+import { ContentWriter } from './content-writer.js';
 import { makePrivateDirectory, syncDirectory } from './directories.js';
+import { HotContents, type HotKind } from './hot-contents.js';
 
 /** A content that is being read. */
 export interface ContentReader {
   /** The next bytes, at most so many; `isLast` with the last of them. */
   next(most: number): Promise<{ readonly bytes: Buffer; readonly isLast: boolean }>;
   close(): Promise<void>;
-}
-
-/** A content file that was written, synced and closed by who created it, and all its bytes. */
-export interface WrittenContent {
-  readonly path: string;
-  readonly parts: readonly Buffer[];
 }
 
 export class ContentFiles {
@@ -39,6 +34,7 @@ export class ContentFiles {
   constructor(
     readonly directory: string,
     clock: Clock = systemClock,
+    readonly sums = new ContentSums(),
   ) {
     this.#hot = new HotContents(clock);
   }
@@ -49,10 +45,16 @@ export class ContentFiles {
     this.#hot.start(scope);
   }
 
-  /** A new file to write to. Whoever writes it syncs and closes it. */
-  async create(): Promise<{ readonly path: string; readonly handle: FileHandle }> {
+  /** A new file to write to. With `kind` what is written all at once is kept for its first reader. */
+  create(kind?: HotKind): ContentWriter {
     const path = join(this.directory, randomBytes(12).toString('hex'));
-    return { path, handle: await open(path, 'wx', 0o600) };
+    return new ContentWriter(path, this.sums.begin(), {
+      named: () => this.#namesSynced(),
+      written: (parts) => {
+        if (kind !== undefined) this.#hot.keep(path, parts, kind);
+      },
+      remove: () => this.remove(path),
+    });
   }
 
   /** Whether these bytes belong in a file of their own. */
@@ -63,27 +65,12 @@ export class ContentFiles {
   /** Bytes as a content: small ones as they are, many in a synced file. */
   async store(bytes: Buffer): Promise<Content> {
     if (!this.isLarge(bytes)) return { kind: 'inline', bytes };
-    let begun: string | undefined;
+    const writer = this.create('message');
     try {
-      const { path, handle } = await this.create();
-      begun = path;
-      let checksum: number;
-      try {
-        const written = writeAll(handle, bytes);
-        // While it is written.
-        checksum = crc32(bytes);
-        await written;
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await this.#namesSynced();
-      FAULT: crashPoint('content.file-synced');
-      this.#hot.keep(path, [bytes], 'message');
-      return { kind: 'file', path, size: bytes.length, crc32: checksum };
+      return await writer.finish([bytes]);
     } catch (error) {
-      // Half a file on a full disk would stay in the way of what frees it. What cannot be deleted goes at the start.
-      if (begun !== undefined) await rm(begun, { force: true }).catch(() => undefined);
+      // Half a file on a full disk would stay in the way of what frees it.
+      await writer.discard();
       throw new AgentError(
         'journal.write_failed',
         `a content file in ${this.directory} cannot be written: ${errorText(error)}. See to the disk`,
@@ -96,7 +83,7 @@ export class ContentFiles {
   /** Throws AgentError `content.damaged` when the file is gone or is not what was written; other errors may pass. */
   async read(content: Content): Promise<Buffer> {
     if (content.kind === 'inline') return content.bytes;
-    const { path, size, crc32: expected } = content;
+    const { path, size } = content;
     const hot = this.#hot.take(path, size);
     if (hot !== undefined) return hot;
     let bytes: Buffer;
@@ -107,7 +94,9 @@ export class ContentFiles {
       throw damaged(path, 'it is missing', error);
     }
     if (bytes.length !== size) throw damaged(path, `it has ${bytes.length} bytes instead of ${size}`);
-    if (expected !== undefined && crc32(bytes) !== expected) throw damaged(path, 'it fails its checksum');
+    const check = this.sums.checkOf(content);
+    check.update(bytes);
+    if (!check.holds()) throw damaged(path, 'it fails its checksum');
     return bytes;
   }
 
@@ -115,7 +104,8 @@ export class ContentFiles {
    * Opens a content to be read bit by bit. Throws as `read` does; what fails its checksum is found out before the last
    * bit of it is handed out.
    */
-  async openRead({ path, size, crc32: expected }: Extract<Content, { kind: 'file' }>): Promise<ContentReader> {
+  async openRead(content: FileContent): Promise<ContentReader> {
+    const { path, size } = content;
     const hot = this.#hot.take(path, size);
     if (hot !== undefined) return new HotReader(hot);
     let handle: FileHandle;
@@ -126,7 +116,7 @@ export class ContentFiles {
       throw damaged(path, 'it is missing', error);
     }
     let position = 0;
-    let checksum = 0;
+    const check = this.sums.checkOf(content);
     return {
       next: async (most) => {
         const bytes = Buffer.allocUnsafe(Math.min(most, size - position));
@@ -137,9 +127,9 @@ export class ContentFiles {
           filled += bytesRead;
         }
         position += filled;
-        checksum = crc32(bytes, checksum);
+        check.update(bytes);
         const isLast = position === size;
-        if (isLast && expected !== undefined && checksum !== expected) throw damaged(path, 'it fails its checksum');
+        if (isLast && !check.holds()) throw damaged(path, 'it fails its checksum');
         return { bytes, isLast };
       },
       close: () => handle.close(),
@@ -157,13 +147,7 @@ export class ContentFiles {
     return size === content.size;
   }
 
-  /** Makes the names of new files durable. What one of them holds, when that is given, is kept for its first reader. */
-  async syncDirectory(written?: WrittenContent): Promise<void> {
-    await this.#namesSynced();
-    if (written !== undefined) this.#hot.keep(written.path, written.parts, 'result');
-  }
-
-  /** Those that ask while a sync is under way share the next one. */
+  /** Makes the names of new files durable. Those that ask while a sync is under way share the next one. */
   #namesSynced(): Promise<void> {
     if (this.#syncing === undefined) return this.#sync();
     const next = (): Promise<void> => this.#sync();
@@ -182,13 +166,14 @@ export class ContentFiles {
   }
 
   /** Deletes a file, if it is there. */
-  async remove(path: string): Promise<void> {
+  remove(path: string): Promise<void> {
     this.#hot.drop(path);
-    try {
-      await unlink(path);
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    }
+    return new Promise((resolve, reject) => {
+      unlink(path, (error) => {
+        if (error === null || error.code === 'ENOENT') resolve();
+        else reject(error);
+      });
+    });
   }
 
   /** Deletes every file that is not `named`. */
@@ -214,14 +199,6 @@ class HotReader implements ContentReader {
 
   close(): Promise<void> {
     return Promise.resolve();
-  }
-}
-
-/** A write may be short when the disk is nearly full. */
-async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
-  for (let rest = bytes; rest.length > 0;) {
-    const { bytesWritten } = await handle.write(rest);
-    rest = rest.subarray(bytesWritten);
   }
 }
 

@@ -5,13 +5,13 @@
  */
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
-import type { FileHandle } from 'node:fs/promises';
 import { crashPoint } from '../crash-point.js';
 import {
   type Content,
   type DeadRecord,
   type DirectiveKey,
   type Failure,
+  type FileContent,
   type InboundEnd,
   type InboundRecord,
   type LiveRecord,
@@ -22,10 +22,12 @@ import {
 } from '../message/index.js';
 import type { Signal } from '../signal/index.js';
 import { Alarms } from './alarms.js';
-import { ContentFiles, type ContentReader, type WrittenContent } from './content-files.js';
+import { ContentFiles, type ContentReader } from './content-files.js';
+import type { ContentWriter } from './content-writer.js';
 import { DeadLetters } from './dead-letters.js';
 import type { ProcessEntry, Refused, WorkerEntry } from './entries.js';
 import { bringUpToDate } from './format.js';
+import type { HotKind } from './hot-contents.js';
 import { InboundQueue } from './inbound-queue.js';
 import type {
   AcceptOptions,
@@ -118,6 +120,7 @@ export class Datastore {
       FAULT: crashPoint('start.journal-open');
       await bringUpToDate({ journal, stateDir, log: this.options.log });
       scope.signal.throwIfAborted();
+      await this.#files.sums.open(journal, this.options.log);
       await this.#files.open(scope.signal);
       const { deadBytes, damaged } = await this.#ledger.open(scope.signal);
       this.#facts.open();
@@ -265,10 +268,12 @@ export class Datastore {
 
   // Content too large for a record.
 
-  newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }> {
-    return this.#files.create();
+  /** A file that is written bit by bit. Of a given kind, what is written all at once is kept for its first reader. */
+  newContentFile(kind?: HotKind): ContentWriter {
+    return this.#files.create(kind);
   }
 
+  /** Takes one away that is finished and that no record names. */
   discardContentFile(path: string): Promise<void> {
     this.#ledger.release({ kind: 'file', path, size: 0 });
     return Promise.resolve();
@@ -279,13 +284,8 @@ export class Datastore {
   }
 
   /** Opens a content file to be read bit by bit: AgentError `content.damaged` comes before the last bit of it. */
-  openContent(content: Extract<Content, { kind: 'file' }>): Promise<ContentReader> {
+  openContent(content: FileContent): Promise<ContentReader> {
     return this.#files.openRead(content);
-  }
-
-  /** Makes the names of new content files durable. With the bytes of one of them its first reader is spared the disk. */
-  syncContent(written?: WrittenContent): Promise<void> {
-    return this.#files.syncDirectory(written);
   }
 
   /** Keeps room in the spool for a result that is on its way, until what it gives is called. Undefined: there is none. */

@@ -1,14 +1,16 @@
 /** Directories that nobody else may look into, and whose names survive a power cut. */
-import { chmod, mkdir, open } from 'node:fs/promises';
+import { closeSync, constants } from 'node:fs';
+import { chmod, mkdir } from 'node:fs/promises';
 import { AgentError, errorText } from '../errors.js';
+import { opened, synced } from './descriptors.js';
 
 /** Makes the names in a directory durable. */
 export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
+  const directory = await opened(path, constants.O_RDONLY);
   try {
-    await handle.sync();
+    await synced(directory);
   } finally {
-    await handle.close();
+    closeSync(directory);
   }
 }
 

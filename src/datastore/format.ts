@@ -6,6 +6,7 @@
 import { crashPoint } from '../crash-point.js';
 import { AgentError } from '../errors.js';
 import type { Log } from '../log/log.js';
+import { changesFor } from './content-sums.js';
 import { END, type Change, type Journal } from './journal.js';
 import { decodeRecord, encodeRecord } from './record-codec.js';
 
@@ -13,9 +14,9 @@ import { decodeRecord, encodeRecord } from './record-codec.js';
  * 2: dead messages keep what a replay needs, and torn records have a table of their own. 3: an entry of `ended` may name
  * many ids, what is known of a message id may name the results that came with its end, and replies may be for this machine.
  * 4: a write-ahead log stands before the tables (an older version would not look into it), and what a record holds by
- * default is left out.
+ * default is left out. 5: contents are known by sums under a key of the store, and large results no more by SHA-256.
  */
-export const FORMAT = 4;
+export const FORMAT = 5;
 
 const KEY = 'format';
 /** Changes in one commit. */
@@ -27,6 +28,7 @@ const UPGRADES: Readonly<Record<number, (journal: Journal) => Iterable<Change>>>
   // What formats 2 and 3 wrote is read as it stands.
   2: () => [],
   3: () => [],
+  4: () => changesFor(true),
 };
 
 export interface FormatOptions {
@@ -52,7 +54,7 @@ export async function bringUpToDate({ journal, stateDir, log }: FormatOptions): 
     await upgrade(journal, UPGRADES[version]?.(journal) ?? []);
     await journal.commit([formatChange(version + 1)]);
   }
-  if (stored === undefined) await journal.commit([formatChange(FORMAT)]);
+  if (stored === undefined) await journal.commit([formatChange(FORMAT), ...changesFor(false)]);
   // An older version looks into the tables only: the format has to be there before anything is acknowledged. What is
   // closed has all it holds in its tables; where those cannot be written, nothing is committed behind it either.
   if (stored === undefined || found < FORMAT) {

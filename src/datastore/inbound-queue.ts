@@ -151,11 +151,9 @@ export class InboundQueue {
     return this.#move(key, 'fetching', 'accepted');
   }
 
-  /** The detached content is complete and on disk: from now on it is the message's content. */
+  /** The detached content is complete and on stable storage: from now on it is the message's content. */
   async fetched(key: MessageKey, content: Content): Promise<void> {
     const { ledger, live } = this.parts;
-    if (content.kind === 'file') await ledger.files.syncDirectory();
-    // Looked up behind the sync: a record that ended during it must not be put into the journal again.
     const record = this.get(key);
     if (record === undefined) {
       ledger.release(content);

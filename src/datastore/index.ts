@@ -15,13 +15,7 @@ export { LmdbJournal } from './lmdb-journal.js';
 export { MemoryJournal } from './memory-journal.js';
 export type { Listing, Page, PageStart } from './listing.js';
 export type { LiveCollection } from './live-collection.js';
-export {
-  LOCAL_LANE,
-  MQTT_LANE,
-  type NewOutbound,
-  type ReceivedBody,
-  type ResultAcceptance,
-} from './outbound-record.js';
+export { LOCAL_LANE, MQTT_LANE, type NewOutbound, type ResultAcceptance } from './outbound-record.js';
 export type { Replay } from './replay-outcome.js';
 export type { TornRecord } from './torn-records.js';
 export type { Handler, ProcessEntry, Refused, WorkerEntry } from './entries.js';

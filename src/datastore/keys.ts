@@ -99,9 +99,9 @@ export function inboundIdKey(directive: DirectiveKey, messageId: string): string
   return `i/${directive}/${idPart(messageId)}`;
 }
 
-/** The same worker, id and bytes are one result (CONTRACT 1.10); the bytes by their SHA-256, as base64url. */
-export function resultIdKey(worker: WorkerName, messageId: string, sha256: string): string {
-  return `${RESULT_IDS}${worker}/${idPart(messageId)}/${sha256}`;
+/** The same worker, id and bytes are one result (CONTRACT 1.10); the bytes by their sum. */
+export function resultIdKey(worker: WorkerName, messageId: string, sum: string): string {
+  return `${RESULT_IDS}${worker}/${idPart(messageId)}/${sum}`;
 }
 
 export function ownerKey(directive: DirectiveKey): string {

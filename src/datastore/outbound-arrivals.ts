@@ -2,6 +2,8 @@
  * How a result comes in: once, by itself or together with the end of the message it belongs to. A second copy is
  * known by worker, id and bytes; it waits for the first and makes no record.
  */
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import {
   spoolSize,
   type DeadRecord,
@@ -9,11 +11,12 @@ import {
   type InboundRecord,
   type MessageKey,
   type OutboundRecord,
+  type SummedContent,
   type WorkerName,
 } from '../message/index.js';
 import { withItem } from '../signal/index.js';
 import type { Change } from './journal.js';
-import { inboundIdKey, recordKey, resultIdKey } from './keys.js';
+import { inboundIdKey, recordKey, resultIdKey, under } from './keys.js';
 import type { Arrival, Lanes } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import type { LiveMessages } from './live-messages.js';
@@ -27,7 +30,6 @@ import {
   prefixOf,
   prefixOfLane,
   put,
-  sha256Of,
   type NewOutbound,
   type ReplyTopicOf,
   type ResultAcceptance,
@@ -140,7 +142,7 @@ export class OutboundArrivals {
   ) {}
 
   accept(result: NewOutbound, replyTopicOf: ReplyTopicOf): ResultAcceptance {
-    const idKey = idKeyOf(result);
+    const idKey = this.#idKeyOf(result);
     if (idKey !== undefined) {
       const underWay = this.#pending.get(idKey);
       const isKnown = underWay !== undefined || this.#isKnown(idKey, result);
@@ -164,7 +166,7 @@ export class OutboundArrivals {
     let planned: Planned[] | undefined;
     let index = 0;
     for (const result of results) {
-      const idKey = idKeyOf(result);
+      const idKey = this.#idKeyOf(result);
       const destination = destinationOf(result, replyTopicOf, request);
       const lacks = this.#lacks(destination, result.worker);
       if (lacks !== undefined && !(idKey !== undefined && (this.#pending.has(idKey) || this.#isKnown(idKey, result)))) {
@@ -266,20 +268,51 @@ export class OutboundArrivals {
     return undefined;
   }
 
-  /** `isOfRequest`: the request it names had not ended when this was planned, and ends with it. */
-  #isKnown(idKey: string, result: NewOutbound, isOfRequest = false): boolean {
-    const known = this.ids.ofResult(idKey);
-    if (known?.kind === 'ended' || this.#isPending(known)) return true;
-    // A request that is pending has no results that came with its end. Almost every worker has one handler only.
-    return !(isOfRequest && result.handlers.length === 1) && this.#cameWithRequest(idKey, result);
+  /** The same worker, id and bytes are one result (CONTRACT 1.10): those that a record holds by their SHA-256. */
+  #idKeyOf({ worker, messageId, content }: NewOutbound): string | undefined {
+    return worker && resultIdKey(worker, messageId, this.#sumOf(content));
   }
 
+  #sumOf(content: Buffer | SummedContent): string {
+    const { files } = this.ledger;
+    if (!Buffer.isBuffer(content)) return content.sum;
+    return files.isLarge(content) ? files.sums.of(content) : sha256Of(content);
+  }
+
+  /** `isOfRequest`: the request it names had not ended when this was planned, and ends with it. */
+  #isKnown(idKey: string, result: NewOutbound, isOfRequest = false): boolean {
+    // A request that is pending has no results that came with its end. Almost every worker has one handler only.
+    const mayHaveComeWith = !(isOfRequest && result.handlers.length === 1);
+    return (
+      this.#hasCome(idKey, result, mayHaveComeWith) ||
+      (this.ledger.files.sums.hasOlder && this.#hasComeToOlder(result, mayHaveComeWith))
+    );
+  }
+
+  #hasCome(idKey: string, result: NewOutbound, mayHaveComeWith: boolean): boolean {
+    const known = this.ids.ofResult(idKey);
+    if (known?.kind === 'ended' || this.#isPending(known)) return true;
+    return mayHaveComeWith && this.#cameWithRequest(idKey, result);
+  }
+
+  /** Whether one of its request has this key, or one that begins so. */
   #cameWithRequest(idKey: string, { responseTo, handlers }: NewOutbound): boolean {
     if (responseTo === '') return false;
     return handlers.some((handler) => {
       const request = this.ids.get(inboundIdKey(handler, responseTo));
-      return request?.kind === 'ended' && request.results.includes(idKey);
+      return request?.kind === 'ended' && request.results.some((each) => each.startsWith(idKey));
     });
+  }
+
+  /** Whether a large one came to a version that knew it by its SHA-256: made only of one whose worker and id are known. */
+  #hasComeToOlder(result: NewOutbound, mayHaveComeWith: boolean): boolean {
+    const { worker, messageId, content } = result;
+    if (worker === undefined || (Buffer.isBuffer(content) && !this.ledger.files.isLarge(content))) return false;
+    const like = resultIdKey(worker, messageId, '');
+    const [own] = this.ledger.journal.range('ids', { ...under(like), limit: 1 });
+    if (own === undefined && !(mayHaveComeWith && this.#cameWithRequest(like, result))) return false;
+    const bytes = Buffer.isBuffer(content) ? content : readFileSync(content.path);
+    return this.#hasCome(like + sha256Of(bytes), result, mayHaveComeWith);
   }
 
   /** Whether a record is there: one that is gone or torn is no reason to drop what comes again. */
@@ -290,7 +323,7 @@ export class OutboundArrivals {
 
   /** The file of a copy is of no use. */
   #drop({ content }: NewOutbound): void {
-    if (!Buffer.isBuffer(content)) this.ledger.release(content.file);
+    if (!Buffer.isBuffer(content)) this.ledger.release(content);
   }
 
   /** No copy has to wait for them any more. */
@@ -337,7 +370,6 @@ function isResultOf({ responseTo, handlers }: NewOutbound, { messageId, directiv
   return responseTo === messageId && handlers.includes(directiveKey);
 }
 
-/** The same worker, id and bytes are one result (CONTRACT 1.10). */
-function idKeyOf({ worker, messageId, content }: NewOutbound): string | undefined {
-  return worker && resultIdKey(worker, messageId, sha256Of(content));
+function sha256Of(bytes: Buffer): string {
+  return hash('sha256', bytes, 'base64url');
 }

@@ -1,9 +1,7 @@
 /**
  * How a result stands in memory and in the journal: its lane, its destination, its record.
  */
-import { hash } from 'node:crypto';
 import type {
-  Content,
   Destination,
   DirectiveKey,
   InboundRecord,
@@ -12,6 +10,7 @@ import type {
   OutboundRecord,
   OutboundState,
   ReplyTopic,
+  SummedContent,
   WorkerName,
 } from '../message/index.js';
 import type { Change } from './journal.js';
@@ -27,15 +26,9 @@ export interface NewOutbound {
   readonly responseTo: string;
   readonly directive: string;
   readonly metadata: Metadata;
-  readonly content: Buffer | ReceivedBody;
+  /** Or the file of one that came bit by bit, finished. */
+  readonly content: Buffer | SummedContent;
   readonly arrivedAt: number;
-}
-
-/** A content that came bit by bit: in a file that is synced and closed, as is its directory. */
-export interface ReceivedBody {
-  readonly file: Extract<Content, { kind: 'file' }>;
-  /** Of its bytes. */
-  readonly sha256: Buffer;
 }
 
 export type ResultAcceptance =
@@ -52,11 +45,6 @@ export const LOCAL_LANE = 'local';
 export const OUTBOUND_ROOT = 'o/';
 const MQTT_PREFIX = `${OUTBOUND_ROOT}${MQTT_LANE}/`;
 const HAS_SCHEME = /^[A-Za-z][A-Za-z0-9+.-]*:\/\//;
-
-/** SHA-256 of the bytes of a content, as base64url. */
-export function sha256Of(content: Buffer | ReceivedBody): string {
-  return Buffer.isBuffer(content) ? hash('sha256', content, 'base64url') : content.sha256.toString('base64url');
-}
 
 /** The record of a result that has just come. */
 export function newRecord(
@@ -75,7 +63,7 @@ export function newRecord(
     responseTo,
     directive,
     metadata,
-    content: Buffer.isBuffer(content) ? { kind: 'inline', bytes: content } : content.file,
+    content: Buffer.isBuffer(content) ? { kind: 'inline', bytes: content } : content,
     destination,
     idKey,
     arrivedAt,

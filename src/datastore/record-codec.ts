@@ -99,8 +99,10 @@ function writeHeader(to: ByteBlocks, record: AnyRecord): void {
   }
 }
 
-function fileOf(content: Content): Pick<StoredRecord, 'file' | 'crc32'> | undefined {
-  return content.kind === 'file' ? { file: basename(content.path), crc32: content.crc32 } : undefined;
+function fileOf(content: Content): Pick<StoredRecord, 'file' | 'sum' | 'crc32'> | undefined {
+  if (content.kind === 'inline') return undefined;
+  const { path, sum, crc32: checksum } = content;
+  return { file: basename(path), sum, crc32: checksum };
 }
 
 /** Whether the bytes are those that were written. */
@@ -115,11 +117,17 @@ export function decodeRecord(bytes: Buffer, contentDir: string): AnyRecord | und
   const size = bytes.readDoubleLE(8);
   // The checksum held, so these are bytes that encodeRecord wrote.
   const stored = JSON.parse(bytes.toString('utf8', PREFIX, headerEnd)) as StoredRecord;
-  const { file, crc32: fileCrc, metadata } = stored;
+  const { file, sum, crc32: fileCrc, metadata } = stored;
   const content: Content =
     file === undefined
       ? { kind: 'inline', bytes: bytes.subarray(headerEnd) }
-      : { kind: 'file', path: join(contentDir, file), size, ...(fileCrc === undefined ? {} : { crc32: fileCrc }) };
+      : {
+          kind: 'file',
+          path: join(contentDir, file),
+          size,
+          ...(sum === undefined ? {} : { sum }),
+          ...(fileCrc === undefined ? {} : { crc32: fileCrc }),
+        };
   return restore(stored, metadataFrom(metadata ?? []), content);
 }
 
@@ -152,6 +160,7 @@ type Stored<R> = Omit<R, 'content' | 'metadata' | 'replyTopic' | 'destination' |
 type Brief<R> = Omit<Stored<R>, Usual> & Partial<Pick<R, Extract<keyof R, Usual>>>;
 type StoredRecord = {
   readonly file?: string;
+  readonly sum?: string | undefined;
   readonly crc32?: number | undefined;
   readonly metadata?: [string, string][];
 } & (
@@ -203,7 +212,7 @@ function restore(stored: StoredRecord, metadata: Metadata, content: Content): An
         replayOf: stored.replayOf,
       };
     case 'dead': {
-      const { file: _file, crc32: _crc32, ...rest } = stored;
+      const { file: _file, sum: _sum, crc32: _crc32, ...rest } = stored;
       return { ...rest, origin: restoreOrigin(stored.origin), metadata, content };
     }
   }

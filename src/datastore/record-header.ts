@@ -89,6 +89,7 @@ function metadataOf(to: ByteBlocks, metadata: Metadata): void {
 function end(to: ByteBlocks, content: Content): void {
   if (content.kind === 'file') {
     to.text(FILE, basename(content.path));
+    if (content.sum !== undefined) to.text(SUM, content.sum);
     if (content.crc32 !== undefined) number(to, CRC, content.crc32);
   }
   to.ascii('}');
@@ -125,4 +126,5 @@ const DIRECTIVE = Buffer.from(',"directive":"');
 const ARRIVED_AT = Buffer.from(',"arrivedAt":');
 const VALUE = Buffer.from('","');
 const FILE = Buffer.from(',"file":"');
+const SUM = Buffer.from(',"sum":"');
 const CRC = Buffer.from(',"crc32":');

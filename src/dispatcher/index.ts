@@ -4,6 +4,7 @@ export type {
   AgentConfig,
   CompletionAcceptance,
   ContentReader,
+  ContentWriter,
   DispatchLimits,
   DispatchSettings,
   DispatchStore,
@@ -14,7 +15,6 @@ export type {
   Peer,
   Preparation,
   ProcessExit,
-  ReceivedBody,
   ResultAcceptance,
   WorkerEntry,
 } from './ports.js';

@@ -2,13 +2,12 @@
  * What the dispatcher needs from the rest, in its own words: the store of messages, the settings of a worker, the news
  * from its process. agent.ts hands the real ones in; nothing here names a sibling.
  */
-import type { FileHandle } from 'node:fs/promises';
 import type { Directive, DirectiveKey, MessageKey, WorkerName } from '../message/ids.js';
-import type { Content, Failure, InboundRecord } from '../message/record.js';
+import type { Content, Failure, FileContent, InboundRecord, SummedContent } from '../message/record.js';
 import type { Metadata } from '../message/envelope.js';
 import type { Millis } from '../time.js';
 
-export type FileContent = Extract<Content, { kind: 'file' }>;
+export type { FileContent };
 
 /** A content that is being read. */
 export interface ContentReader {
@@ -26,15 +25,18 @@ export interface NewResult {
   readonly responseTo: string;
   readonly directive: string;
   readonly metadata: Metadata;
-  readonly content: Buffer | ReceivedBody;
+  readonly content: Buffer | SummedContent;
   readonly arrivedAt: Millis;
 }
 
-/** A content that came bit by bit: in a file that is synced and closed, as is its directory. */
-export interface ReceivedBody {
-  readonly file: FileContent;
-  /** Of its bytes. */
-  readonly sha256: Buffer;
+/** A content file that is being written, one step after the other. A step that rejects is the last: then discard it. */
+export interface ContentWriter {
+  /** Takes more of it. The bytes are not changed any more. */
+  write(parts: readonly Buffer[]): Promise<void>;
+  /** Takes the last of it: all of it is on stable storage then, and its name too. */
+  finish(parts: readonly Buffer[]): Promise<SummedContent>;
+  /** Takes it away, finished or not. */
+  discard(): Promise<void>;
 }
 
 /** What became of a completion: the end of a message together with its results. */
@@ -81,10 +83,9 @@ export interface DispatchStore {
   ): Promise<{ readonly kind: 'ended'; readonly answer: MessageKey | undefined } | { readonly kind: 'already-ended' }>;
   readContent(content: Content): Promise<Buffer>;
   openContent(content: FileContent): Promise<ContentReader>;
-  newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }>;
+  /** What is written all at once is kept for its first reader. */
+  newContentFile(kind: 'result'): ContentWriter;
   discardContentFile(path: string): Promise<void>;
-  /** Makes the names of new content files durable. With the bytes of one of them its first reader is spared the disk. */
-  syncContent(written?: { readonly path: string; readonly parts: readonly Buffer[] }): Promise<void>;
   /** Keeps room in the spool until what it gives is called; undefined when there is none. */
   reserve(bytes: number): (() => void) | undefined;
   acceptResult(result: NewResult): ResultAcceptance;

@@ -28,9 +28,16 @@ export type Content =
       readonly kind: 'file';
       readonly path: string;
       readonly size: number;
-      /** Of its bytes; undefined where it was written before there were any. */
+      /** By which the store knows its bytes again; undefined where an older version wrote it. */
+      readonly sum?: string | undefined;
+      /** Of its bytes, where an older version wrote it. */
       readonly crc32?: number | undefined;
     };
+
+export type FileContent = Extract<Content, { kind: 'file' }>;
+
+/** A file that this version wrote. */
+export type SummedContent = FileContent & { readonly sum: string };
 
 /**
  * Where replies go that are not for `data/out`: to a topic of the requester's own (MQTT 5), or, of a message that was

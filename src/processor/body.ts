@@ -4,11 +4,11 @@
  * no further than one chunk over it. A body that is cut short is an error, never a shorter body.
  */
 import { createHash } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
 import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { crc32, createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { INLINE_LIMIT, type Content } from '../message/index.js';
+import type { ContentWriter } from './ports.js';
 
 /** The body is larger than the limit. */
 export class BodyTooLarge extends Error {
@@ -21,8 +21,7 @@ export class StorageFault extends Error {
 }
 
 export interface BodyFiles {
-  newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }>;
-  discardContentFile(path: string): Promise<void>;
+  newContentFile(): ContentWriter;
 }
 
 export interface BodyOptions {
@@ -38,7 +37,7 @@ export interface BodyOptions {
 }
 
 export interface ReceivedBody {
-  /** A content file is synced and closed. */
+  /** A content file is on stable storage. */
   readonly content: Content;
   /** SHA-256 of the body after decompression, in lower-case hex. */
   readonly digest: string;
@@ -129,61 +128,33 @@ function decoderFor(encoding: string | undefined): Transform | undefined {
 /** Gathers bytes in memory until there are too many for a record, then in a file. */
 class BodySink {
   #chunks: Buffer[] = [];
-  #file: { readonly path: string; readonly handle: FileHandle } | undefined;
-  #isFileOpen = false;
-  #crc32 = 0;
+  #file: ContentWriter | undefined;
   size = 0;
 
   constructor(private readonly files: BodyFiles) {}
 
   async write(chunk: Buffer): Promise<void> {
     this.#chunks.push(chunk);
-    this.#crc32 = crc32(chunk, this.#crc32);
     this.size += chunk.length;
     if (this.size <= INLINE_LIMIT) return;
-    await asStorageFault(async () => {
-      if (this.#file === undefined) {
-        this.#file = await this.files.newContentFile();
-        this.#isFileOpen = true;
-      }
-      await this.#flush(this.#file.handle);
-    });
+    const file = (this.#file ??= this.files.newContentFile());
+    await asStorageFault(file.write(this.#chunks));
+    this.#chunks = [];
   }
 
   async finish(): Promise<Content> {
-    const file = this.#file;
-    if (file === undefined) return { kind: 'inline', bytes: Buffer.concat(this.#chunks) };
-    await asStorageFault(async () => {
-      await file.handle.sync();
-      this.#isFileOpen = false;
-      await file.handle.close();
-    });
-    return { kind: 'file', path: file.path, size: this.size, crc32: this.#crc32 };
+    if (this.#file === undefined) return { kind: 'inline', bytes: Buffer.concat(this.#chunks) };
+    return asStorageFault(this.#file.finish(this.#chunks));
   }
 
   async discard(): Promise<void> {
-    const file = this.#file;
-    if (file === undefined) return;
-    // What cannot be closed or removed now is removed at the next start: no record names it.
-    if (this.#isFileOpen) await file.handle.close().catch(() => undefined);
-    await this.files.discardContentFile(file.path).catch(() => undefined);
-  }
-
-  async #flush(handle: FileHandle): Promise<void> {
-    const chunks = this.#chunks;
-    this.#chunks = [];
-    let rest = Buffer.concat(chunks);
-    // A write may be short when the disk is nearly full.
-    while (rest.length > 0) {
-      const { bytesWritten } = await handle.write(rest);
-      rest = rest.subarray(bytesWritten);
-    }
+    await this.#file?.discard();
   }
 }
 
-async function asStorageFault(work: () => Promise<void>): Promise<void> {
+async function asStorageFault<T>(work: Promise<T>): Promise<T> {
   try {
-    await work();
+    return await work;
   } catch (error) {
     throw new StorageFault('the content file cannot be written', { cause: error });
   }

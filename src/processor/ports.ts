@@ -2,8 +2,15 @@
  * What the processor needs from others, in its own words; agent.ts hands in what fulfils it. The datastore's records
  * are those of message/record.ts.
  */
-import type { FileHandle } from 'node:fs/promises';
-import type { Content, Directive, DirectiveKey, Failure, InboundEnd, InboundRecord } from '../message/index.js';
+import type {
+  Content,
+  Directive,
+  DirectiveKey,
+  Failure,
+  FileContent,
+  InboundEnd,
+  InboundRecord,
+} from '../message/index.js';
 import type { MessageKey, OutboundEnd, OutboundRecord } from '../message/index.js';
 
 /** A worker as far as the processor looks at it. */
@@ -15,6 +22,16 @@ export interface KnownWorker {
 /** What came of ending a message: its error answer, where there is one, is already in the outbox. */
 export type EndOutcome =
   { readonly kind: 'ended'; readonly answer: MessageKey | undefined } | { readonly kind: 'already-ended' };
+
+/** A content file that is being written, one step after the other. A step that rejects is the last: then discard it. */
+export interface ContentWriter {
+  /** Takes more of it. The bytes are not changed any more. */
+  write(parts: readonly Buffer[]): Promise<void>;
+  /** Takes the last of it: all of it is on stable storage then, and its name too. */
+  finish(parts: readonly Buffer[]): Promise<FileContent>;
+  /** Takes it away, finished or not. */
+  discard(): Promise<void>;
+}
 
 /** The inbound half of the datastore. A key that is not live, or has ended, gives undefined or false. */
 export interface InboundStore {
@@ -38,7 +55,7 @@ export interface InboundStore {
   unfetch(key: MessageKey): boolean;
   fetchFailed(key: MessageKey, dueAt: number): Promise<void>;
   fetched(key: MessageKey, content: Content): Promise<void>;
-  newContentFile(): Promise<{ readonly path: string; readonly handle: FileHandle }>;
+  newContentFile(): ContentWriter;
   discardContentFile(path: string): Promise<void>;
   readContent(content: Content): Promise<Buffer>;
   end(key: MessageKey, end: Exclude<InboundEnd, 'delivered'>, failure: Failure): Promise<EndOutcome>;

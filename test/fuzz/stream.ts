@@ -20,9 +20,12 @@ export interface FuzzedStream {
 /** A disk that takes nothing: no byte of a hostile body is to be written by the fuzzer. */
 const store = {
   openContent: () => Promise.reject(new Error('no disk')),
-  newContentFile: () => Promise.reject(new Error('no disk')),
+  newContentFile: () => ({
+    write: () => Promise.reject(new Error('no disk')),
+    finish: () => Promise.reject(new Error('no disk')),
+    discard: () => Promise.resolve(),
+  }),
   discardContentFile: () => Promise.resolve(),
-  syncContent: () => Promise.resolve(),
   reserve: (): (() => void) => () => undefined,
 };
 

@@ -26,18 +26,16 @@ function large(number: number, delivery: Delivery, size: number): Result {
 async function deliverFetched(scene: Scene, id: string, size: number): Promise<string> {
   const { store } = scene;
   const [key] = await scene.deliver([id], { directive: 'waits' });
-  const { path, handle } = await store.newContentFile();
+  const file = store.newContentFile();
   const hash = createHash('sha256');
   const block = randomBytes(MIB);
   for (let left = size; left > 0; left -= MIB) {
     const part = block.subarray(0, Math.min(left, MIB));
     hash.update(part);
-    await handle.write(part);
+    await file.write([part]);
   }
-  await handle.sync();
-  await handle.close();
   assert.ok(store.markFetching(key!));
-  await store.fetched(key!, { kind: 'file', path, size });
+  await store.fetched(key!, await file.finish([]));
   scene.harness.dispatcher.enqueue(key!);
   return hash.digest('hex');
 }

@@ -17,8 +17,11 @@ test('a content file that cannot be written is tried again later and counts noth
     urls: { contentHosts: [server.origin] },
     clock,
     change: (store) => ({
-      newContentFile: () =>
-        faults-- > 0 ? Promise.reject(new Error('no space left on device')) : store.newContentFile(),
+      newContentFile: () => {
+        const file = store.newContentFile();
+        const write = (): Promise<never> => Promise.reject(new Error('no space left on device'));
+        return faults-- > 0 ? { write, finish: write, discard: () => file.discard() } : file;
+      },
     }),
   });
   await setup.register(ECHO, true);

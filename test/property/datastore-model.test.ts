@@ -4,7 +4,6 @@
  * once, order holds, nothing vanishes, nothing comes twice, and no byte stays behind.
  */
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AgentError } from '../../src/errors.js';
@@ -346,15 +345,10 @@ async function fetch(run: Run, message: Pending, then: (Step & { do: 'fetch' })[
     return;
   }
   const body = Buffer.alloc(100_000, 1);
-  const file = then === 'file' || then === 'ended-meanwhile' ? await store.newContentFile() : undefined;
-  if (file !== undefined) {
-    await writeFile(file.path, body);
-    await file.handle.close();
-  }
   const content =
-    file === undefined
-      ? { kind: 'inline' as const, bytes: Buffer.from('the body') }
-      : { kind: 'file' as const, path: file.path, size: body.length };
+    then === 'file' || then === 'ended-meanwhile'
+      ? await store.newContentFile().finish([body])
+      : { kind: 'inline' as const, bytes: Buffer.from('the body') };
   const fetched = store.fetched(key, content).catch(() => {
     store.unfetch(key);
     store.markReady(key);

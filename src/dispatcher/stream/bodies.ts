@@ -11,7 +11,7 @@ import type { Transfer, TransferOwner } from './transfer.js';
 import { Violation } from './violation.js';
 
 export interface BodiesOptions {
-  readonly store: Pick<DispatchStore, 'openContent' | 'newContentFile' | 'discardContentFile' | 'syncContent'>;
+  readonly store: Pick<DispatchStore, 'openContent' | 'newContentFile' | 'discardContentFile'>;
   /** Bodies of results that may be on the way at once. */
   readonly mostIncoming: number;
   /** The stream cannot go on: the worker broke a rule, or its Transfer ended with bodies under way. */

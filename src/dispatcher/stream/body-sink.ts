@@ -1,31 +1,24 @@
 /**
- * Where a body that comes bit by bit is put: small ones stay in memory, the rest goes to a content file, which is synced
- * with its directory before anybody hears of it. Writes go one after the other; the checksum and hash are made on the way.
- * When to write is its owner's affair: a body that goes to disk in one write is shown to the store, which need not read
- * then what was just written.
+ * Where a body that comes bit by bit is put: small ones stay in memory, the rest goes to a content file, which is on
+ * stable storage before anybody hears of it. Writes go one after the other. When to write is its owner's affair: a body
+ * that goes to disk in one write need not be read back by the store.
  */
-import { createHash } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
-import { crashPoint } from '../../crash-point.js';
-import { INLINE_LIMIT } from '../../message/record.js';
-import type { DispatchStore, ReceivedBody } from '../ports.js';
+import { INLINE_LIMIT, type SummedContent } from '../../message/record.js';
+import type { ContentWriter, DispatchStore } from '../ports.js';
 
 /** More pieces than these are put together: small ones would take many times their bytes. */
 const MOST_PIECES = 64;
 
-export type BodyFiles = Pick<DispatchStore, 'newContentFile' | 'discardContentFile' | 'syncContent'>;
+export type BodyFiles = Pick<DispatchStore, 'newContentFile'>;
 
 export class BodySink {
-  readonly #hash = createHash('sha256');
-  #crc32 = 0;
   #size = 0;
   /** What is to be written. */
   #held: Buffer[] = [];
   #heldBytes = 0;
   /** Where all of the body is put that came. */
   #gathered: Buffer | undefined;
-  #file: { readonly path: string; readonly handle: FileHandle } | undefined;
+  #file: ContentWriter | undefined;
   /** The last step; each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
   #isDiscarded = false;
@@ -47,8 +40,6 @@ export class BodySink {
    * is then gathered in one buffer: the chunks it came in need not live until the last of them is there.
    */
   add(bytes: Buffer, whole?: number): void {
-    this.#hash.update(bytes);
-    this.#crc32 = crc32(bytes, this.#crc32);
     this.#size += bytes.length;
     this.#held.push(bytes);
     this.#heldBytes += bytes.length;
@@ -69,25 +60,15 @@ export class BodySink {
   /** Writes what is held; resolves when it is where it belongs. Rejects when it cannot be written: then discard it. */
   flush(): Promise<unknown> {
     const parts = this.#takeHeld();
-    return this.#inTurn(() => this.#write(parts));
+    return this.#inTurn(() => this.#writer().write(parts));
   }
 
   /** The whole body: on stable storage when it is in a file. */
-  finish(): Promise<Buffer | ReceivedBody> {
+  finish(): Promise<Buffer | SummedContent> {
     const parts = this.#takeHeld();
-    return this.#inTurn(async () => {
-      if (this.#size <= INLINE_LIMIT) return Buffer.concat(parts);
-      const isInOne = this.#file === undefined;
-      const { path, handle } = await this.#write(parts);
-      await handle.sync();
-      await handle.close();
-      await this.files.syncContent(isInOne ? { path, parts } : undefined);
-      FAULT: crashPoint('content.file-synced');
-      return {
-        file: { kind: 'file', path, size: this.#size, crc32: this.#crc32 },
-        sha256: this.#hash.digest(),
-      };
-    });
+    return this.#inTurn<Buffer | SummedContent>(() =>
+      this.#size <= INLINE_LIMIT ? Promise.resolve(Buffer.concat(parts)) : this.#writer().finish(parts),
+    );
   }
 
   #takeHeld(): readonly Buffer[] {
@@ -98,10 +79,8 @@ export class BodySink {
     return parts;
   }
 
-  async #write(parts: readonly Buffer[]): Promise<{ readonly path: string; readonly handle: FileHandle }> {
-    this.#file ??= await this.files.newContentFile();
-    await writeAll(this.#file.handle, parts);
-    return this.#file;
+  #writer(): ContentWriter {
+    return (this.#file ??= this.files.newContentFile('result'));
   }
 
   /** Forgets what was written, behind what is under way. Not once `finish` has given it away. */
@@ -109,12 +88,8 @@ export class BodySink {
     this.#isDiscarded = true;
     this.#turn = this.#turn.then(async () => {
       this.#takeHeld();
-      const file = this.#file;
-      if (file === undefined) return;
+      await this.#file?.discard();
       this.#file = undefined;
-      // Closed already, perhaps; what cannot be removed now is removed at the next start: no record names it.
-      await file.handle.close().catch(() => undefined);
-      await this.files.discardContentFile(file.path).catch(() => undefined);
     });
   }
 
@@ -127,21 +102,4 @@ export class BodySink {
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
-}
-
-/** A write may be short when the disk is nearly full. */
-async function writeAll(handle: FileHandle, parts: readonly Buffer[]): Promise<void> {
-  for (let rest = parts; rest.length > 0;) {
-    const { bytesWritten } = await handle.writev(rest);
-    rest = behind(rest, bytesWritten);
-  }
-}
-
-function behind(parts: readonly Buffer[], bytes: number): readonly Buffer[] {
-  let left = bytes;
-  for (const [index, part] of parts.entries()) {
-    if (left < part.length) return [part.subarray(left), ...parts.slice(index + 1)];
-    left -= part.length;
-  }
-  return [];
 }

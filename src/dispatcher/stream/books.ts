@@ -3,10 +3,10 @@
  */
 import type { MessageKey } from '../../message/ids.js';
 import type { ReceivedResult } from '../codec.js';
-import type { ReceivedBody } from '../ports.js';
+import type { SummedContent } from '../../message/record.js';
 
 /** A result that was checked, with its content, whichever way that came. */
-export type HandedResult = Omit<ReceivedResult, 'content'> & { readonly content: Buffer | ReceivedBody };
+export type HandedResult = Omit<ReceivedResult, 'content'> & { readonly content: Buffer | SummedContent };
 
 /** Why nothing of it is taken: it may pass. */
 export interface Full {

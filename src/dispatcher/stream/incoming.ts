@@ -6,8 +6,7 @@
  */
 import type { BodyCredit, Chunk } from '../../../protocol/generated/stream.js';
 import { errorText } from '../../errors.js';
-import { INLINE_LIMIT } from '../../message/record.js';
-import type { ReceivedBody } from '../ports.js';
+import { INLINE_LIMIT, type SummedContent } from '../../message/record.js';
 import { BodySink, type BodyFiles } from './body-sink.js';
 import { Violation } from './violation.js';
 
@@ -31,7 +30,7 @@ const MOST_BODIES = 65_536;
 
 /** What became of a body that was expected. */
 export type Arrival =
-  | { readonly kind: 'whole'; readonly content: Buffer | ReceivedBody }
+  | { readonly kind: 'whole'; readonly content: Buffer | SummedContent }
   /** The worker could not read on, or the agent could not write. */
   | { readonly kind: 'broken'; readonly reason: string };
 

@@ -3,9 +3,9 @@
  * bodies have come. A completion is one with all its results: it is whole when all of them are, and refused as one.
  */
 import type { Result } from '../../../protocol/generated/stream.js';
-import { INLINE_LIMIT } from '../../message/record.js';
+import { INLINE_LIMIT, type SummedContent } from '../../message/record.js';
 import { resultFromData } from '../codec.js';
-import type { DispatchLimits, DispatchStore, ReceivedBody } from '../ports.js';
+import type { DispatchLimits, DispatchStore } from '../ports.js';
 import type { HandedResult } from './books.js';
 import type { Arrival, IncomingBodies } from './incoming.js';
 import { withItem } from '../../signal/short-list.js';
@@ -202,10 +202,10 @@ export class Results {
     return declined;
   }
 
-  #forget(content: Buffer | ReceivedBody): void {
+  #forget(content: Buffer | SummedContent): void {
     if (Buffer.isBuffer(content)) return;
     // What cannot be removed now is removed at the next start: no record names it.
-    this.options.store.discardContentFile(content.file.path).catch(() => undefined);
+    this.options.store.discardContentFile(content.path).catch(() => undefined);
   }
 }
 

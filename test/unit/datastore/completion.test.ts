@@ -1,11 +1,10 @@
 // A message ends together with its results, the same over both journals; and contents that come and go bit by bit.
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { MQTT_LANE, type Datastore, type NewOutbound, type ReceivedBody } from '../../../src/datastore/index.js';
-import { directiveKey } from '../../../src/message/index.js';
+import { MQTT_LANE, type Datastore, type NewOutbound } from '../../../src/datastore/index.js';
+import { directiveKey, type SummedContent } from '../../../src/message/index.js';
 import { settle } from '../../support/clock.js';
 import { directive, inbound, result } from '../../support/messages.js';
 import { openTestStore, ready, take, type StoreSettings } from '../../support/store.js';
@@ -82,20 +81,12 @@ for (const isOnDisk of [false, true]) {
     it('takes a result that lies in a file as it is, and throws a copy of it away', () =>
       withStore(async (store, stateDir) => {
         const [first, second] = await ready(store, 'a', 'b');
-        const body = async (): Promise<ReceivedBody> => {
-          const { path, handle } = await store.newContentFile();
-          await handle.writeFile('x'.repeat(70_000));
-          await handle.sync();
-          await handle.close();
-          await store.syncContent();
-          const sha256 = createHash('sha256').update('x'.repeat(70_000)).digest();
-          return { file: { kind: 'file', path, size: 70_000 }, sha256 };
-        };
+        const body = (): Promise<SummedContent> => store.newContentFile().finish([Buffer.from('x'.repeat(70_000))]);
         const content = await body();
         const one = store.complete(first!, [result('r', { content })]);
         assert.ok(one.kind === 'taken');
         const [key] = await one.durable;
-        assert.deepEqual(store.outbound(key!)?.content, content.file);
+        assert.deepEqual(store.outbound(key!)?.content, content);
         const same = Buffer.from('x'.repeat(70_000));
         assert.equal(store.acceptResult(result('r', { content: same })).kind, 'duplicate');
         const two = store.complete(second!, [result('r', { content: await body() })]);

@@ -1,6 +1,7 @@
 /** Content files, and what is kept in memory of those that were just written. */
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
@@ -99,16 +100,17 @@ test('a file that goes is forgotten, one that is gone is no error', async () => 
 
 test('a directory that cannot be synced fails each store that waited for it, and the next one is synced anew', async () => {
   await using scene = await openScene();
-  const handles = await Promise.all([scene.files.create(), scene.files.create()]);
-  for (const { handle } of handles) await handle.close();
+  const begun = [1, 2, 3].map(() => scene.files.create());
+  for (const file of begun) await file.write([Buffer.alloc(10)]);
   await rm(scene.directory, { recursive: true });
-  const failed = await Promise.allSettled([1, 2, 3].map(() => scene.files.syncDirectory()));
+  const failed = await Promise.allSettled(begun.map((file) => file.finish([])));
   assert.deepEqual(
     failed.map(({ status }) => status),
     ['rejected', 'rejected', 'rejected'],
   );
+  for (const file of begun) await file.discard();
   await mkdir(scene.directory);
-  await scene.files.syncDirectory();
+  await stored(scene.files, Buffer.alloc(100_000));
 });
 
 /** Files of these bytes, and a place that keeps them. */
@@ -165,8 +167,45 @@ test('what nobody came for is given back after a moment, and all of it at the en
   assert.equal(scene.hot.take(paths[2]!, 70_000), undefined, 'nothing is kept behind the end');
 });
 
-test('the checksum that is recorded is that of the bytes', async () => {
+test('the sum that is recorded is that of the bytes, in however many pieces they came', async () => {
   await using scene = await openScene();
-  const bytes = Buffer.from('x'.repeat(70_000));
-  assert.equal(((await scene.files.store(bytes)) as { crc32?: number }).crc32, crc32(bytes));
+  const bytes = randomBytes(200_000);
+  const sum = scene.files.sums.of(bytes);
+  assert.notEqual(sum, scene.files.sums.of(Buffer.concat([bytes.subarray(1), bytes.subarray(0, 1)])));
+  for (const step of [1_001, 65_536, 200_000]) {
+    const file = scene.files.create();
+    for (let at = 0; at < 150_000; at += step) await file.write([bytes.subarray(at, Math.min(at + step, 150_000))]);
+    const content = await file.finish([bytes.subarray(150_000, 170_000), bytes.subarray(170_000)]);
+    assert.deepEqual(content, { kind: 'file', path: file.path, size: 200_000, sum });
+    assert.deepEqual(await readFile(content.path), bytes);
+    assert.equal((await stat(content.path)).mode & 0o777, 0o600);
+  }
+});
+
+test('a file that is not what was recorded is not handed out, nor the last bit of it', async () => {
+  await using scene = await openScene();
+  const bytes = Buffer.alloc(100_000, 7);
+  const content = await scene.files.create().finish([bytes]);
+  // As an older version recorded it.
+  const { sum: _, ...older } = { ...content, crc32: crc32(bytes) };
+  for (const known of [content, older]) {
+    await writeFile(content.path, bytes);
+    assert.deepEqual(await scene.files.read(known), bytes);
+    await writeFile(content.path, Buffer.concat([bytes.subarray(1), Buffer.from('x')]));
+    await assert.rejects(scene.files.read(known), { code: 'content.damaged' });
+    const reader = await scene.files.openRead(known);
+    assert.equal((await reader.next(60_000)).isLast, false);
+    await assert.rejects(reader.next(60_000), { code: 'content.damaged' });
+    await reader.close();
+  }
+});
+
+test('what was discarded is gone, whether it was begun, finished or neither', async () => {
+  await using scene = await openScene();
+  const [untouched, begun, finished] = [scene.files.create(), scene.files.create(), scene.files.create()];
+  await begun.write([Buffer.alloc(10)]);
+  await finished.finish([Buffer.alloc(10)]);
+  assert.equal((await readdir(scene.directory)).length, 2);
+  for (const file of [untouched, begun, finished]) await file.discard();
+  assert.deepEqual(await readdir(scene.directory), []);
 });

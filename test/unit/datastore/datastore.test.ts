@@ -499,8 +499,7 @@ describe('the datastore over a restart', () => {
     {
       await using test = await openTestStore(settings);
       await take(test.store, test.store.accept(inbound('kept', { content: Buffer.alloc(100_000) })));
-      const { handle } = await test.store.newContentFile();
-      await handle.close();
+      await test.store.newContentFile().write([Buffer.alloc(100_000)]);
       assert.equal((await readdir(join(dir.path, 'content'))).length, 2);
     }
     await using test = await openTestStore(settings);

@@ -291,10 +291,7 @@ describe('a body that was fetched', () => {
       const accepted = t.store.accept(inbound('a'));
       const key = await take(t.store, accepted);
       t.store.markFetching(key);
-      const { path, handle } = await t.store.newContentFile();
-      await writeFile(path, LARGE);
-      await handle.close();
-      const content = { kind: 'file', path, size: LARGE.length } as const;
+      const content = await t.store.newContentFile().finish([LARGE]);
       let ending: Promise<unknown> = Promise.resolve();
       const end = (): void => {
         ending = t.store.end(key, 'cancelled', { code: 'cancelled', text: 'no more' });

@@ -92,10 +92,7 @@ describe('a body that is being recorded', () => {
     for (const id of ['m1', 'm2']) await take(store, store.accept(inbound(id)));
     const last = await take(store, store.accept(inbound('m3')));
     assert.ok(store.markFetching(last));
-    const { path, handle } = await store.newContentFile();
-    await handle.write(BODY);
-    await handle.sync();
-    await handle.close();
+    const content = await store.newContentFile().finish([BODY]);
     journal.begun = (changes) => {
       if (!changes.some(({ table }) => table === 'records')) return;
       journal.begun = () => undefined;
@@ -104,7 +101,6 @@ describe('a body that is being recorded', () => {
       store.requeue(first);
       assert.equal(store.inbound(last), undefined);
     };
-    const content = { kind: 'file' as const, path, size: BODY.length };
     await store.fetched(last, content);
     const kept = store.listing.find(last);
     assert.ok(kept !== undefined);

@@ -111,6 +111,7 @@ describe('a record on disk', () => {
       rare,
       { ...rare, state: 'fetching' as const },
       { ...rare, directiveKey: message.directiveKey },
+      { ...rare, content: { kind: 'file' as const, path: '/c/f2', size: 70_000, sum: 'a-b_c9.d' } },
     ])
       assert.deepEqual(decodeRecord(encodeRecord(record), '/c'), record);
     for (const destination of [

@@ -10,6 +10,7 @@ import { Signal } from '../../../src/signal/index.js';
 import type {
   CompletionAcceptance,
   ContentReader,
+  ContentWriter,
   DispatchStore,
   FileContent,
   NewResult,
@@ -165,15 +166,12 @@ export class MemoryStore implements DispatchStore {
     };
   }
 
-  newContentFile(): Promise<never> {
-    return Promise.reject(new Error('this store has no disk'));
+  newContentFile(): ContentWriter {
+    const refused = (): Promise<never> => Promise.reject(new Error('this store has no disk'));
+    return { write: refused, finish: refused, discard: () => Promise.resolve() };
   }
 
   discardContentFile(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  syncContent(): Promise<void> {
     return Promise.resolve();
   }
 

@@ -22,9 +22,8 @@ function streamLink(limits = LIMITS, write: (frame: Buffer) => void = () => unde
   const durable = deferred();
   const store = {
     openContent: () => broken.done.then(() => assert.fail('unreachable')),
-    newContentFile: () => Promise.reject(new Error('none')),
+    newContentFile: () => assert.fail('none'),
     discardContentFile: () => Promise.resolve(),
-    syncContent: () => Promise.resolve(),
     reserve: () => (): void => undefined,
   };
   const bodies = new OutgoingBodies(store);

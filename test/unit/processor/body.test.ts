@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { open, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -11,18 +10,13 @@ import {
   type BodyFiles,
   type BodyOptions,
 } from '../../../src/processor/body.js';
+import { ContentFiles } from '../../../src/datastore/content-files.js';
 import { INLINE_LIMIT } from '../../../src/message/index.js';
 import { tempDir } from '../../support/temp.js';
 
 function filesIn(directory: string): BodyFiles {
-  let count = 0;
-  return {
-    newContentFile: async () => {
-      const path = join(directory, `content-${(count += 1)}`);
-      return { path, handle: await open(path, 'wx') };
-    },
-    discardContentFile: (path) => rm(path),
-  };
+  const files = new ContentFiles(directory);
+  return { newContentFile: () => files.create() };
 }
 
 function options(files: BodyFiles, change: Partial<BodyOptions> = {}): BodyOptions {
@@ -77,8 +71,11 @@ test('an encoding that nobody asked for is an error', async () => {
 
 test('a disk that cannot be written is a storage fault, not a fault of the transfer', async () => {
   const files: BodyFiles = {
-    newContentFile: () => Promise.reject(new Error('no space left')),
-    discardContentFile: () => Promise.resolve(),
+    newContentFile: () => ({
+      write: () => Promise.reject(new Error('no space left')),
+      finish: () => assert.fail('nothing was written'),
+      discard: () => Promise.resolve(),
+    }),
   };
   await assert.rejects(receiveBody(Readable.from([Buffer.alloc(100_000)]), options(files)), StorageFault);
 });
