@@ -4,7 +4,7 @@
  * The record holds the sum of its file, and bytes that fail it are never handed out. What was just written stays in
  * memory for a moment (`hot-contents.ts`).
  */
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { unlink } from 'node:fs';
 import { open, readFile, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -47,7 +47,7 @@ export class ContentFiles {
 
   /** A new file to write to. With `kind` what is written all at once is kept for its first reader. */
   create(kind?: HotKind): ContentWriter {
-    const path = join(this.directory, randomBytes(12).toString('hex'));
+    const path = join(this.directory, randomUUID());
     return new ContentWriter(path, this.sums.begin(), {
       named: () => this.#namesSynced(),
       written: (parts) => {
