@@ -11,12 +11,15 @@
 import { createCipheriv, hash, randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import type { Log } from '../log/log.js';
-import type { FileContent } from '../message/index.js';
+import { INLINE_LIMIT, type FileContent } from '../message/index.js';
 import type { Change, Journal } from './journal.js';
 
 const KEY = 'content-key';
 /** Stands in a store that an older version began. */
 const OLDER = 'results-by-sha256';
+
+/** Bytes of a content that is hashed as fast with SHA-256: GMAC takes 3 µs to begin. */
+const FEW = 8 * 1024;
 
 const KEY_BYTES = 16;
 const NONCE = Buffer.alloc(12);
@@ -82,7 +85,12 @@ export class ContentSums {
     return new ContentSum(this.#key, this.#mark);
   }
 
+  /**
+   * The sum of a content; of one that stands in its record SHA-256 where that takes no longer, and where an older version
+   * has left any: then there is but one name for each of those.
+   */
   of(bytes: Buffer): string {
+    if (bytes.length <= (this.#hasOlder ? INLINE_LIMIT : FEW)) return hash('sha256', bytes, 'base64url');
     const sum = this.begin();
     sum.update(bytes);
     return sum.end();

@@ -11,7 +11,6 @@ import {
   type InboundRecord,
   type MessageKey,
   type OutboundRecord,
-  type SummedContent,
   type WorkerName,
 } from '../message/index.js';
 import { withItem } from '../signal/index.js';
@@ -268,15 +267,11 @@ export class OutboundArrivals {
     return undefined;
   }
 
-  /** The same worker, id and bytes are one result (CONTRACT 1.10): those that a record holds by their SHA-256. */
+  /** The same worker, id and bytes are one result (CONTRACT 1.10). */
   #idKeyOf({ worker, messageId, content }: NewOutbound): string | undefined {
-    return worker && resultIdKey(worker, messageId, this.#sumOf(content));
-  }
-
-  #sumOf(content: Buffer | SummedContent): string {
-    const { files } = this.ledger;
-    if (!Buffer.isBuffer(content)) return content.sum;
-    return files.isLarge(content) ? files.sums.of(content) : sha256Of(content);
+    if (worker === undefined) return undefined;
+    const sum = Buffer.isBuffer(content) ? this.ledger.files.sums.of(content) : content.sum;
+    return resultIdKey(worker, messageId, sum);
   }
 
   /** `isOfRequest`: the request it names had not ended when this was planned, and ends with it. */
@@ -312,7 +307,7 @@ export class OutboundArrivals {
     const [own] = this.ledger.journal.range('ids', { ...under(like), limit: 1 });
     if (own === undefined && !(mayHaveComeWith && this.#cameWithRequest(like, result))) return false;
     const bytes = Buffer.isBuffer(content) ? content : readFileSync(content.path);
-    return this.#hasCome(like + sha256Of(bytes), result, mayHaveComeWith);
+    return this.#hasCome(like + hash('sha256', bytes, 'base64url'), result, mayHaveComeWith);
   }
 
   /** Whether a record is there: one that is gone or torn is no reason to drop what comes again. */
@@ -368,8 +363,4 @@ function keyOf({ record }: NewArrival): MessageKey {
 /** Whether it is the request that this result names: what is kept with the one is found by the other. */
 function isResultOf({ responseTo, handlers }: NewOutbound, { messageId, directiveKey }: InboundRecord): boolean {
   return responseTo === messageId && handlers.includes(directiveKey);
-}
-
-function sha256Of(bytes: Buffer): string {
-  return hash('sha256', bytes, 'base64url');
 }

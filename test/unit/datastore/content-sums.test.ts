@@ -1,6 +1,6 @@
 /** The sums of contents: their key, and results that came to a version without them. */
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { describe, it, test } from 'node:test';
 import { changesFor, ContentSums } from '../../../src/datastore/content-sums.js';
 import { MemoryJournal, type Change, type Datastore, type NewOutbound } from '../../../src/datastore/index.js';
@@ -102,11 +102,14 @@ describe('a large result', () => {
     {
       await using test = await openTestStore({ journal });
       const { store } = test;
+      assert.equal(await came(store, result('small', { content: LARGE.subarray(0, 10_000) })), 'accepted');
       assert.equal(await came(store, result('whole', { content: LARGE })), 'accepted');
       assert.equal(await came(store, result('body', { content: await asFile(store, LARGE) })), 'accepted');
     }
     await using test = await openTestStore({ journal });
     const { store } = test;
+    assert.equal(await came(store, result('small', { content: LARGE.subarray(0, 10_000) })), 'duplicate');
+    assert.equal(await came(store, result('small', { content: other.subarray(0, 10_000) })), 'accepted');
     for (const id of ['whole', 'body']) {
       assert.equal(await came(store, result(id, { content: LARGE })), 'duplicate');
       assert.equal(await came(store, result(id, { content: await asFile(store, LARGE) })), 'duplicate');
@@ -115,11 +118,17 @@ describe('a large result', () => {
   });
 
   it('that came to an older version, by itself or with its request, is not taken again', async () => {
-    const sha256 = createHash('sha256').update(LARGE).digest('base64url');
+    const sha256 = hash('sha256', LARGE, 'base64url');
+    const small = LARGE.subarray(0, 10_000);
     const now = Date.now();
     const journal = await journalWith([
       { table: 'facts', key: 'format', value: '4' },
       { table: 'ids', key: `o/echo-worker/alone/${sha256}`, value: `{"e":"result","a":${now}}` },
+      {
+        table: 'ids',
+        key: `o/echo-worker/small/${hash('sha256', small, 'base64url')}`,
+        value: `{"e":"result","a":${now}}`,
+      },
       {
         table: 'ids',
         key: 'i/echo/request',
@@ -130,6 +139,8 @@ describe('a large result', () => {
       await using test = await openTestStore({ journal });
       const { store } = test;
       const of = { handlers: [ECHO], responseTo: 'request' };
+      assert.equal(await came(store, result('small', { content: small })), 'duplicate', `start ${start}`);
+      assert.equal(await came(store, result('small', { content: LARGE.subarray(1, 10_001 + start) })), 'accepted');
       for (const content of [LARGE, await asFile(store, LARGE)]) {
         assert.equal(await came(store, result('alone', { content })), 'duplicate', `start ${start}`);
       }
@@ -154,7 +165,7 @@ describe('a large result', () => {
   });
 
   it('is looked for among those of an older version only where there was one', async () => {
-    const sha256 = createHash('sha256').update(LARGE).digest('base64url');
+    const sha256 = hash('sha256', LARGE, 'base64url');
     const journal = new MemoryJournal();
     {
       await using _test = await openTestStore({ journal });
