@@ -12,7 +12,7 @@ import { AgentError, errnoOf, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content, type FileContent } from '../message/index.js';
 import { systemClock, type Clock } from '../time.js';
 import { ContentSums } from './content-sums.js';
-import { ContentWriter } from './content-writer.js';
+import { ContentWriter, type WriterPlace } from './content-writer.js';
 import { makePrivateDirectory, syncDirectory } from './directories.js';
 import { HotContents, type HotKind } from './hot-contents.js';
 
@@ -25,6 +25,11 @@ export interface ContentReader {
 
 export class ContentFiles {
   readonly #hot: HotContents;
+  readonly #place: WriterPlace = {
+    named: () => this.#namesSynced(),
+    written: (file) => this.#hot.keep(file),
+    remove: (path) => this.remove(path),
+  };
   /** The sync of the directory that is under way. */
   #syncing: Promise<void> | undefined;
   /** The one behind it, for all whose names may have come too late for that. */
@@ -47,14 +52,7 @@ export class ContentFiles {
 
   /** A new file to write to. With `kind` what is written all at once is kept for its first reader. */
   create(kind?: HotKind): ContentWriter {
-    const path = join(this.directory, randomUUID());
-    return new ContentWriter(path, this.sums.begin(), {
-      named: () => this.#namesSynced(),
-      written: (parts) => {
-        if (kind !== undefined) this.#hot.keep(path, parts, kind);
-      },
-      remove: () => this.remove(path),
-    });
+    return new ContentWriter(join(this.directory, randomUUID()), this.sums.begin(), this.#place, kind);
   }
 
   /** Whether these bytes belong in a file of their own. */

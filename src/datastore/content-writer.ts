@@ -2,21 +2,22 @@
  * Writes one content file, 0600: made with its first bytes, and on stable storage with its name once it is finished. What
  * is there all at once is written through, and needs no sync behind it.
  */
-import { closeSync, constants } from 'node:fs';
+import { closeSync, constants, fstatSync } from 'node:fs';
 import { crashPoint } from '../crash-point.js';
 import type { SummedContent } from '../message/index.js';
 import type { ContentSum } from './content-sums.js';
 import { opened, synced, writeAll } from './descriptors.js';
+import type { HotKind, WrittenFile } from './hot-contents.js';
 
 const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
-/** What a writer needs of the directory it writes to, for this file. */
+/** What a writer needs of the directory it writes to. */
 export interface WriterPlace {
   /** Makes the names of new files durable. */
   named(): Promise<void>;
   /** Is shown what is durable and was there all at once. */
-  written(parts: readonly Buffer[]): void;
-  remove(): Promise<void>;
+  written(file: WrittenFile): void;
+  remove(path: string): Promise<void>;
 }
 
 /** One step after the other, as its owner sees to. Each rejects with the error of the disk: then discard it. */
@@ -28,6 +29,7 @@ export class ContentWriter {
     readonly path: string,
     private readonly sum: ContentSum,
     private readonly place: WriterPlace,
+    private readonly kind?: HotKind,
   ) {}
 
   /** Writes more of it. The bytes are not changed any more. */
@@ -42,18 +44,20 @@ export class ContentWriter {
     const file = (this.#file ??= await opened(this.path, NEW | constants.O_DSYNC));
     await this.#append(file, parts);
     if (!isInOne) await synced(file);
+    const stats = fstatSync(file);
     this.#close();
     await this.place.named();
     FAULT: crashPoint('content.file-synced');
-    if (isInOne) this.place.written(parts);
-    return { kind: 'file', path: this.path, size: this.#size, sum: this.sum.end() };
+    const { path, kind } = this;
+    if (isInOne && kind !== undefined) this.place.written({ path, parts, kind, stats });
+    return { kind: 'file', path, size: this.#size, sum: this.sum.end() };
   }
 
   /** Takes it away, finished or not. What cannot be removed now is removed at the next start: no record names it. */
   async discard(): Promise<void> {
     try {
       this.#close();
-      await this.place.remove();
+      await this.place.remove(this.path);
     } catch {
       // See above.
     }

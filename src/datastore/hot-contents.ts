@@ -4,7 +4,7 @@
  * handed out only while its file stands there untouched. Bounded, given back when it is read, when its message ends, or
  * after a moment; whoever finds nothing here reads the file.
  */
-import { statSync } from 'node:fs';
+import { statSync, type Stats } from 'node:fs';
 import type { Clock, Millis } from '../time.js';
 
 /** What all may take together, and how far messages may fill it: they may have to wait, and a result is read at once. */
@@ -20,10 +20,18 @@ const KEPT_FOR: Millis = 3_000;
 /** Whose content it is. */
 export type HotKind = 'message' | 'result';
 
+/** A file that is synced with its name; its bytes are not changed any more. */
+export interface WrittenFile {
+  readonly path: string;
+  readonly parts: readonly Buffer[];
+  readonly kind: HotKind;
+  readonly stats: Stats;
+}
+
 interface Hot {
   readonly parts: readonly Buffer[];
   readonly size: number;
-  readonly stamp: string;
+  readonly stats: Stats;
   readonly keptAt: Millis;
 }
 
@@ -43,15 +51,13 @@ export class HotContents {
     scope.addEventListener('abort', () => this.#clear(), { once: true });
   }
 
-  /** The bytes of the file at `path`, which is synced with its name; they are not changed any more. */
-  keep(path: string, parts: readonly Buffer[], kind: HotKind): void {
-    const size = parts.reduce((sum, part) => sum + part.length, 0);
+  /** Keeps the bytes of a file, where there is room. */
+  keep({ path, parts, kind, stats }: WrittenFile): void {
+    const { size } = stats;
     const most = kind === 'result' ? MOST_BYTES : MOST_OF_MESSAGES;
     if (this.#scope.aborted || size > LARGEST || this.#bytes + size > most) return;
-    const stamp = stampOf(path, size);
-    if (stamp === undefined) return;
     this.drop(path);
-    this.#kept.set(path, { parts, size, stamp, keptAt: this.clock.monotonic() });
+    this.#kept.set(path, { parts, size, stats, keptAt: this.clock.monotonic() });
     this.#bytes += size;
     this.#sweepLater(KEPT_FOR);
   }
@@ -61,7 +67,7 @@ export class HotContents {
     const hot = this.#kept.get(path);
     if (hot === undefined) return undefined;
     this.drop(path);
-    if (hot.size !== size || stampOf(path, size) !== hot.stamp) return undefined;
+    if (hot.size !== size || !isUntouched(path, hot.stats)) return undefined;
     const [first, ...others] = hot.parts;
     return first !== undefined && others.length === 0 ? first : Buffer.concat(hot.parts, size);
   }
@@ -103,15 +109,16 @@ export class HotContents {
 }
 
 /**
- * What tells a file from one that was touched since; undefined when it is not there, or has another size. In this turn:
- * the kernel has it in memory, and to ask for it elsewhere costs ten times as much.
+ * Whether a file is the one that was written and as it was then. In this turn: the kernel has it in memory, and to ask for
+ * it elsewhere costs ten times as much.
  */
-function stampOf(path: string, size: number): string | undefined {
+function isUntouched(path: string, then: Stats): boolean {
   try {
-    const stats = statSync(path, { throwIfNoEntry: false });
-    return stats?.size === size ? `${stats.ino} ${stats.mtimeMs} ${stats.ctimeMs}` : undefined;
+    const now = statSync(path, { throwIfNoEntry: false });
+    if (now?.size !== then.size || now.ino !== then.ino) return false;
+    return now.mtimeMs === then.mtimeMs && now.ctimeMs === then.ctimeMs;
   } catch {
     // What is wrong with it is told by who reads it.
-    return undefined;
+    return false;
   }
 }

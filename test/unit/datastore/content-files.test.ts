@@ -1,12 +1,13 @@
 /** Content files, and what is kept in memory of those that were just written. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { ContentFiles } from '../../../src/datastore/content-files.js';
-import { HotContents } from '../../../src/datastore/hot-contents.js';
+import { HotContents, type HotKind } from '../../../src/datastore/hot-contents.js';
 import { FakeClock } from '../../support/clock.js';
 import { tempDir } from '../../support/temp.js';
 
@@ -113,6 +114,10 @@ test('a directory that cannot be synced fails each store that waited for it, and
   await stored(scene.files, Buffer.alloc(100_000));
 });
 
+function keep(hot: HotContents, path: string, parts: readonly Buffer[], kind: HotKind): void {
+  hot.keep({ path, parts, kind, stats: statSync(path) });
+}
+
 /** Files of these bytes, and a place that keeps them. */
 async function keeping(): Promise<Scene & { readonly hot: HotContents; add(bytes: Buffer): Promise<string> }> {
   const scene = await openScene();
@@ -136,7 +141,7 @@ test('messages take two thirds of what results may take, and nothing is kept bey
   const kept = async (kind: 'message' | 'result'): Promise<number> => {
     const paths: string[] = [];
     for (let n = 0; n < 40; n++) paths.push(await scene.add(bytes));
-    for (const path of paths) scene.hot.keep(path, [bytes], kind);
+    for (const path of paths) keep(scene.hot, path, [bytes], kind);
     return paths.filter((path) => scene.hot.take(path, MIB) !== undefined).length;
   };
   assert.deepEqual([await kept('message'), await kept('result'), await kept('message')], [16, 24, 16]);
@@ -146,7 +151,7 @@ test('a content of more than 1 MiB is not kept', async () => {
   await using scene = await keeping();
   const bytes = Buffer.alloc(MIB + 1);
   const path = await scene.add(bytes);
-  scene.hot.keep(path, [bytes], 'result');
+  keep(scene.hot, path, [bytes], 'result');
   assert.equal(scene.hot.take(path, bytes.length), undefined);
 });
 
@@ -154,16 +159,16 @@ test('what nobody came for is given back after a moment, and all of it at the en
   await using scene = await keeping();
   const bytes = Buffer.alloc(70_000, 1);
   const paths = [await scene.add(bytes), await scene.add(bytes), await scene.add(bytes)];
-  scene.hot.keep(paths[0]!, [bytes], 'result');
+  keep(scene.hot, paths[0]!, [bytes], 'result');
   await scene.clock.advance(2_000);
-  scene.hot.keep(paths[1]!, [bytes.subarray(0, 30_000), bytes.subarray(30_000)], 'result');
+  keep(scene.hot, paths[1]!, [bytes.subarray(0, 30_000), bytes.subarray(30_000)], 'result');
   await scene.clock.advance(1_500);
   assert.equal(scene.hot.take(paths[0]!, 70_000), undefined);
   assert.deepEqual(scene.hot.take(paths[1]!, 70_000), bytes);
-  scene.hot.keep(paths[2]!, [bytes], 'result');
+  keep(scene.hot, paths[2]!, [bytes], 'result');
   scene.scope.abort();
   assert.equal(scene.hot.take(paths[2]!, 70_000), undefined);
-  scene.hot.keep(paths[2]!, [bytes], 'result');
+  keep(scene.hot, paths[2]!, [bytes], 'result');
   assert.equal(scene.hot.take(paths[2]!, 70_000), undefined, 'nothing is kept behind the end');
 });
 
