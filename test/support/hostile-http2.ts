@@ -48,6 +48,8 @@ const SEND = '/yggdrasil.Dispatcher/Send';
 /** Of a gRPC call. */
 export const CALL = request('POST', SEND, 'application/grpc');
 export const OPEN = Buffer.concat([PREFACE, frame(SETTINGS, 0, 0)]);
+/** Of every GOAWAY: its type, no flags, no stream. */
+export const GOODBYE = frame(GOAWAY, 0, 0).subarray(3);
 const PIECE = Buffer.alloc(16_384, 0x61);
 
 /** Odd numbers from 1: the streams of a client. */

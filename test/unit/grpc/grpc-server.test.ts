@@ -306,13 +306,15 @@ test('what stands behind the message that ended its call is for nobody', async (
 test('a call that is held makes its client wait, and goes on where it was', HANGS, async () => {
   const { method, next } = talking(MOST);
   await using at = await servedGrpc({ [TALK]: method });
-  const stream = at.session().request({ ...HEADERS, ':path': TALK });
+  const session = at.session();
+  const stream = session.request({ ...HEADERS, ':path': TALK });
   stream.write(framed(Buffer.from('x')));
   const told = await next();
   await told.on('message 1');
   told.call.hold(true);
   const sent = new Promise((resolve) => stream.write(framed(Buffer.alloc(MOST, 'y')), resolve));
-  await new Promise<void>((resolve) => at.session().ping(() => resolve()));
+  // Time enough for all of it, there and back.
+  for (let n = 0; n < 50; n++) await new Promise<void>((resolve) => session.ping(() => resolve()));
   assert.ok(stream.writableLength > 0, 'the client has got rid of all');
   assert.equal(told.messages.length, 1);
   told.call.hold(false);
