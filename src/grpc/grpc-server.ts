@@ -47,8 +47,8 @@ const WINDOW = 256 * 1024;
 /** How long the last words may take to somebody who does not read. */
 const LAST_WORDS: Millis = 500;
 
-/** How long a ping may take to leave. */
-const PING_LEAVES_WITHIN: Millis = 5_000;
+/** How long a ping may take to leave: nobody who is well leaves his socket full for so long, however busy. */
+export const PING_LEAVES_WITHIN: Millis = 30_000;
 
 const STOPPING: CallStatus = { code: status.UNAVAILABLE, details: 'the server is stopping' };
 

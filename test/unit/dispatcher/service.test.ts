@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { Client, credentials } from '@grpc/grpc-js';
 import { Config, DispatcherService } from '../../../protocol/generated/yggdrasil.js';
 import { serve } from '../../../src/dispatcher/service.js';
+import { PING_LEAVES_WITHIN } from '../../../src/grpc/grpc-server.js';
 import { FakeClock } from '../../support/clock.js';
 import { frame, GOODBYE, OPEN, PING } from '../../support/hostile-http2.js';
 import { recordingLog } from '../../support/log.js';
@@ -33,7 +34,7 @@ test('a worker whose broken connections took all its places can connect again', 
     for await (const chunk of socket as AsyncIterable<Buffer>) if (chunk.includes(GOODBYE)) break;
   }
   for (let n = 0; n < 2; n++) {
-    await clock.advance(5_000);
+    await clock.advance(PING_LEAVES_WITHIN);
     const socket = await open();
     await new Promise((resolve) => socket.resume().once('close', resolve));
     for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);

@@ -7,6 +7,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { type Client, status } from '@grpc/grpc-js';
 import { framed, type Answer, type CallStatus, type ServerMethod } from '../../../src/grpc/index.js';
+import { PING_LEAVES_WITHIN } from '../../../src/grpc/grpc-server.js';
 import { FakeClock } from '../../support/clock.js';
 import { servedGrpc, talking, type ServedGrpc } from '../../support/grpc-server.js';
 import {
@@ -231,7 +232,7 @@ test('connections that HTTP/2 has given up are let go when others come, and thos
   }
   const others = resting.length;
   for (let n = 0; n < 2; n++) {
-    await clock.advance(5_000);
+    await clock.advance(PING_LEAVES_WITHIN);
     (await raw(at, OPEN)).destroy();
     for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
   }
