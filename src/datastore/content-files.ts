@@ -7,7 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { unlink } from 'node:fs';
 import { open, readFile, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content, type FileContent } from '../message/index.js';
 import { systemClock, type Clock } from '../time.js';
@@ -47,6 +47,8 @@ export class ContentFiles {
   /** Until the scope ends, what was just written is kept in memory for its first reader. */
   async open(scope: AbortSignal): Promise<void> {
     await makePrivateDirectory(this.directory);
+    // Its own name: with that all that is in it would be lost.
+    await syncDirectory(dirname(this.directory));
     this.#hot.start(scope);
   }
 

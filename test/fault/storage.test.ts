@@ -3,14 +3,23 @@
  * acknowledged to the broker before that is answered all the same.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { directiveKey } from '../../src/message/index.js';
 import { makeBench, type Bench } from '../support/bench.js';
 import { bookWorker, RETURNING_ECHO } from '../support/book-worker.js';
+import { contentOf as contentNamed, SIZES } from '../support/contents-main.js';
 import { DiskShim, diskShimMissing } from '../support/disk-shim.js';
 import { fault, type FaultRun } from '../support/fault.js';
 import { enter, Ledger } from '../support/ledger.js';
+import { directive } from '../support/messages.js';
 import { mosquittoMissing, type Mosquitto } from '../support/mosquitto.js';
 import { between } from '../support/seeded.js';
+import { openTestStore } from '../support/store.js';
 import { answered, sendBurst } from '../support/traffic.js';
+import { Home, ROOT } from '../support/yggd.js';
 
 const WORKER = 'book-worker';
 const COUNT = 200;
@@ -74,6 +83,34 @@ fault('storage', 'unsynced writes lost at the same time as the broker’s memory
   }
   settle(run, ledger, bench, 'acknowledged');
 });
+
+fault(
+  'storage',
+  'unsynced writes lost: large contents are there with the records that name them',
+  { skip },
+  async () => {
+    await using home = await Home.make();
+    await using disk = await DiskShim.make(home);
+    const stateDir = home.path('state');
+    await mkdir(stateDir, { recursive: true });
+    const words = ['--import', 'tsx', join(ROOT, 'test/support/contents-main.ts'), stateDir];
+    const main = spawn(process.execPath, words, { cwd: ROOT, env: { ...process.env, ...disk.env }, stdio: 'inherit' });
+    assert.deepEqual(await once(main, 'exit'), [null, 'SIGKILL']);
+    await disk.cutPower(undefined);
+    await using test = await openTestStore({ stateDir, isOnDisk: true });
+    const { store } = test;
+    const [key] = store.waiting(directiveKey(directive('echo')));
+    const message = store.inbound(key!);
+    assert.equal(message?.messageId, 'message');
+    assert.ok(contentNamed('message', SIZES.message).equals(await store.readContent(message.content)));
+    for (const name of ['whole', 'body', 'long'] as const) {
+      const sent = store.nextOutbound('mqtt');
+      assert.equal(sent?.messageId, name);
+      assert.ok(contentNamed(name, SIZES[name]).equals(await store.readContent(sent.content)));
+      store.markSending(sent.key);
+    }
+  },
+);
 
 /** Every eleventh content lives in a file of its own. */
 function contentOf(n: number): string {
