@@ -12,6 +12,8 @@ import { writeTo, type Frame } from './stream-call.js';
 export interface CallHandlers {
   /** A message. It keeps no more memory than twice its bytes. */
   readonly onMessage: (message: Buffer) => void;
+  /** A message is of no use once `onMessage` has returned: the next may come to stand in its place. */
+  readonly isPassing?: boolean;
   /** What came cannot be taken, nor what comes behind it: the call must be ended. */
   readonly onProblem: (problem: FrameProblem) => void;
   /** The client has sent all it will. */
@@ -54,9 +56,10 @@ export class ServerCall {
 
   /** Gives out what comes, in the turn the call has come in: nobody else keeps it. `largest`: bytes of a message. */
   listen(handlers: CallHandlers, largest: number): void {
-    const messages = new FrameSplitter(largest);
+    const { isPassing = false } = handlers;
+    const messages = new FrameSplitter(largest, isPassing);
     const onMessage = (message: Buffer): void => {
-      if (!this.isOver) handlers.onMessage(sturdy(message));
+      if (!this.isOver) handlers.onMessage(isPassing ? message : sturdy(message));
     };
     const onChunk = (chunk: Buffer): void => {
       const problem = messages.push(chunk, onMessage);

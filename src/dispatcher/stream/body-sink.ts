@@ -36,25 +36,25 @@ export class BodySink {
   }
 
   /**
-   * Takes the next bytes. `whole`: that all of the body waits for one write and has so many bytes, where that is known. It
-   * is then gathered in one buffer: the chunks it came in need not live until the last of them is there.
+   * Takes the next bytes, by a copy: they need not be there behind this call. `whole`: that all of the body waits for one
+   * write and has so many bytes, where that is known.
    */
   add(bytes: Buffer, whole?: number): void {
+    if (whole !== undefined && this.#heldBytes === this.#size) this.#gathered ??= this.#gatheredFrom(whole);
     this.#size += bytes.length;
-    this.#held.push(bytes);
     this.#heldBytes += bytes.length;
-    if (this.#gathered !== undefined) this.#gather(this.#gathered);
-    else if (whole !== undefined && this.#size < whole && this.#heldBytes === this.#size) {
-      this.#gather((this.#gathered = Buffer.allocUnsafe(whole)));
-    } else if (this.#held.length > MOST_PIECES) this.#held = [Buffer.concat(this.#held)];
+    if (this.#gathered !== undefined) bytes.copy(this.#gathered, this.#size - bytes.length);
+    else this.#held.push(Buffer.from(bytes));
+    if (this.#held.length > MOST_PIECES) this.#held = [Buffer.concat(this.#held)];
   }
 
-  /** Puts what is held where it belongs in the whole. */
-  #gather(whole: Buffer): void {
-    let at = this.#size;
-    for (const piece of this.#held) at -= piece.length;
-    for (const piece of this.#held) at += piece.copy(whole, at);
+  /** A buffer for all of it, with what came until now. */
+  #gatheredFrom(whole: number): Buffer {
+    const gathered = Buffer.allocUnsafe(whole);
+    let at = 0;
+    for (const piece of this.#held) at += piece.copy(gathered, at);
     this.#held = [];
+    return gathered;
   }
 
   /** Writes what is held; resolves when it is where it belongs. Rejects when it cannot be written: then discard it. */

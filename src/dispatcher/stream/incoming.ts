@@ -91,7 +91,7 @@ export class IncomingBodies {
     if (arrival !== undefined) queueMicrotask(() => this.#tell(id, body, arrival));
   }
 
-  /** A part of a body. Throws a Violation. */
+  /** A part of a body, whose bytes are there until it returns. Throws a Violation. */
   chunk({ id, offset, data, last, aborted }: Chunk): void {
     if (data.length > MOST_IN_CHUNK) throw new Violation(`a chunk may have ${MOST_IN_CHUNK} bytes`);
     if (aborted && !last) throw new Violation('an aborted body ends with its chunk');

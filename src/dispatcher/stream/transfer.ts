@@ -20,7 +20,7 @@ const NO_TOKEN = Buffer.alloc(0);
 
 /** What a Transfer works for, once it has said so. */
 export interface TransferOwner {
-  /** Throws a Violation. */
+  /** The bytes of the chunks are there until it returns. Throws a Violation. */
   readonly receive: (chunks: readonly Chunk[], credits: readonly BodyCredit[]) => void;
   /** It has ended; `violation` when the worker broke a rule on it. */
   readonly ended: (violation: string | undefined) => void;
@@ -54,6 +54,7 @@ export class Transfer {
     call.listen(
       {
         onMessage: (bytes) => this.#received(bytes),
+        isPassing: true,
         onProblem: (problem) => this.#unfit(problem),
         onEnd: () => this.#halfClosed(),
         onClose: () => this.#over(undefined),
