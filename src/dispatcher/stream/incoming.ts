@@ -80,14 +80,16 @@ export class IncomingBodies {
   /** A result names a body. `arrived` is called once, not in this turn. Throws a Violation. */
   expect(id: number, size: number, arrived: (arrival: Arrival) => void): void {
     const body = this.#bodies.get(id) ?? this.#add(id);
-    if (body.size !== undefined || body.isDropping) throw new Violation(`the number ${id} had a body before`);
+    const { arrival } = body;
+    const isUnwanted = body.isDropping && arrival === undefined;
+    if (body.size !== undefined || isUnwanted) throw new Violation(`the number ${id} had a body before`);
     body.size = size;
     this.#unnamed.delete(body);
     this.#weigh();
-    check(id, body);
+    // A broken one need not have come to its end.
+    if (arrival?.kind !== 'broken') check(id, body);
     body.arrived = arrived;
     this.#credit(id, body, body.owed);
-    const { arrival } = body;
     if (arrival !== undefined) queueMicrotask(() => this.#tell(id, body, arrival));
   }
 
@@ -107,7 +109,7 @@ export class IncomingBodies {
     else if (!body.isDropping) this.#begun.add(body);
     if (this.#begun.size > 2 * this.options.bodies) throw new Violation('too many bodies are sent side by side');
     if (body.isDropping) {
-      if (last) this.#bodies.delete(id);
+      if (last && body.arrival === undefined) this.#bodies.delete(id);
     } else if (aborted) {
       body.sink.discard();
       this.#tell(id, body, { kind: 'broken', reason: 'the worker could not read the body to its end' });
@@ -122,7 +124,7 @@ export class IncomingBodies {
   /** A body is not wanted any more: nothing is told of it, and what was written goes. Throws a Violation. */
   stop(id: number): void {
     const body = this.#bodies.get(id) ?? this.#add(id);
-    body.arrived = undefined;
+    body.arrived = body.arrival = undefined;
     this.#drop(id, body);
   }
 
@@ -199,12 +201,13 @@ export class IncomingBodies {
 
   #cannotWrite(id: number, body: Incoming, error: unknown): void {
     // The other writes of it fail behind the first.
-    if (body.isDropping || this.#bodies.get(id) !== body) return;
+    if (body.isDropping || body.arrival !== undefined || this.#bodies.get(id) !== body) return;
     const { arrived } = body;
-    this.#drop(id, body);
     const arrival: Arrival = { kind: 'broken', reason: `the agent could not write it: ${errorText(error)}` };
+    // Kept for the result that names it.
     if (arrived === undefined) body.arrival = arrival;
-    else arrived(arrival);
+    this.#drop(id, body);
+    arrived?.(arrival);
   }
 
   /** Lets as much more come as was used. */
@@ -231,20 +234,22 @@ export class IncomingBodies {
       body.arrival = arrival;
       return;
     }
-    this.#bodies.delete(id);
+    // Of one that is being dropped more is to come.
+    body.arrival = undefined;
+    if (body.hasEnded) this.#bodies.delete(id);
     arrived(arrival);
   }
 
+  /** Takes no more of a body; one whose result must still be told what became of it stays known until then. */
   #drop(id: number, body: Incoming): void {
-    if (body.isDropping) return;
     body.sink.discard();
     this.#begun.delete(body);
-    this.#unnamed.delete(body);
-    this.#weigh();
-    if (body.hasEnded) {
-      this.#bodies.delete(id);
-      return;
+    if (body.arrival === undefined) {
+      this.#unnamed.delete(body);
+      if (body.hasEnded) this.#bodies.delete(id);
     }
+    this.#weigh();
+    if (body.hasEnded || body.isDropping) return;
     body.isDropping = true;
     this.options.credit({ id, bytes: 0n, stop: true });
   }
