@@ -15,8 +15,9 @@ import { INLINE_LIMIT, type FileContent } from '../message/index.js';
 import type { Change, Journal } from './journal.js';
 
 const KEY = 'content-key';
-/** Stands in a store that an older version began. */
+/** Stands in a store that an older version began, or that may be one. */
 const OLDER = 'results-by-sha256';
+const OLDER_CHANGE: Change = { table: 'facts', key: OLDER, value: '1' };
 
 /** Bytes of a content that is hashed as fast with SHA-256: GMAC takes 3 µs to begin. */
 const FEW = 8 * 1024;
@@ -74,7 +75,9 @@ export class ContentSums {
         table: 'facts',
         key: KEY,
       });
-      await journal.commit([keyChange(this.#key)]);
+      // Nor is it known any more whether it stood beside the key that an older version had left results.
+      await journal.commit([keyChange(this.#key), OLDER_CHANGE]);
+      this.#hasOlder = true;
       return;
     }
     this.#key = key;
@@ -106,7 +109,7 @@ export class ContentSums {
 /** What a store has to hold for this before anything is written; `isOlder`: results are known by SHA-256 there. */
 export function changesFor(isOlder: boolean): Change[] {
   const change = keyChange(randomBytes(KEY_BYTES));
-  return isOlder ? [change, { table: 'facts', key: OLDER, value: '1' }] : [change];
+  return isOlder ? [change, OLDER_CHANGE] : [change];
 }
 
 function keyChange(key: Buffer): Change {

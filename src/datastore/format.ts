@@ -7,7 +7,7 @@ import { crashPoint } from '../crash-point.js';
 import { AgentError } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { changesFor } from './content-sums.js';
-import { END, type Change, type Journal } from './journal.js';
+import { END, TABLES, type Change, type Journal } from './journal.js';
 import { decodeRecord, encodeRecord } from './record-codec.js';
 
 /**
@@ -54,13 +54,20 @@ export async function bringUpToDate({ journal, stateDir, log }: FormatOptions): 
     await upgrade(journal, UPGRADES[version]?.(journal) ?? []);
     await journal.commit([formatChange(version + 1)]);
   }
-  if (stored === undefined) await journal.commit([formatChange(FORMAT), ...changesFor(false)]);
+  if (stored === undefined) {
+    // A store that has lost its format keeps what it has of its key.
+    await journal.commit([formatChange(FORMAT), ...(isEmpty(journal) ? changesFor(false) : [])]);
+  }
   // An older version looks into the tables only: the format has to be there before anything is acknowledged. What is
   // closed has all it holds in its tables; where those cannot be written, nothing is committed behind it either.
   if (stored === undefined || found < FORMAT) {
     await journal.close();
     await journal.open();
   }
+}
+
+function isEmpty(journal: Journal): boolean {
+  return TABLES.every((table) => table === 'facts' || journal.count(table) === 0);
 }
 
 function formatChange(version: number): Change {

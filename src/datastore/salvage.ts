@@ -170,7 +170,7 @@ function* strays(pages: LmdbPages, { lost }: Inspection, tables: Tables): Genera
 const NUMBER = '[0-9a-z]{11}';
 const RECORD = new RegExp(`^i/[^/]+/\\d/${NUMBER}$`);
 const TWO_NUMBERS = new RegExp(`^${NUMBER}/(${NUMBER})$`);
-const FACT = /^(owner|command|cancel)\/|^(sequence|sent|format|probe)$/;
+const FACT = /^(owner|command|cancel)\/|^(sequence|sent|format|probe|content-key|results-by-sha256)$/;
 
 /** Where an entry belongs, by its value where that has a checksum, else by its key and the look of its value. */
 function identified({ key, value, written }: Found): Stray | undefined {

@@ -164,6 +164,31 @@ describe('a large result', () => {
     }
   });
 
+  it('is known also where the store has lost its facts, as far as they were for it', async () => {
+    const sha256 = hash('sha256', LARGE, 'base64url');
+    for (const lost of [['format'], ['format', 'content-key', 'results-by-sha256']]) {
+      const journal = await journalWith([
+        { table: 'facts', key: 'format', value: '4' },
+        { table: 'ids', key: `o/echo-worker/r/${sha256}`, value: `{"e":"result","a":${Date.now()}}` },
+      ]);
+      {
+        await using test = await openTestStore({ journal });
+        assert.equal(await came(test.store, result('new', { content: LARGE })), 'accepted');
+      }
+      await journal.open();
+      await journal.commit(lost.map((key) => ({ table: 'facts', key, value: undefined })));
+      const log = recordingLog();
+      await using test = await openTestStore({ journal, log });
+      const isKeyLost = lost.includes('content-key');
+      assert.equal(
+        log.lines.some(({ event }) => event === 'journal.torn'),
+        isKeyLost,
+      );
+      assert.equal(await came(test.store, result('r', { content: LARGE })), 'duplicate');
+      assert.equal(await came(test.store, result('new', { content: LARGE })), isKeyLost ? 'accepted' : 'duplicate');
+    }
+  });
+
   it('is looked for among those of an older version only where there was one', async () => {
     const sha256 = hash('sha256', LARGE, 'base64url');
     const journal = new MemoryJournal();

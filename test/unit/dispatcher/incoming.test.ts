@@ -9,7 +9,7 @@ interface Rig {
   readonly bodies: IncomingBodies;
   readonly credits: BodyCredit[];
   readonly arrivals: Arrival[];
-  expect(id: number, size: number): void;
+  readonly expect: (id: number, size: number) => void;
 }
 
 /** Bodies on a disk that takes nothing. */
