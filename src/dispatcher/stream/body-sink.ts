@@ -3,6 +3,7 @@
  * stable storage before anybody hears of it. Writes go one after the other. When to write is its owner's affair: a body
  * that goes to disk in one write need not be read back by the store.
  */
+import { errorText } from '../../errors.js';
 import { INLINE_LIMIT, type SummedContent } from '../../message/record.js';
 import type { ContentWriter, DispatchStore } from '../ports.js';
 
@@ -21,7 +22,8 @@ export class BodySink {
   #file: ContentWriter | undefined;
   /** The last step; each waits for the one before. */
   #turn: Promise<unknown> = Promise.resolve();
-  #isDiscarded = false;
+  /** Why no step is taken any more. */
+  #problem: Error | undefined;
 
   constructor(private readonly files: BodyFiles) {}
 
@@ -85,7 +87,7 @@ export class BodySink {
 
   /** Forgets what was written, behind what is under way. Not once `finish` has given it away. */
   discard(): void {
-    this.#isDiscarded = true;
+    this.#problem ??= new Error('the body is not wanted any more');
     this.#turn = this.#turn.then(async () => {
       this.#takeHeld();
       await this.#file?.discard();
@@ -95,11 +97,13 @@ export class BodySink {
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#turn.then(() => {
-      if (this.#isDiscarded) throw new Error('the body is not wanted any more');
+      if (this.#problem !== undefined) throw this.#problem;
       return work();
     });
-    // One that fails does not keep a discard from its turn.
-    this.#turn = turn.catch(() => undefined);
+    // One that fails is the last, and does not keep a discard from its turn.
+    this.#turn = turn.catch((error: unknown) => {
+      this.#problem ??= error instanceof Error ? error : new Error(errorText(error));
+    });
     return turn;
   }
 }

@@ -1,7 +1,7 @@
 /** Where a body that comes bit by bit is put: its bytes, what is told of them, and what lives on until it is whole. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -115,4 +115,18 @@ test('a body that is not wanted any more leaves no file', async (t) => {
   await assert.rejects(sink.finish(), /not wanted any more/);
   assert.deepEqual(await readdir(files.directory), []);
   assert.equal(sink.held, 0);
+});
+
+test('behind a part that could not be written nothing is, and the body is not whole', async (t) => {
+  const { sink, files } = await bench(t);
+  await rm(files.directory, { recursive: true });
+  sink.add(Buffer.alloc(80_000));
+  const first = assert.rejects(sink.flush(), { code: 'ENOENT' }).then(() => mkdir(files.directory));
+  sink.add(Buffer.alloc(80_000));
+  const second = sink.flush();
+  sink.add(Buffer.alloc(80_000));
+  const whole = sink.finish();
+  await Promise.all([first, assert.rejects(second, { code: 'ENOENT' }), assert.rejects(whole, { code: 'ENOENT' })]);
+  assert.deepEqual(await readdir(files.directory), []);
+  sink.discard();
 });
