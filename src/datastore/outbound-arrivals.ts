@@ -306,8 +306,8 @@ export class OutboundArrivals {
     const like = resultIdKey(worker, messageId, '');
     const [own] = this.ledger.journal.range('ids', { ...under(like), limit: 1 });
     if (own === undefined && !(mayHaveComeWith && this.#cameWithRequest(like, result))) return false;
-    const bytes = Buffer.isBuffer(content) ? content : readFileSync(content.path);
-    return this.#hasCome(like + hash('sha256', bytes, 'base64url'), result, mayHaveComeWith);
+    const bytes = Buffer.isBuffer(content) ? content : bytesIn(content.path);
+    return bytes !== undefined && this.#hasCome(like + hash('sha256', bytes, 'base64url'), result, mayHaveComeWith);
   }
 
   /** Whether a record is there: one that is gone or torn is no reason to drop what comes again. */
@@ -349,6 +349,15 @@ export class OutboundArrivals {
     if (idKey !== undefined) changes.push(this.ids.pending(idKey, path, key));
     for (const change of keyChanges) changes.push(change);
     return changes;
+  }
+}
+
+/** Undefined when it cannot be read now: what may have come before is taken as new then. */
+function bytesIn(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,6 +1,7 @@
 /** The sums of contents: their key, and results that came to a version without them. */
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { describe, it, test } from 'node:test';
 import { changesFor, ContentSums } from '../../../src/datastore/content-sums.js';
 import { MemoryJournal, type Change, type Datastore, type NewOutbound } from '../../../src/datastore/index.js';
@@ -162,6 +163,18 @@ describe('a large result', () => {
       assert.equal(await came(store, result('with', { ...of, content: other })), 'accepted');
       assert.equal(await came(store, result('new', { content: LARGE })), 'accepted');
     }
+  });
+
+  it('whose file cannot be read is new', async () => {
+    const journal = await journalWith([
+      { table: 'facts', key: 'format', value: '4' },
+      { table: 'ids', key: 'o/echo-worker/r/other', value: `{"e":"result","a":${Date.now()}}` },
+    ]);
+    await using test = await openTestStore({ journal });
+    const content = await asFile(test.store, LARGE);
+    assert.ok(!Buffer.isBuffer(content));
+    await rm(content.path);
+    assert.equal(await came(test.store, result('r', { content })), 'accepted');
   });
 
   it('is known also where the store has lost its facts, as far as they were for it', async () => {
