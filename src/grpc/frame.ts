@@ -37,7 +37,8 @@ export interface FrameProblem {
 /**
  * Puts together the one message of one direction of a unary call. Nearly always it comes in one chunk, which is not
  * copied. Of more the bytes are copied and the chunks let go: a chunk takes a hundred bytes and more however small it
- * is, so whoever sends single ones would fill the memory with a message that is within its limit.
+ * is, and keeps all that came in one read with it, so whoever sends single ones would fill the memory with a message that
+ * is within its limit.
  */
 export class OneMessage {
   #bytes: Buffer | undefined;
@@ -48,13 +49,12 @@ export class OneMessage {
 
   /** What came next; gives what is wrong with it. */
   push(chunk: Buffer): FrameProblem | undefined {
-    if (this.#bytes === undefined) {
-      this.#bytes = chunk;
-      this.#filled = chunk.length;
-    } else this.#add(this.#bytes, chunk);
+    const isAll = this.#bytes === undefined && isWhole(chunk);
+    const bytes = (this.#bytes = isAll ? chunk : this.#joined(this.#bytes ?? NOTHING, chunk));
+    this.#filled += chunk.length;
     if (this.#filled < PREFIX) return undefined;
-    if (this.#bytes[0] !== 0) return COMPRESSED;
-    const length = this.#bytes.readUInt32BE(1);
+    if (bytes[0] !== 0) return COMPRESSED;
+    const length = bytes.readUInt32BE(1);
     if (length > this.largest) return tooLarge(length, this.largest);
     if (this.#filled > PREFIX + length) return { kind: 'second', details: 'Received more than one message' };
     return undefined;
@@ -67,21 +67,26 @@ export class OneMessage {
     return this.#filled < end ? undefined : this.#bytes.subarray(PREFIX, end);
   }
 
-  #add(bytes: Buffer, chunk: Buffer): void {
+  /** What came before and the chunk, in memory of its own. */
+  #joined(bytes: Buffer, chunk: Buffer): Buffer {
     const filled = this.#filled + chunk.length;
     let room = bytes;
-    // The first chunk is not ours to write into, and has no room.
+    // A whole chunk is not ours to write into, and has no room.
     if (filled > bytes.length) {
       room = Buffer.allocUnsafeSlow(Math.min(Math.max(2 * filled, FEWEST), Math.max(filled, PREFIX + this.largest)));
       room.set(bytes.subarray(0, this.#filled));
-      this.#bytes = room;
     }
     room.set(chunk, this.#filled);
-    this.#filled = filled;
+    return room;
   }
 }
 
-/** Bytes of the first buffer for an answer of more than one chunk. */
+/** Whether it begins with a message that does not go on behind it. */
+function isWhole(chunk: Buffer): boolean {
+  return chunk.length >= PREFIX && chunk.length >= PREFIX + chunk.readUInt32BE(1);
+}
+
+/** Bytes of the first buffer for a message of more than one chunk. */
 const FEWEST = 1024;
 
 /**

@@ -175,6 +175,35 @@ test('calls that announce much take memory for what they send', async () => {
   socket.destroy();
 });
 
+test('the beginning of a request keeps nothing else of what came with it', async () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  await using at = await servedGrpc({ [SEND]: echo });
+  // What is collected is given back a little later.
+  const kept = async (): Promise<number> => {
+    for (let n = 0; n < 3; n++) {
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return process.memoryUsage().arrayBuffers;
+  };
+  const before = await kept();
+  const socket = await raw(at, OPEN);
+  // Frames of a kind that nobody knows are dropped.
+  const others = Array.from({ length: 4 }, () => frame(0x99, 0, 0, Buffer.alloc(15_000)));
+  for (let n = 0; n < 128; n++) {
+    const call = 2 * n + 1;
+    socket.write(
+      Buffer.concat([frame(HEADERS, END_HEADERS, call, CALL), frame(DATA, 0, call, Buffer.of(0)), ...others]),
+    );
+    socket.removeAllListeners('data').resume();
+    await taken(socket);
+  }
+  const more = (await kept()) - before;
+  assert.ok(more < 2 * MIB, `${more} bytes`);
+  socket.destroy();
+});
+
 test('a connection has no more calls open than it may', async () => {
   let begun = 0;
   await using at = await servedGrpc({ [SEND]: { kind: 'stream', call: () => (begun += 1) } });
