@@ -3,6 +3,7 @@
  * Which messages those are is the method's affair.
  */
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { Readable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
 import { FrameSplitter, type FrameProblem } from './frame.js';
 import type { CallStatus } from './status.js';
@@ -93,8 +94,16 @@ export class ServerCall {
 
   /** Reads nothing more for now, or again: HTTP/2 makes the client wait. */
   hold(isHeld: boolean): void {
-    if (isHeld && !this.isOver) this.stream.pause();
-    else this.stream.resume();
+    const { stream } = this;
+    if (isHeld && !this.isOver) {
+      // What comes until the client's window is used up waits, and must not keep all that was read with it.
+      stream.push = (chunk: unknown) =>
+        Readable.prototype.push.call(stream, Buffer.isBuffer(chunk) ? sturdy(chunk) : chunk);
+      stream.pause();
+    } else {
+      Reflect.deleteProperty(stream, 'push');
+      stream.resume();
+    }
   }
 
   /** Ends it, behind all that was written. What still comes is dropped. Idempotent. */
