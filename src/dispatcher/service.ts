@@ -1,7 +1,7 @@
 /**
  * The gRPC services a worker finds on its socket, and the server that carries them. Workers give a call 1 s: an answer
- * comes before that, and a receipt only when the result is on stable storage. The socket is our own and gRPC gets a
- * connection only once it was let in, since gRPC shows nobody who connects.
+ * comes before that, and a receipt only when the result is on stable storage. The server of gRPC gets a connection only
+ * once it was let in.
  */
 import { createServer, type Server as Listener, type Socket } from 'node:net';
 import { status } from '@grpc/grpc-js';
