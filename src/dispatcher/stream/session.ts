@@ -8,7 +8,7 @@ import type { Hello, Registered, WorkerFrame } from '../../../protocol/generated
 import type { Config, RegistrationRequest } from '../../../protocol/generated/yggdrasil.js';
 import { MessageReader } from '../../../protocol/message-reader.js';
 import { errorText } from '../../errors.js';
-import { statusOfProblem, type FrameProblem, type ServerCall } from '../../grpc/index.js';
+import type { FrameProblem, ServerCall } from '../../grpc/index.js';
 import type { Log } from '../../log/log.js';
 import type { Clock, Millis } from '../../time.js';
 import type { Link } from '../link-port.js';
@@ -20,7 +20,7 @@ import { MOST_IN_FRAME, Outbox } from './outbox.js';
 import { Results } from './results.js';
 import { StreamLink } from './stream-link.js';
 import type { Transfer, TransferOwner } from './transfer.js';
-import { Violation } from './violation.js';
+import { statusOfUnfit, Violation } from './violation.js';
 import { windowFrom, type WindowLimits } from './window.js';
 
 /** Bytes of the largest frame: a completion with all that stands in frames, and its metadata. */
@@ -127,9 +127,8 @@ export class Session {
 
   #unfit(problem: FrameProblem): void {
     if (this.#state === 'ended') return;
-    const { code, details } = statusOfProblem(problem);
-    if (problem.kind === 'too-large') this.#refused(status.INVALID_ARGUMENT, `a frame may have ${LARGEST_FRAME} bytes`);
-    else this.#refused(code, details);
+    const { code, details } = statusOfUnfit(problem, `a frame may have ${LARGEST_FRAME} bytes`);
+    this.#refused(code, details);
   }
 
   #refused(code: status, reason: string): void {

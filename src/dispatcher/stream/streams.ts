@@ -1,5 +1,5 @@
 /**
- * The streams of one worker: which calls are open, and the end of them all. A call that says nothing, or is not read to
+ * The streams of one worker: which calls are open. A call that says nothing, or is not read to
  * its end, stays until its connection closes; so few of them may be there at once.
  */
 import { randomBytes } from 'node:crypto';
@@ -17,7 +17,6 @@ export type StreamsOptions = Omit<SessionOptions, 'token' | 'onEnd'>;
 
 export class Streams {
   readonly #sessions = new Set<Session>();
-  readonly #transfers = new Set<Transfer>();
   /** Calls that gRPC has not closed. */
   #calls = 0;
 
@@ -38,7 +37,7 @@ export class Streams {
   transfer(call: ServerCall): void {
     if (!this.#admit(call)) return;
     const { clock, helloWithin } = this.options;
-    const transfer: Transfer = new Transfer(call, {
+    Transfer.begin(call, {
       clock,
       tokenWithin: helloWithin,
       adopt: (token, own) => {
@@ -48,15 +47,7 @@ export class Streams {
         }
         return undefined;
       },
-      onEnd: () => this.#transfers.delete(transfer),
     });
-    this.#transfers.add(transfer);
-  }
-
-  /** Ends them all. */
-  close(): void {
-    for (const transfer of this.#transfers) transfer.end(status.UNAVAILABLE, 'the agent is stopping');
-    for (const session of this.#sessions) session.end(status.UNAVAILABLE, 'the agent is stopping');
   }
 
   #admit(call: ServerCall): boolean {

@@ -6,9 +6,9 @@ import { status } from '@grpc/grpc-js';
 import { bodyFramePieces, decodeBodyFrame } from '../../../protocol/body-frame.js';
 import type { BodyCredit, BodyFrame, Chunk } from '../../../protocol/generated/stream.js';
 import { errorText } from '../../errors.js';
-import { framedInPlace, PREFIX, statusOfProblem, type FrameProblem, type ServerCall } from '../../grpc/index.js';
+import { framedInPlace, PREFIX, type FrameProblem, type ServerCall } from '../../grpc/index.js';
 import type { Clock, Millis } from '../../time.js';
-import { MOST_EMPTY, Violation } from './violation.js';
+import { MOST_EMPTY, statusOfUnfit, Violation } from './violation.js';
 
 /** Bytes of the largest frame: a chunk, and what stands around it. */
 const LARGEST_FRAME = 512 * 1024;
@@ -32,8 +32,6 @@ export interface TransferOptions {
   readonly tokenWithin: Millis;
   /** Finds the Connect of a token; undefined when there is none. Throws a Violation when it has a Transfer already. */
   readonly adopt: (token: Buffer, transfer: Transfer) => TransferOwner | undefined;
-  /** Called once, when it is over. */
-  readonly onEnd: () => void;
 }
 
 export class Transfer {
@@ -47,10 +45,18 @@ export class Transfer {
   #whenRoom: (() => void)[] = [];
   readonly #token = new AbortController();
 
-  constructor(
+  /** A worker calls Transfer. From here on it lives by what comes. */
+  static begin(call: ServerCall, options: TransferOptions): void {
+    new Transfer(call, options).#listen();
+  }
+
+  private constructor(
     private readonly call: ServerCall,
     private readonly options: TransferOptions,
-  ) {
+  ) {}
+
+  #listen(): void {
+    const { call, options } = this;
     call.listen(
       {
         onMessage: (bytes) => this.#received(bytes),
@@ -113,12 +119,8 @@ export class Transfer {
   }
 
   #unfit(problem: FrameProblem): void {
-    if (problem.kind === 'too-large') {
-      this.end(status.INVALID_ARGUMENT, `a frame of Transfer may have ${LARGEST_FRAME} bytes`);
-    } else {
-      const { code, details } = statusOfProblem(problem);
-      this.end(code, details);
-    }
+    const { code, details } = statusOfUnfit(problem, `a frame of Transfer may have ${LARGEST_FRAME} bytes`);
+    this.end(code, details);
   }
 
   #introduced(token: Buffer, others: number): void {
@@ -167,7 +169,6 @@ export class Transfer {
     clearImmediate(this.#turn);
     this.#credits.clear();
     this.#wake();
-    this.options.onEnd();
     this.#owner?.ended(violation);
   }
 }
