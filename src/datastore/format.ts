@@ -14,9 +14,10 @@ import { decodeRecord, encodeRecord } from './record-codec.js';
  * 2: dead messages keep what a replay needs, and torn records have a table of their own. 3: an entry of `ended` may name
  * many ids, what is known of a message id may name the results that came with its end, and replies may be for this machine.
  * 4: a write-ahead log stands before the tables (an older version would not look into it), and what a record holds by
- * default is left out. 5: contents are known by sums under a key of the store, and large results no more by SHA-256.
+ * default is left out. 5: contents are known by sums under a key of the store, and large results no more by SHA-256. 6: what
+ * is known of ids that have ended stands in pages of `past`; what stands among `ids` is forgotten there in its time.
  */
-export const FORMAT = 5;
+export const FORMAT = 6;
 
 const KEY = 'format';
 /** Changes in one commit. */
@@ -29,6 +30,7 @@ const UPGRADES: Readonly<Record<number, (journal: Journal) => Iterable<Change>>>
   2: () => [],
   3: () => [],
   4: () => changesFor(true),
+  5: () => [],
 };
 
 export interface FormatOptions {

@@ -245,7 +245,7 @@ export class InboundArrivals {
     const answer = outbound.answerTo(message, failure);
     ledger.watch.witness?.inbound(newRecord(message, directiveKey(message.directive), key), 'cancelled', failure);
     const path = recordKey(inboundPrefix(directiveKey(message.directive), message.priority), key);
-    const all = [...changes, cancel, ...ids.ended(idKey, 'cancelled', key, message.replyTopic), ...answer.changes];
+    const all = [...changes, cancel, ...ids.ended(idKey, 'cancelled', message.replyTopic), ...answer.changes];
     return {
       kind: 'cancelled',
       answer: answer.record.key,

@@ -154,12 +154,12 @@ export class InboundEnds {
 
   /** Records a message as dead that has just come and may not wait; `changes` go along. */
   turnedAway(record: InboundRecord, failure: Failure, changes: readonly Change[]): Promise<MessageKey | undefined> {
-    const { key, directiveKey, messageId, replyTopic, content } = record;
+    const { directiveKey, messageId, replyTopic, content } = record;
     this.parts.ledger.watch.witness?.inbound(record, 'dead', failure);
     const bytes = content.kind === 'inline' ? content.bytes : Buffer.alloc(0);
     return this.#bury(bytes, failure, record, (stored) => {
       const kept = this.parts.dead.keepRecord({ ...record, content: stored }, failure);
-      const ended = this.parts.ids.ended(inboundIdKey(directiveKey, messageId), 'dead', key, replyTopic);
+      const ended = this.parts.ids.ended(inboundIdKey(directiveKey, messageId), 'dead', replyTopic);
       return { ...kept, changes: [...changes, ...ended, ...kept.changes] };
     });
   }
@@ -215,7 +215,7 @@ export class InboundEnds {
     const path = keys?.recordKey ?? recordKey(prefixes.of(record), key);
     const idKey = keys?.idKey ?? inboundIdKey(record.directiveKey, record.messageId);
     const removal: Change = { table: 'records', key: path, value: undefined };
-    const changes = ids.ended(idKey, end, key, replyTopic, results, removal);
+    const changes = ids.ended(idKey, end, replyTopic, results, removal);
     if (expiresAt !== undefined) changes.push(alarms.clear(expiresAt, key));
     return changes;
   }

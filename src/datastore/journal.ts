@@ -8,18 +8,22 @@
  */
 
 /**
- * `records` live messages by queue and arrival; `ids` what is known of a message id; `ended` the order in which ids
- * may be forgotten; `alarms` wall times at which a record wants attention; `dead` messages given up; `facts` small
+ * `records` live messages by queue and arrival; `ids` what is known of the id of a message that is pending; `ended` the
+ * order in which those may be forgotten of which older versions wrote there that they have ended; `alarms` wall times at which a record wants attention; `dead` messages given up; `facts` small
  * things that must survive; `torn` the bytes of records that could not be read, for a person to look at; `files` which
- * record names a content file. Their order stands on disk (wal-frames.ts): new ones go to the end.
+ * record names a content file; `past` what is known of ids that have ended. Their order stands on disk (wal-frames.ts):
+ * new ones go to the end.
  */
-export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts', 'torn', 'files'] as const;
+export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts', 'torn', 'files', 'past'] as const;
 export type Table = (typeof TABLES)[number];
+
+/** Those whose entries are changed and removed one by one, and read in the order of their keys. */
+export type OrderedTable = Exclude<Table, 'past'>;
 
 /** Text stands for the bytes that are its characters (latin1): what is short and comes with every message needs no Buffer. */
 export type Value = Buffer | string;
 
-/** Sets a key, or removes it when there is no value. */
+/** Sets a key, or removes it when there is no value. Of `past` a whole page is removed, by its name (`Journal.pages`). */
 export interface Change {
   readonly table: Table;
   readonly key: string;
@@ -51,9 +55,22 @@ export interface Journal {
   /** A copy of the value. */
   get(table: Table, key: string): Buffer | undefined;
   /** Entries with after < key < before, in order of keys. Values are copies. */
-  range(table: Table, options: RangeOptions): Iterable<readonly [string, Buffer]>;
-  /** How many keys a table holds. */
+  range(table: OrderedTable, options: RangeOptions): Iterable<readonly [string, Buffer]>;
+  /** How many keys a table holds; of `past`, how often one was set. */
   count(table: Table): number;
+  /**
+   * What of `past` may be forgotten, the oldest first. What was set together stands together, or with what came before it;
+   * what was set in the last seconds may be in no page yet.
+   */
+  pages(): Iterable<PastPage>;
+}
+
+/** A part of `past`, which goes as a whole. */
+export interface PastPage {
+  readonly name: string;
+  readonly count: number;
+  /** The value that was set last; empty when it cannot be read. */
+  readonly newest: Buffer;
 }
 
 /** The bytes of a value. */

@@ -92,6 +92,9 @@ function isPlain(messageId: string): boolean {
   return true;
 }
 
+/** Below it are the pages of `past`. */
+export const PAGES = 'p/';
+
 /** Below it are the ids of results. */
 export const RESULT_IDS = 'o/';
 

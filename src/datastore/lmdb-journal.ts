@@ -2,7 +2,7 @@
  * The journal of the agent: a write-ahead log before the tables of LMDB (ADR 0014). A commit is one write to the log,
  * and from then on lies over the tables in memory. What is still there after some seconds, or thousands of changes, goes
  * to the tables in the background: a checkpoint. Of a message that came and went meanwhile that is the memory of its id,
- * one write to a tree instead of six.
+ * a line in a page of many (past-pages.ts).
  *
  * The number of the last commit that is in the tables stands there too (`logged`), written behind all that belongs to
  * it. So a start repeats what comes behind that number, in order; what was in the tables already is set once more to what
@@ -13,9 +13,18 @@ import { crashPoint } from '../crash-point.js';
 import { AgentError, errorText } from '../errors.js';
 import { silentLog, type Log } from '../log/log.js';
 import { gathered } from './gather.js';
-import { copyOf, MAX_KEY_BYTES, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
+import {
+  MAX_KEY_BYTES,
+  type Change,
+  type Journal,
+  type OrderedTable,
+  type PastPage,
+  type RangeOptions,
+  type Table,
+} from './journal.js';
+import { Layers } from './layers.js';
 import { LmdbTables } from './lmdb-tables.js';
-import { layered, Overlay, type Entries, type Overlaid, type OverlayMeasure } from './overlay.js';
+import type { OverlayMeasure } from './overlay.js';
 import { deferred, type Deferred } from './promises.js';
 import { WriteAheadLog } from './wal.js';
 import type { Watch } from './witness.js';
@@ -32,34 +41,20 @@ export interface LogMeasure extends OverlayMeasure {
 const USUAL: LogMeasure = { entries: 8192, bytes: 8 * 2 ** 20, file: 16 * 2 ** 20, after: 2_000 };
 /** A checkpoint that failed is tried again. */
 const AGAIN_MS = 5_000;
-/** Changes of a checkpoint in one turn, and in one transaction of the tables. */
-const PART = 1024;
 /** How far above its measure the log may grow while the tables are behind: then commits wait for them. */
 const FULL = 2;
-/** The fact that names the last commit which is in the tables. */
-const LOGGED = 'logged';
 
 /** Commits that go together: one promise is that of them all. */
 interface Group extends Deferred {
   readonly commits: (readonly Change[])[];
 }
 
-/** What is on its way to the tables. */
-interface Checkpoint {
-  readonly overlay: Overlay;
-  /** The last commit that it holds. */
-  readonly number: number;
-}
-
 export class LmdbJournal implements Journal {
   readonly #tables: LmdbTables;
   readonly #wal: WriteAheadLog;
-  /** Lies over the checkpoint, and that over the tables. */
-  #overlay: Overlay;
-  #checkpoint: Checkpoint | undefined;
+  /** The tables, and what is not there yet. */
+  readonly #layers: Layers;
   #moving: Promise<void> | undefined;
-  /** How many keys each table holds, without what is on its way to it. */
-  readonly #counts = new Map<Table, number>();
   #timer: NodeJS.Timeout | undefined;
   /** It takes commits. */
   #isOpen = false;
@@ -74,8 +69,6 @@ export class LmdbJournal implements Journal {
   #isTorn = false;
   /** It was told that the tables are behind: that they still are is no news. */
   #isTold = false;
-  /** The last commit that is in the tables. */
-  #logged = 0;
   /** What the write to the log that is under way belongs to nobody knows before it is done: then this is called. */
   #whenLaid: (() => void) | undefined;
   #isAppending = false;
@@ -89,7 +82,7 @@ export class LmdbJournal implements Journal {
   ) {
     this.#tables = new LmdbTables(path, log);
     this.#wal = new WriteAheadLog(path, log, measure.file);
-    this.#overlay = new Overlay(measure);
+    this.#layers = new Layers(this.#tables, measure, (name) => this.#isDamaged(name));
   }
 
   /** Throws AgentError state.unwritable, state.corrupt or state.version. */
@@ -111,14 +104,14 @@ export class LmdbJournal implements Journal {
     if (this.#isOpen) return;
     await this.#tables.open();
     try {
-      this.#count();
-      const logged = Number(this.#tables.get('facts', LOGGED)?.toString() ?? '0');
-      this.#logged = Number.isSafeInteger(logged) ? logged : 0;
-      for (const { changes } of await this.#wal.open(this.#logged)) this.#lay(changes, this.#find(changes));
+      this.#layers.load();
+      for (const { changes } of await this.#wal.open(this.#layers.logged)) {
+        this.#layers.lay(changes, this.#layers.find(changes));
+      }
       this.#isTorn = true;
       await this.#beginAnew().catch((error: unknown) => this.#isBehind(error));
       this.#isOpen = this.#isUp = true;
-      if (this.#logged !== this.#wal.last) this.#moveLater(AGAIN_MS);
+      if (this.#layers.logged !== this.#wal.last) this.#moveLater(AGAIN_MS);
     } catch (error) {
       await this.#closeFiles(false);
       if (error instanceof AgentError) throw error;
@@ -133,7 +126,7 @@ export class LmdbJournal implements Journal {
 
   async #closeAll(): Promise<void> {
     if (!this.#isUp) return;
-    this.#isOpen = this.#isUp = false;
+    this.#isOpen = false;
     await this.#writing;
     // What is not in the tables stays in the log: the next start finds it there.
     const isDone = await this.#beginAnew().then(
@@ -149,8 +142,8 @@ export class LmdbJournal implements Journal {
   async #closeFiles(isDone: boolean): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#overlay = new Overlay(this.measure);
-    this.#checkpoint = undefined;
+    this.#isUp = false;
+    this.#layers.clear();
     this.#isTorn = this.#isTold = false;
     try {
       await this.#wal.close(isDone);
@@ -215,16 +208,16 @@ export class LmdbJournal implements Journal {
     this.#isAppending = true;
     try {
       // Read before: behind the write nothing may fail any more, or a part of the commit would be seen.
-      const found = this.#find(changes);
+      const found = this.#layers.find(changes);
       await this.#append(changes);
       FAULT: crashPoint('journal.committed');
-      this.#lay(changes, found);
+      this.#layers.lay(changes, found);
     } finally {
       this.#isAppending = false;
       this.#whenLaid?.();
     }
     // One that has failed is tried again by itself.
-    if (this.#fill >= 1 && this.#checkpoint === undefined) this.#moveNow();
+    if (this.#fill >= 1 && !this.#layers.isMoving) this.#moveNow();
     else this.#moveLater(this.measure.after);
   }
 
@@ -240,23 +233,7 @@ export class LmdbJournal implements Journal {
   }
 
   get #fill(): number {
-    return Math.max(this.#wal.fill, this.#overlay.fill);
-  }
-
-  #lay(changes: readonly Change[], found: readonly (Overlaid | boolean)[]): void {
-    let at = 0;
-    for (const change of changes) this.#overlay.set(change, found[at++] ?? false);
-  }
-
-  /** Of each change what the overlay knows of its key; where that is nothing, whether the key stands in what lies below. */
-  #find(changes: readonly Change[]): (Overlaid | boolean)[] {
-    return changes.map(({ table, key, isThere }) => {
-      const known = this.#overlay.get(table, key);
-      if (known !== undefined) return known;
-      const moving = this.#checkpoint?.overlay.get(table, key);
-      if (moving !== undefined) return moving.value !== undefined;
-      return isThere ?? (this.#counts.get(table) !== 0 && this.#tables.has(table, key));
-    });
+    return Math.max(this.#wal.fill, this.#layers.fill);
   }
 
   #moveLater(ms: number): void {
@@ -277,7 +254,7 @@ export class LmdbJournal implements Journal {
     this.#timer = undefined;
     this.#move().then(
       () => {
-        if (this.#logged !== this.#wal.last) this.#moveLater(this.measure.after);
+        if (this.#layers.logged !== this.#wal.last) this.#moveLater(this.measure.after);
       },
       (error: unknown) => {
         this.#isBehind(error);
@@ -292,66 +269,49 @@ export class LmdbJournal implements Journal {
   }
 
   async #moveAll(): Promise<void> {
-    const { overlay, number } = this.#checkpoint ?? (await this.#takeOverlay());
-    FAULT: crashPoint('checkpoint.begun');
-    const changes = overlay.changes();
-    for (let at = 0; at < changes.length; at += PART) {
-      await this.#tables.write(changes.slice(at, at + PART));
-      FAULT: crashPoint('checkpoint.part');
-    }
-    await this.#tables.write([{ table: 'facts', key: LOGGED, value: String(number) }]);
-    FAULT: crashPoint('checkpoint.done');
-    this.#logged = number;
-    this.#checkpoint = undefined;
+    if (!this.#layers.isMoving) await this.#take();
+    await this.#layers.store();
     this.#isTold = false;
-    this.#count();
   }
 
   /** From here on the log goes on in its other file, and what it holds until now is a checkpoint. */
-  async #takeOverlay(): Promise<Checkpoint> {
+  async #take(): Promise<void> {
     while (this.#isAppending) await new Promise<void>((resolve) => (this.#whenLaid = resolve));
     this.#whenLaid = undefined;
-    const taken = { overlay: this.#overlay, number: this.#wal.last };
-    // In one go, so that no reader finds it nowhere.
-    this.#checkpoint = taken;
-    this.#overlay = new Overlay(this.measure);
+    this.#layers.take(this.#wal.last);
     this.#wal.rotate();
-    return taken;
   }
 
   /** All that counts goes to the tables, so that the log holds nothing any more that does. */
   async #beginAnew(): Promise<void> {
-    while (this.#checkpoint !== undefined || this.#logged !== this.#wal.last) await this.#move();
+    while (this.#layers.isMoving || this.#layers.logged !== this.#wal.last) await this.#move();
     this.#isTorn = false;
   }
 
-  #count(): void {
-    for (const table of TABLES) this.#counts.set(table, this.#tables.count(table));
-  }
-
   get(table: Table, key: string): Buffer | undefined {
-    const known = this.#overlay.get(table, key) ?? this.#checkpoint?.overlay.get(table, key);
-    if (known === undefined) return this.#tables.get(table, key);
-    return copyOf(known.value);
+    return this.#read.get(table, key);
   }
 
-  *range(table: Table, { after, before, limit = Infinity }: RangeOptions): Generator<readonly [string, Buffer]> {
-    let entries: Entries = this.#tables.range(table, { after, before });
-    for (const overlay of [this.#checkpoint?.overlay, this.#overlay])
-      if (overlay?.has(table) === true) entries = layered(overlay.range(table, after, before), entries);
-    let left = limit;
-    for (const [key, value] of entries) {
-      if (left <= 0) return;
-      if (value === undefined) continue;
-      left -= 1;
-      yield [key, copyOf(value)];
-    }
+  range(table: OrderedTable, options: RangeOptions): Iterable<readonly [string, Buffer]> {
+    return this.#read.range(table, options);
   }
 
   count(table: Table): number {
-    if (!this.#isOpen) throw this.#closed();
-    const moving = this.#checkpoint?.overlay.growth(table) ?? 0;
-    return (this.#counts.get(table) ?? 0) + moving + this.#overlay.growth(table);
+    return this.#read.count(table);
+  }
+
+  pages(): Iterable<PastPage> {
+    return this.#read.pages();
+  }
+
+  get #read(): Layers {
+    if (!this.#isUp) throw this.#closed();
+    return this.#layers;
+  }
+
+  #isDamaged(name: string): void {
+    const text = 'what was known of some message ids cannot be read; they count as new';
+    this.log.error('journal.torn', text, { table: 'past', key: name });
   }
 
   /** The tables are behind the log. Nothing is lost by that: it holds what they do not. */

@@ -32,6 +32,7 @@ export function openLmdb(
       facts: table('facts'),
       torn: table('torn'),
       files: table('files'),
+      past: table('past'),
     },
   };
 }

@@ -142,8 +142,13 @@ export class LmdbTables {
   #keysOf(table: Table): KeySource {
     return {
       count: () => this.count(table),
-      keys: (after, limit) => this.#open()[table].getKeys({ start: after, exclusiveStart: true, limit }),
+      keys: (after, limit) => this.keys(table, after, limit),
     };
+  }
+
+  /** The keys of a table behind `after`, in order. */
+  keys(table: Table, after: string, limit?: number): Iterable<string> {
+    return this.#open()[table].getKeys({ start: after, exclusiveStart: true, ...(limit !== undefined && { limit }) });
   }
 
   /** Entries with after < key < before, in order of keys. Values are copies. */

@@ -3,11 +3,30 @@
  * seen only once its promise resolves, so that code which reads too early fails here as it would on LMDB.
  */
 import { AgentError } from '../errors.js';
-import { copyOf, TABLES, type Change, type Journal, type RangeOptions, type Table } from './journal.js';
+import {
+  bytesOf,
+  copyOf,
+  TABLES,
+  type Change,
+  type Journal,
+  type OrderedTable,
+  type PastPage,
+  type RangeOptions,
+  type Table,
+  type Value,
+} from './journal.js';
+import { PastPages } from './past-pages.js';
 import { SortedTable } from './sorted-table.js';
 
 export class MemoryJournal implements Journal {
+  /** Of `past` its pages. */
   readonly #tables = new Map<Table, SortedTable<Buffer>>(TABLES.map((table) => [table, new SortedTable()]));
+  readonly #past = new PastPages({
+    names: () => [],
+    read: (name) => this.#table('past').get(name),
+    damaged: () => undefined,
+  });
+  #commits = 0;
   #isOpen = false;
   #last: Promise<void> = Promise.resolve();
 
@@ -29,10 +48,8 @@ export class MemoryJournal implements Journal {
       () =>
         new Promise((resolve) =>
           setImmediate(() => {
-            for (const { table, key, value } of taken) {
-              if (value === undefined) this.#table(table).delete(key);
-              else this.#table(table).set(key, value);
-            }
+            for (const change of taken) this.#apply(change);
+            this.#storePast();
             resolve();
           }),
         ),
@@ -40,17 +57,44 @@ export class MemoryJournal implements Journal {
     return this.#last;
   }
 
+  #apply({ table, key, value }: Change): void {
+    if (table === 'past' && value !== undefined) this.#past.add(key, value);
+    else this.#put(table, key, value);
+    if (table === 'past' && value === undefined) this.#past.drop(key);
+  }
+
+  #storePast(): void {
+    if (this.#past.added.entries === 0) return;
+    this.#past.take(++this.#commits);
+    const storing = this.#past.storing();
+    for (const { table, key, value } of storing.changes) this.#put(table, key, value);
+    for (const { table, key, value } of storing.done()) this.#put(table, key, value);
+  }
+
+  #put(table: Table, key: string, value: Value | undefined): void {
+    if (value === undefined) this.#table(table).delete(key);
+    else this.#table(table).set(key, bytesOf(value));
+  }
+
   get(table: Table, key: string): Buffer | undefined {
-    const value = this.#table(table).get(key);
+    const entries = this.#table(table);
+    if (table === 'past') return this.#past.get(key);
+    const value = entries.get(key);
     return value && Buffer.from(value);
   }
 
-  *range(table: Table, { after, before, limit }: RangeOptions): Generator<readonly [string, Buffer]> {
+  *range(table: OrderedTable, { after, before, limit }: RangeOptions): Generator<readonly [string, Buffer]> {
     for (const [key, value] of this.#table(table).between(after, before, limit)) yield [key, Buffer.from(value)];
   }
 
   count(table: Table): number {
-    return this.#table(table).size;
+    const { size } = this.#table(table);
+    return table === 'past' ? this.#past.count : size;
+  }
+
+  pages(): Iterable<PastPage> {
+    this.#table('past');
+    return this.#past.stored();
   }
 
   #table(name: Table): SortedTable<Buffer> {

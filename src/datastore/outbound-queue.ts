@@ -261,8 +261,7 @@ export class OutboundQueue {
     const path = this.live.keysOf(key)?.recordKey ?? recordKey(prefix, key);
     const removal: Change = { table: 'records', key: path, value: undefined };
     const { idKey } = record;
-    const changes =
-      idKey === undefined ? [removal] : this.ids.ended(idKey, 'result', key, undefined, undefined, removal);
+    const changes = idKey === undefined ? [removal] : this.ids.ended(idKey, 'result', undefined, undefined, removal);
     const kept =
       end === 'dead'
         ? this.dead.keepRecord(record, failure ?? { code: 'worker-failed', text: 'the result could not be delivered' })

@@ -4,6 +4,7 @@
  */
 import { END, TABLES, type Change, type Table, type Value } from './journal.js';
 import { SortedTable } from './sorted-table.js';
+import { UnderWay } from './under-way.js';
 
 /** What became of a key; commits change it in place. */
 export interface Overlaid {
@@ -26,8 +27,8 @@ export interface OverlayMeasure {
 
 /** What is known of one table. */
 interface Layer {
-  /** What is known of ids stays until it goes to the tables, and is never asked for in order: the others are sorted. */
-  readonly entries: Map<string, Overlaid> | SortedTable<Overlaid>;
+  /** Ids have no order of which anybody asks: the others are sorted. */
+  readonly entries: UnderWay<Overlaid> | SortedTable<Overlaid>;
   /** How many keys the table has more because of this. */
   growth: number;
 }
@@ -35,13 +36,15 @@ interface Layer {
 export class Overlay {
   readonly #layers: Readonly<Record<Table, Layer>> = {
     records: sorted(),
-    ids: { entries: new Map(), growth: 0 },
+    ids: { entries: new UnderWay<Overlaid>(), growth: 0 },
     ended: sorted(),
     alarms: sorted(),
     dead: sorted(),
     facts: sorted(),
     torn: sorted(),
     files: sorted(),
+    // What is set there stands in pages (past-pages.ts): here are those that are removed.
+    past: sorted(),
   };
   #size = 0;
   #bytes = 0;

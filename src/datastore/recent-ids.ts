@@ -3,9 +3,8 @@
  * number (CONTRACT 1.3). Each change comes as journal changes, to be committed together with what caused it.
  */
 import type { InboundEnd, MessageKey, ReplyTopic } from '../message/index.js';
-import { idsIn } from './gather.js';
-import { END, type Change } from './journal.js';
-import { padded, RESULT_IDS, under } from './keys.js';
+import { END, type Change, type Table } from './journal.js';
+import { RESULT_IDS, under } from './keys.js';
 import type { Ledger } from './ledger.js';
 import { restoreTopic } from './record-codec.js';
 import { storeTopic, type StoredTopic } from './record-header.js';
@@ -31,15 +30,14 @@ export interface DedupeWindow {
 /** Ends between two looks at what may be forgotten. */
 const PRUNE_EVERY = 256;
 const NO_RESULTS: readonly string[] = [];
-/** The beginning of what is known of an id that has ended. */
-const ENDED = /^\{"e":"[a-z]+","a":(\d+)[,}]/;
-const LONGEST_END = 64;
+/** Between the ids of one entry of `ended`, as older versions wrote it. */
+const SEPARATOR = '\n';
 
 export class RecentIds {
   #sincePrune = 0;
   /**
-   * Whether a result has stood with an id of its own since the start, or before it. Those of a stream worker stand with
-   * their request: where no other worker is, nobody has to look for one.
+   * Whether a result may have stood with an id of its own since the start, or before it. Those of a stream worker stand
+   * with their request: where no other worker is, nobody has to look for one.
    */
   #hasResults = false;
 
@@ -49,8 +47,9 @@ export class RecentIds {
   ) {}
 
   open(): void {
-    const first = this.ledger.journal.range('ids', { ...under(RESULT_IDS), limit: 1 });
-    this.#hasResults = [...first].length > 0;
+    const { journal } = this.ledger;
+    const first = journal.range('ids', { ...under(RESULT_IDS), limit: 1 });
+    this.#hasResults = journal.count('past') > 0 || [...first].length > 0;
   }
 
   /** What is known of the dedupe key of a result by itself. */
@@ -59,9 +58,8 @@ export class RecentIds {
   }
 
   get(idKey: string): IdState | undefined {
-    const bytes = this.ledger.get('ids', idKey);
-    if (bytes === undefined) return undefined;
-    const stored = this.#parse(idKey, bytes);
+    const known = this.ledger.get('ids', idKey);
+    const stored = known === undefined ? this.#inPast(idKey) : this.#parse('ids', idKey, known);
     if (stored === undefined) return undefined;
     if ('r' in stored) return { kind: 'pending', recordKey: stored.r, key: stored.k };
     const { e: end, a: at, t: topic, o: results = [] } = stored;
@@ -74,11 +72,10 @@ export class RecentIds {
     return { table: 'ids', key: idKey, value: `{"r":"${recordKey}","k":${key}}` };
   }
 
-  /** What records how an id ended, behind its `cause`. `key` tells apart what ended in the same millisecond. */
+  /** What records how an id ended, behind its `cause`. */
   ended(
     idKey: string,
     end: InboundEnd | 'result',
-    key: MessageKey,
     replyTopic: ReplyTopic | undefined,
     results: readonly string[] = NO_RESULTS,
     cause?: Change,
@@ -89,10 +86,10 @@ export class RecentIds {
     const own = results.length === 0 ? '' : `,"o":["${results.join('","')}"]`;
     if (end === 'result') this.#hasResults = true;
     const text = `{"e":"${end}","a":${at}${topic ?? ''}${own}}`;
-    const known: Change = { table: 'ids', key: idKey, value: topic === undefined ? text : Buffer.from(text) };
-    const ended: Change = { table: 'ended', key: `${padded(at)}/${padded(key)}`, value: idKey };
+    const past: Change = { table: 'past', key: idKey, value: topic === undefined ? text : Buffer.from(text) };
+    const removal: Change = { table: 'ids', key: idKey, value: undefined };
     // One list of the right length: to grow it costs three times as much.
-    const changes = cause === undefined ? [known, ended] : [cause, known, ended];
+    const changes = cause === undefined ? [removal, past] : [cause, removal, past];
     this.#sincePrune += 1;
     if (this.#sincePrune >= PRUNE_EVERY) {
       this.#sincePrune = 0;
@@ -112,19 +109,35 @@ export class RecentIds {
   /** What has left the window, a part at a time, so that no commit grows large because of it. */
   #forgettable(now: number): readonly Change[] {
     const { journal } = this.ledger;
+    const isOlder = journal.count('ended') > 0;
+    let tooMany = journal.count('past') - this.window.count;
     // Each message that waits has an id too, or none: the window is not cut short by them.
-    let tooMany = journal.count('ids') - journal.count('records') - this.window.count;
+    if (isOlder) tooMany += journal.count('ids') - journal.count('records');
+    const changes = isOlder ? this.#forgettableOlder(now, tooMany) : [];
+    if (changes.length > 0) return changes;
+    for (const { name, count, newest } of journal.pages()) {
+      tooMany -= count;
+      if (tooMany < 0 && endIn(newest) + this.window.age > now) break;
+      changes.push({ table: 'past', key: name, value: undefined });
+      if (changes.length >= PRUNE_EVERY) break;
+    }
+    return changes;
+  }
+
+  /** The same of those that versions up to format 5 left among `ids`, in the order of `ended`. */
+  #forgettableOlder(now: number, known: number): Change[] {
     const changes: Change[] = [];
+    let tooMany = known;
+    const { journal } = this.ledger;
     for (const [key, value] of journal.range('ended', { after: '', before: END, limit: 2 * PRUNE_EVERY })) {
       const at = Number.parseInt(key.slice(0, key.indexOf('/')), 36);
-      const idKeys = idsIn(value);
+      const idKeys = value.toString().split(SEPARATOR);
       tooMany -= idKeys.length;
       if (tooMany < 0 && at + this.window.age > now) break;
       for (const idKey of idKeys) {
-        const endedAt = this.#endOf(idKey);
+        const bytes = this.ledger.get('ids', idKey);
         // The id may have been taken up again since.
-        if (endedAt !== undefined && endedAt <= at)
-          changes.push({ table: 'ids', key: idKey, value: undefined, isThere: true });
+        if (bytes !== undefined && endIn(bytes) <= at) changes.push({ table: 'ids', key: idKey, value: undefined });
       }
       changes.push({ table: 'ended', key, value: undefined, isThere: true });
       if (changes.length >= 2 * PRUNE_EVERY) break;
@@ -132,38 +145,51 @@ export class RecentIds {
     return changes;
   }
 
-  /** When an id ended; undefined for one that has not, or is unknown. */
-  #endOf(idKey: string): number | undefined {
-    const bytes = this.ledger.get('ids', idKey);
-    if (bytes === undefined) return undefined;
-    // All of them are looked at once more, so not as JSON where they stand as `ended` writes them.
-    const [, at] = ENDED.exec(bytes.toString('latin1', 0, LONGEST_END)) ?? [];
-    if (at !== undefined) return Number(at);
-    const stored = this.#parse(idKey, bytes);
-    return stored !== undefined && 'e' in stored ? stored.a : undefined;
+  /** An id that has ended. Those of a page are forgotten together: until then some are known that should not be. */
+  #inPast(idKey: string): EndedId | undefined {
+    const bytes = this.ledger.past(idKey);
+    const stored = bytes && this.#parse('past', idKey, bytes);
+    const isKnown = stored !== undefined && 'e' in stored && stored.a + this.window.age > this.ledger.clock.now();
+    return isKnown ? stored : undefined;
   }
 
   /** Undefined for bytes that are torn: then nothing is known, and what comes again is taken anew. */
-  #parse(idKey: string, bytes: Buffer): StoredId | undefined {
-    try {
-      const stored: unknown = JSON.parse(bytes.toString());
-      if (typeof stored === 'object' && stored !== null && ('r' in stored || 'e' in stored)) return stored as StoredId;
-    } catch {
-      // Told below, as any other damage.
+  #parse(table: Table, idKey: string, bytes: Buffer): PendingId | EndedId | undefined {
+    const stored = parsed(bytes);
+    if (stored === undefined) {
+      const text = 'what was known of a message id cannot be read; it counts as new';
+      this.ledger.log.error('journal.torn', text, { table, key: idKey });
     }
-    this.ledger.log.error('journal.torn', 'what was known of a message id cannot be read; it counts as new', {
-      table: 'ids',
-      key: idKey,
-    });
-    return undefined;
+    return stored;
   }
 }
 
-type StoredId =
-  | { readonly r: string; readonly k: MessageKey }
-  | {
-      readonly e: InboundEnd | 'result';
-      readonly a: number;
-      readonly t?: StoredTopic | undefined;
-      readonly o?: readonly string[] | undefined;
-    };
+interface PendingId {
+  readonly r: string;
+  readonly k: MessageKey;
+}
+
+interface EndedId {
+  readonly e: InboundEnd | 'result';
+  readonly a: number;
+  readonly t?: StoredTopic | undefined;
+  readonly o?: readonly string[] | undefined;
+}
+
+function parsed(bytes: Buffer): PendingId | EndedId | undefined {
+  try {
+    const stored: unknown = JSON.parse(bytes.toString());
+    if (typeof stored === 'object' && stored !== null && ('r' in stored || 'e' in stored))
+      return stored as PendingId | EndedId;
+  } catch {
+    // As any other damage.
+  }
+  return undefined;
+}
+
+/** When an id ended; long ago where that cannot be read, and never while it is pending. */
+function endIn(bytes: Buffer): number {
+  const stored = parsed(bytes);
+  if (stored === undefined) return -Infinity;
+  return 'e' in stored ? stored.a : Infinity;
+}

@@ -12,9 +12,11 @@ import { AgentError, errnoOf } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { directiveKey } from '../message/index.js';
 import { TABLES, type Table } from './journal.js';
-import { inboundIdKey, inboundPrefix, padded, recordKey } from './keys.js';
+import { inboundIdKey, inboundPrefix, padded, PAGES, recordKey } from './keys.js';
 import { LmdbPages, type Found, type Inspection } from './lmdb-pages.js';
 import { openLmdb, type Tables } from './lmdb-store.js';
+import { entriesOf } from './past-page.js';
+import { PastPages } from './past-pages.js';
 import { decodeRecord } from './record-codec.js';
 
 /** Beside the store from its first day: where it is and the store is not, the store was lost. */
@@ -94,9 +96,10 @@ async function copy(lmdb: typeof Lmdb, pages: LmdbPages, to: string): Promise<Ke
       else if (known !== undefined) writer.put(known.table, known.key, found.value);
     });
     writer.flush();
-    for (const { table, key, value } of strays(pages, inspection, tables)) {
-      writer.put(table, key, value);
-    }
+    const found = straysIn(pages, inspection, tables);
+    for (const { table, key, value } of found.values()) if (table === 'past') writer.put(table, key, value);
+    writer.flush();
+    for (const { table, key, value } of alive(found, tables)) writer.put(table, key, value);
     writer.flush();
     const records = tables.records.getCount() + tables.dead.getCount();
     const expected = ['records', 'dead'].map((name) => inspection.expected.get(name));
@@ -138,8 +141,8 @@ interface Stray {
   readonly written: bigint;
 }
 
-/** What the lost pages hold and the new store does not: of each key the newest, and no message that has ended. */
-function* strays(pages: LmdbPages, { lost }: Inspection, tables: Tables): Generator<Stray> {
+/** What the lost pages hold and the new store does not: of each key the newest. */
+function straysIn(pages: LmdbPages, { lost }: Inspection, tables: Tables): ReadonlyMap<string, Stray> {
   const newest = new Map<string, Stray>();
   for (const number of lost) {
     for (const entry of pages.entriesOf(number)) {
@@ -150,9 +153,22 @@ function* strays(pages: LmdbPages, { lost }: Inspection, tables: Tables): Genera
       if (known === undefined || known.written < stray.written) newest.set(id, stray);
     }
   }
-  const idOf = (key: string): string | undefined =>
-    (newest.get(`ids ${key}`)?.value ?? tables.ids.get(key))?.toString();
-  for (const stray of newest.values()) {
+  return newest;
+}
+
+/** Those of them that count, beside `past`: no message that has ended. */
+function* alive(found: ReadonlyMap<string, Stray>, tables: Tables): Generator<Stray> {
+  const idOf = (key: string): string | undefined => (found.get(`ids ${key}`)?.value ?? tables.ids.get(key))?.toString();
+  const past = new PastPages({
+    names: () => tables.past.getKeys(),
+    read: (name) => tables.past.get(name),
+    damaged: () => undefined,
+  });
+  past.load();
+  // One that is dead may have been accepted anew.
+  const hasEnded = (key: string): boolean => past.get(key)?.toString().startsWith('{"e":"dead"') === false;
+  for (const stray of found.values()) {
+    if (stray.table === 'past' || (stray.table === 'ids' && hasEnded(stray.key))) continue;
     const record = stray.table === 'records' ? decodeRecord(stray.value, '') : undefined;
     if (record?.kind !== 'inbound') {
       yield stray;
@@ -160,7 +176,7 @@ function* strays(pages: LmdbPages, { lost }: Inspection, tables: Tables): Genera
     }
     const idKey = inboundIdKey(record.directiveKey, record.messageId);
     const id = idOf(idKey);
-    if (id !== undefined && !id.includes(stray.key)) continue;
+    if (hasEnded(idKey) || (id !== undefined && !id.includes(stray.key))) continue;
     yield stray;
     const value = Buffer.from(JSON.stringify({ r: stray.key, k: record.key }));
     if (id === undefined) yield { table: 'ids', key: idKey, value, written: stray.written };
@@ -186,6 +202,7 @@ function identified({ key, value, written }: Found): Stray | undefined {
     case undefined:
   }
   const text = value.toString();
+  if (key.startsWith(PAGES)) return entriesOf(value) === undefined ? undefined : as('past');
   if (/^[io]\//.test(key)) return /^\{"[re]":/.test(text) ? as('ids') : undefined;
   const numbers = TWO_NUMBERS.exec(key);
   if (numbers !== null) return RECORD.test(text) && text.endsWith(numbers[1] ?? '') ? as('alarms') : as('ended');

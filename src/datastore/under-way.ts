@@ -11,6 +11,15 @@ export class UnderWay<T> {
   /** How many left it since it was made. */
   #gone = 0;
 
+  get size(): number {
+    return this.#items.size;
+  }
+
+  /** In the order they came. */
+  keys(): Iterable<string> {
+    return this.#items.keys();
+  }
+
   get(text: string): T | undefined {
     return this.#items.get(text);
   }

@@ -1,6 +1,7 @@
 /** A journal whose commits fail while a test says so, as on a disk that is full. */
 import { AgentError } from '../../src/errors.js';
 import { MemoryJournal, type Change, type Journal, type RangeOptions, type Table } from '../../src/datastore/index.js';
+import type { OrderedTable, PastPage } from '../../src/datastore/journal.js';
 
 export class FaultyJournal implements Journal {
   /** Asked at each commit. */
@@ -35,12 +36,16 @@ export class FaultyJournal implements Journal {
     return this.inner.get(table, key);
   }
 
-  range(table: Table, options: RangeOptions): Iterable<readonly [string, Buffer]> {
+  range(table: OrderedTable, options: RangeOptions): Iterable<readonly [string, Buffer]> {
     if (this.cannotRead()) throw new Error('MDB_CORRUPTED: the page cannot be read');
     return this.inner.range(table, options);
   }
 
   count(table: Table): number {
     return this.inner.count(table);
+  }
+
+  pages(): Iterable<PastPage> {
+    return this.inner.pages();
   }
 }

@@ -393,21 +393,6 @@ for (const isOnDisk of [false, true]) {
         assert.equal(store.outbound(key!)?.responseTo, 'm');
       }));
 
-    it('forgets ended ids beyond the window', () =>
-      withStore(
-        async (store) => {
-          const keys = await Promise.all(
-            Array.from({ length: 600 }, (_, i) => take(store, store.accept(inbound(`m${i}`)))),
-          );
-          for (const batch of [keys.slice(0, 300), keys.slice(300)]) {
-            await Promise.all(batch.map((key) => store.delivered(key)));
-          }
-          assert.equal(store.accept(inbound('m0')).kind, 'accepted');
-          assert.equal(store.accept(inbound('m599')).kind, 'duplicate');
-        },
-        { dedupe: { age: HOUR, count: 100 } },
-      ));
-
     it('never lets `sent` go back', () =>
       withStore(async (store) => {
         assert.equal(await store.reserveSent(1000), 1000);

@@ -54,7 +54,7 @@ describe('a store of format 1', () => {
       assert.match(replay.kind === 'not-replayable' ? replay.reason : '', /older version/);
       assert.equal(store.spoolBytes, 0);
     }
-    assert.equal(await formatOf(journal), '5 true');
+    assert.equal(await formatOf(journal), '6 true');
   });
 
   it('that was left in the middle of its upgrade is upgraded at the next start', async () => {
@@ -74,7 +74,7 @@ describe('a store of format 1', () => {
 });
 
 describe('a store of another format', () => {
-  for (const format of ['6', '0', 'x', '1.5']) {
+  for (const format of ['7', '0', 'x', '1.5']) {
     it(`"${format}" is refused, and not touched`, async () => {
       await using dir = await tempDir();
       const journal = new MemoryJournal();
@@ -82,7 +82,7 @@ describe('a store of another format', () => {
       await journal.commit([{ table: 'facts', key: 'format', value: Buffer.from(format) }]);
       await assert.rejects(openTestStore({ journal, stateDir: dir.path }), {
         code: 'state.version',
-        message: /has format .*; this version reads format 5 and older\. Install the version that wrote it/,
+        message: /has format .*; this version reads format 6 and older\. Install the version that wrote it/,
       });
       await journal.open();
       assert.equal([...journal.range('facts', { after: '', before: END })].length, 1);
@@ -97,7 +97,7 @@ describe('a store of another format', () => {
       const accepted = test.store.acceptResult(result('r'));
       if (accepted.kind === 'accepted') await accepted.durable;
     }
-    assert.equal(await formatOf(journal), '5 true');
+    assert.equal(await formatOf(journal), '6 true');
   });
 });
 

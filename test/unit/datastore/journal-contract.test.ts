@@ -123,6 +123,60 @@ for (const { name, make, survives } of kinds) {
         await assert.rejects(journal.commit([]), AgentError);
       }));
 
+    it('knows of what has ended the latest, from when its commit is through', () =>
+      opened(async (journal) => {
+        const done = journal.commit([
+          { table: 'past', key: 'a', value: bytes('1') },
+          { table: 'past', key: 'b', value: 'text' },
+        ]);
+        assert.equal(journal.get('past', 'a'), undefined);
+        await done;
+        await journal.commit([{ table: 'past', key: 'a', value: bytes('2') }]);
+        journal.get('past', 'a')?.fill(0);
+        assert.deepEqual(journal.get('past', 'a'), bytes('2'));
+        assert.deepEqual(journal.get('past', 'b'), bytes('text'));
+        assert.equal(journal.get('past', 'c'), undefined);
+        assert.equal(journal.count('past'), 3);
+      }));
+
+    it('refuses to tell what has ended once it is closed', () =>
+      opened(async (journal) => {
+        await journal.commit([{ table: 'past', key: 'a', value: bytes('1') }]);
+        await journal.close();
+        assert.throws(() => journal.get('past', 'a'), AgentError);
+        assert.throws(() => journal.count('past'), AgentError);
+        assert.throws(() => [...journal.pages()], AgentError);
+      }));
+
+    it('forgets what has ended a page at a time, once it is told to', () =>
+      opened(async (journal, dir) => {
+        await journal.commit([
+          { table: 'past', key: 'a', value: bytes('1') },
+          { table: 'past', key: 'b', value: bytes('2') },
+        ]);
+        let again = journal;
+        const reopen = async (): Promise<void> => {
+          if (!survives) return;
+          await again.close();
+          again = make(dir);
+          await again.open();
+        };
+        await reopen();
+        const [page] = again.pages();
+        assert.deepEqual([page?.count, page?.newest], [2, bytes('2')]);
+        await again.commit([
+          { table: 'past', key: page?.name ?? '', value: undefined },
+          { table: 'past', key: 'c', value: bytes('3') },
+        ]);
+        for (const turn of ['at once', 'after another start']) {
+          const known = ['a', 'b', 'c'].map((key) => again.get('past', key)?.toString());
+          assert.deepEqual(known, [undefined, undefined, '3'], turn);
+          assert.equal(again.count('past'), 1, turn);
+          await reopen();
+        }
+        await again.close();
+      }));
+
     if (survives) {
       it('keeps what was committed over a close', () =>
         opened(async (journal, dir) => {

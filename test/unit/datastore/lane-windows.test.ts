@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MemoryJournal } from '../../../src/datastore/index.js';
-import type { Change, RangeOptions, Table } from '../../../src/datastore/journal.js';
+import type { Change, OrderedTable, RangeOptions } from '../../../src/datastore/journal.js';
 import { directiveKey } from '../../../src/message/index.js';
 import { directive, inbound } from '../../support/messages.js';
 import { deliverAll, openTestStore, take } from '../../support/store.js';
@@ -31,7 +31,7 @@ for (const isOnDisk of [false, true]) {
 class CountingJournal extends MemoryJournal {
   reads = 0;
 
-  override range(table: Table, options: RangeOptions): ReturnType<MemoryJournal['range']> {
+  override range(table: OrderedTable, options: RangeOptions): ReturnType<MemoryJournal['range']> {
     if (table === 'records') this.reads += 1;
     return super.range(table, options);
   }

@@ -1,26 +1,35 @@
 /** What is remembered of the ids of messages that have ended, and for how long. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import { suite, test } from 'node:test';
-import type { Datastore } from '../../../src/datastore/index.js';
+import { LmdbJournal, MemoryJournal, type Change, type Datastore } from '../../../src/datastore/index.js';
+import { padded } from '../../../src/datastore/keys.js';
+import { silentLog } from '../../../src/log/log.js';
 import { FakeClock } from '../../support/clock.js';
 import { inbound } from '../../support/messages.js';
 import { openTestStore, take } from '../../support/store.js';
+import { tempDir } from '../../support/temp.js';
 
 const MINUTE = 60_000;
 const fell = { code: 'worker-failed', text: 'it fell' } as const;
+
+/** So many messages come and go; with each 256th end goes what has left the window. */
+async function others(store: Datastore, count = 256): Promise<void> {
+  for (let n = 0; n < count; n++) {
+    const key = await take(store, store.accept(inbound(randomUUID())));
+    await store.delivered(key);
+  }
+}
+
+async function comesAndGoes(store: Datastore, id: string, arrivedAt?: number): Promise<void> {
+  await store.delivered(await take(store, store.accept(inbound(id, arrivedAt === undefined ? {} : { arrivedAt }))));
+}
 
 suite('the id of a message that was accepted anew', () => {
   const dies = async (store: Datastore, id: string): Promise<void> => {
     const ended = await store.end(await take(store, store.accept(inbound(id))), 'dead', fell);
     assert.equal(ended.kind, 'ended');
-  };
-  /** With each 256th end goes what has left the window. */
-  const others = async (store: Datastore): Promise<void> => {
-    for (let n = 0; n < 256; n++) {
-      const key = await take(store, store.accept(inbound(randomUUID())));
-      await store.delivered(key);
-    }
   };
 
   test('is not forgotten while it is pending, however long ago it ended before', async () => {
@@ -36,12 +45,91 @@ suite('the id of a message that was accepted anew', () => {
     await using t = await openTestStore({ clock, dedupe: { age: 60 * MINUTE, count: 250_000 } });
     await dies(t.store, 'again');
     await clock.advance(50 * MINUTE);
-    await t.store.delivered(await take(t.store, t.store.accept(inbound('again', { arrivedAt: clock.now() }))));
+    await comesAndGoes(t.store, 'again', clock.now());
     await clock.advance(20 * MINUTE);
     await others(t.store);
     assert.equal(t.store.accept(inbound('again')).kind, 'duplicate');
     await clock.advance(50 * MINUTE);
     await others(t.store);
     assert.equal(t.store.accept(inbound('again')).kind, 'accepted');
+  });
+});
+
+suite('the id of a message that has ended', () => {
+  test('is unknown once its time is over, also where it stands with others whose time is not', async () => {
+    const clock = new FakeClock();
+    await using t = await openTestStore({ clock, dedupe: { age: 60 * MINUTE, count: 250_000 } });
+    await comesAndGoes(t.store, 'old');
+    await clock.advance(59 * MINUTE);
+    await comesAndGoes(t.store, 'young', clock.now());
+    assert.equal(t.store.accept(inbound('old')).kind, 'duplicate');
+    await clock.advance(MINUTE);
+    assert.equal(t.store.accept(inbound('young')).kind, 'duplicate');
+    assert.equal(t.store.accept(inbound('old', { arrivedAt: clock.now() })).kind, 'accepted');
+  });
+
+  for (const kind of ['memory', 'LMDB'] as const) {
+    test(`is forgotten once there are too many, and those that ended last are not (${kind})`, async () => {
+      await using dir = await tempDir();
+      const measure = { entries: 300, bytes: 2 ** 20, file: 2 ** 20, after: 1 };
+      const path = join(dir.path, 'journal');
+      const journal = kind === 'memory' ? new MemoryJournal() : new LmdbJournal(path, silentLog, {}, measure);
+      await using t = await openTestStore({ stateDir: dir.path, journal, dedupe: { age: 60 * MINUTE, count: 500 } });
+      await comesAndGoes(t.store, 'first');
+      const isKnown = (id: string): boolean => t.store.accept(inbound(id)).kind === 'duplicate';
+      let ended = 1;
+      for (; ended < 10_000 && isKnown('first'); ended += 256) await others(t.store);
+      assert.ok(ended > 500, `it was forgotten after ${ended}`);
+      assert.ok(ended < 10_000, 'it is never forgotten');
+      await comesAndGoes(t.store, 'last');
+      await others(t.store, 499);
+      assert.ok(isKnown('last'));
+      assert.ok(journal.count('past') < 4_000, `${journal.count('past')} are known`);
+    });
+  }
+});
+
+suite('ids that a version up to format 5 knew', () => {
+  const NOW = 1_700_000_000_000;
+  const older = (...ended: readonly (readonly [id: string, at: number])[]): Change[] => [
+    { table: 'facts', key: 'format', value: '5' },
+    ...ended.map(([id, at]): Change => {
+      return { table: 'ids', key: `i/echo/${id}`, value: `{"e":"delivered","a":${at}}` };
+    }),
+    // Those of one commit stand together, under the newest.
+    {
+      table: 'ended',
+      key: `${padded(ended.at(-1)?.[1] ?? 0)}/${padded(7)}`,
+      value: ended.map(([id]) => `i/echo/${id}`).join('\n'),
+    },
+  ];
+
+  test('are known as long as they were to be, and then forgotten', async () => {
+    const clock = new FakeClock(NOW);
+    const journal = new MemoryJournal();
+    await journal.open();
+    await journal.commit(older(['a', NOW - 50 * MINUTE], ['b', NOW - 49 * MINUTE], ['c', NOW - 49 * MINUTE]));
+    await using t = await openTestStore({ clock, journal, dedupe: { age: 60 * MINUTE, count: 250_000 } });
+    await others(t.store);
+    for (const id of ['a', 'b', 'c']) assert.equal(t.store.accept(inbound(id)).kind, 'duplicate', id);
+    assert.equal(journal.count('ended'), 1);
+    await clock.advance(12 * MINUTE);
+    await others(t.store);
+    await others(t.store, 1);
+    assert.deepEqual([journal.count('ids'), journal.count('ended')], [0, 0]);
+    assert.equal(t.store.accept(inbound('a', { arrivedAt: clock.now() })).kind, 'accepted');
+  });
+
+  test('are forgotten before those of this version, once there are too many', async () => {
+    const journal = new MemoryJournal();
+    await journal.open();
+    await journal.commit(older(['a', Date.now() - 3], ['b', Date.now() - 2]));
+    await using t = await openTestStore({ journal, dedupe: { age: 60 * MINUTE, count: 1 } });
+    await comesAndGoes(t.store, 'new');
+    await others(t.store, 254);
+    assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
+    await others(t.store, 2);
+    assert.deepEqual([journal.count('ids'), journal.count('ended')], [0, 0]);
+    assert.equal(t.store.accept(inbound('new')).kind, 'duplicate');
   });
 });

@@ -4,7 +4,7 @@ import { readdir, truncate, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { MemoryJournal, type Acceptance, type Change, type Datastore } from '../../../src/datastore/index.js';
-import { END } from '../../../src/datastore/journal.js';
+import { END, type OrderedTable } from '../../../src/datastore/journal.js';
 import { directiveKey, type MessageKey } from '../../../src/message/index.js';
 import { FakeClock, settle } from '../../support/clock.js';
 import { FaultyJournal } from '../../support/faulty-journal.js';
@@ -24,7 +24,7 @@ async function take(store: Datastore, acceptance: Acceptance): Promise<MessageKe
 }
 
 /** Flips a bit of the `index`th entry of a table, behind everybody's back. */
-async function flip(journal: MemoryJournal, table: Change['table'], index: number): Promise<string> {
+async function flip(journal: MemoryJournal, table: OrderedTable, index: number): Promise<string> {
   const entry = [...journal.range(table, { after: '', before: END })][index];
   if (entry === undefined) throw new Error('there is no such entry');
   const [key, bytes] = entry;
@@ -169,8 +169,10 @@ describe('a record whose bytes were flipped', () => {
     const { journal, open } = scene(dir.path);
     await using test = await open();
     const key = await take(test.store, test.store.accept(inbound('a')));
-    await test.store.delivered(key);
     await flip(journal, 'ids', 0);
+    assert.equal(test.store.accept(inbound('a')).kind, 'accepted');
+    await test.store.delivered(key);
+    await journal.commit([{ table: 'past', key: 'i/echo/a', value: Buffer.from('{"e":"deliv') }]);
     assert.equal(test.store.accept(inbound('a')).kind, 'accepted');
   });
 });
