@@ -16,7 +16,7 @@ import {
 } from '../message/index.js';
 import { SlotTable } from '../signal/index.js';
 import type { InboundPrefixes } from './inbound-prefixes.js';
-import { asInbound, newRecord, prefixOf, put } from './inbound-record.js';
+import { asInbound, newRecord, prefixOf, put, putNew } from './inbound-record.js';
 import type { AcceptOptions, Acceptance, InboundParts, NewInbound } from './inbound-types.js';
 import type { Change } from './journal.js';
 import { inboundIdKey, inboundPrefix, PRIORITIES, recordKey } from './keys.js';
@@ -65,7 +65,7 @@ class Accepting implements Entrance<InboundRecord>, Arrival<InboundRecord> {
     const { alarms, ids, ledger } = this.parts;
     const { idKey, recordKey: path } = this.keys;
     const { key, expiresAt } = stored;
-    const all = [ids.pending(idKey, path, key), put(ledger.encoder, stored, path)];
+    const all = [ids.pending(idKey, path, key), putNew(ledger.encoder, stored, path)];
     if (expiresAt !== undefined) all.push(alarms.set(expiresAt, key, path));
     for (const change of this.changes) all.push(change);
     return { changes: all, growth: spoolSize(stored) };

@@ -60,3 +60,8 @@ export function put(
   const stored: InboundRecord = record.state === 'accepted' ? record : { ...record, state: 'accepted' };
   return { table: 'records', key: path, value: encoder.encode(stored), isSummed: true };
 }
+
+/** As `put`, for one that has just come: its key is new. */
+export function putNew(encoder: RecordEncoder, record: InboundRecord, path: string): Change {
+  return { table: 'records', key: path, value: encoder.encode(record), isSummed: true, isThere: false };
+}

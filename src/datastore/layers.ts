@@ -89,6 +89,7 @@ export class Layers {
     return changes.map(({ table, key, value, isThere }) => {
       // Only pages have names that lie below, and only those are removed.
       if (table === 'past') return value === undefined;
+      if (isThere === false) return false;
       const known = this.#overlay.get(table, key);
       if (known !== undefined) return known;
       const moving = this.#checkpoint?.overlay.get(table, key);

@@ -222,12 +222,6 @@ export class Ledger {
     return change === undefined ? this.journal.get(table, key) : bytesOf(change.value);
   }
 
-  /** What is known of an id that has ended. Whatever records that takes it out of `ids` in the same commit. */
-  past(idKey: string): Buffer | undefined {
-    const change = this.#transactions.find('ids', idKey) && this.#transactions.find('past', idKey);
-    return change === undefined ? this.journal.get('past', idKey) : bytesOf(change.value);
-  }
-
   /** `committed`, or what a commit under way has made of it. */
   latest(table: Table, key: string, committed: Buffer): Buffer | undefined {
     const change = this.#transactions.find(table, key);

@@ -28,7 +28,7 @@ import {
   newRecord,
   prefixOf,
   prefixOfLane,
-  put,
+  putNew,
   type NewOutbound,
   type ReplyTopicOf,
   type ResultAcceptance,
@@ -212,7 +212,7 @@ export class OutboundArrivals {
       const record = newRecord(result, key, destination, isOfRequest ? undefined : idKey);
       const prefix = prefixOf(record);
       const path = recordKey(prefix, key);
-      const stored = put(this.ledger.encoder, record, path);
+      const stored = putNew(this.ledger.encoder, record, path);
       own = withItem(own, stored);
       if (record.idKey !== undefined) own.push(this.ids.pending(record.idKey, path, key));
       for (const change of keyChanges) own.push(change);
@@ -345,7 +345,7 @@ export class OutboundArrivals {
   /** What stores a record, with what its key brought along. */
   #stored(path: string, record: OutboundRecord, keyChanges: readonly Change[]): Change[] {
     const { idKey, key } = record;
-    const changes = [put(this.ledger.encoder, record, path)];
+    const changes = [putNew(this.ledger.encoder, record, path)];
     if (idKey !== undefined) changes.push(this.ids.pending(idKey, path, key));
     for (const change of keyChanges) changes.push(change);
     return changes;

@@ -97,6 +97,11 @@ export function put(
   return { table: 'records', key: path, value: encoder.encode(record), isSummed: true };
 }
 
+/** As `put`, for one that has just come: its key is new. */
+export function putNew(encoder: RecordEncoder, record: OutboundRecord, path: string): Change {
+  return { table: 'records', key: path, value: encoder.encode(record), isSummed: true, isThere: false };
+}
+
 export function prefixOf(record: OutboundRecord): string {
   return prefixOfLane(laneOf(record));
 }

@@ -66,8 +66,15 @@ export class Overlay {
   }
 
   /** `found`: what `get` gave for its key; where that was nothing, whether the key stands in what this lies over. */
-  set({ table, key, value }: Change, found: Overlaid | boolean): void {
+  set({ table, key, value, isThere }: Change, found: Overlaid | boolean): void {
     const layer = this.#layers[table];
+    if (isThere === false && value !== undefined) {
+      this.#size += 1;
+      this.#bytes += value.length;
+      layer.growth += 1;
+      layer.entries.set(key, { value, isBelow: false });
+      return;
+    }
     // Of two changes of a key in one commit the second finds what the first has left.
     const known = typeof found === 'boolean' || hasLeft(found) ? layer.entries.get(key) : found;
     const below = typeof found === 'boolean' ? (known?.isBelow ?? found) : found.isBelow;

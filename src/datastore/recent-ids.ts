@@ -57,9 +57,16 @@ export class RecentIds {
     return this.#hasResults ? this.get(idKey) : undefined;
   }
 
+  /** Whoever takes in a message or a result knows of those whose commit is under way: of them nothing is said here. */
   get(idKey: string): IdState | undefined {
-    const known = this.ledger.get('ids', idKey);
-    const stored = known === undefined ? this.#inPast(idKey) : this.#parse('ids', idKey, known);
+    const { ledger } = this;
+    // An end that is under way takes out what is there: otherwise there is none, and nobody need look for it.
+    const isThere = ledger.journal.get('ids', idKey) !== undefined;
+    const known = isThere ? ledger.get('ids', idKey) : undefined;
+    const stored =
+      known === undefined
+        ? this.#inPast(idKey, (isThere ? ledger : ledger.journal).get('past', idKey))
+        : this.#parse('ids', idKey, known);
     if (stored === undefined) return undefined;
     if ('r' in stored) return { kind: 'pending', recordKey: stored.r, key: stored.k };
     const { e: end, a: at, t: topic, o: results = [] } = stored;
@@ -146,8 +153,7 @@ export class RecentIds {
   }
 
   /** An id that has ended. Those of a page are forgotten together: until then some are known that should not be. */
-  #inPast(idKey: string): EndedId | undefined {
-    const bytes = this.ledger.past(idKey);
+  #inPast(idKey: string, bytes: Buffer | undefined): EndedId | undefined {
     const stored = bytes && this.#parse('past', idKey, bytes);
     const isKnown = stored !== undefined && 'e' in stored && stored.a + this.window.age > this.ledger.clock.now();
     return isKnown ? stored : undefined;
