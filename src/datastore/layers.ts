@@ -86,16 +86,20 @@ export class Layers {
   }
 
   find(changes: readonly Change[]): Found[] {
-    return changes.map(({ table, key, value, isThere }) => {
-      // Only pages have names that lie below, and only those are removed.
-      if (table === 'past') return value === undefined;
-      if (isThere === false) return false;
-      const known = this.#overlay.get(table, key);
-      if (known !== undefined) return known;
-      const moving = this.#checkpoint?.overlay.get(table, key);
-      if (moving !== undefined) return moving.value !== undefined;
-      return isThere ?? (this.#counts.get(table) !== 0 && this.tables.has(table, key));
-    });
+    const found: Found[] = [];
+    for (const change of changes) found.push(this.#findOne(change));
+    return found;
+  }
+
+  #findOne({ table, key, value, isThere }: Change): Found {
+    // Only pages have names that lie below, and only those are removed.
+    if (table === 'past') return value === undefined;
+    if (isThere === false) return false;
+    const known = this.#overlay.get(table, key);
+    if (known !== undefined) return known;
+    const moving = this.#checkpoint?.overlay.get(table, key);
+    if (moving !== undefined) return moving.value !== undefined;
+    return isThere ?? (this.#counts.get(table) !== 0 && this.tables.has(table, key));
   }
 
   /** Readers see it from now on. `found`: what `find` gave, with no other commit in between. */
