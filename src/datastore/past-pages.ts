@@ -263,9 +263,8 @@ export class PastPages {
     return Buffer.from(entries.subarray(newest));
   }
 
-  /** The keys of what is stored. */
+  /** The keys of what is stored. Once more where it cannot be read. */
   #readAll(): void {
-    this.#isRead = true;
     for (const page of this.#pages) {
       if (page.prints !== undefined) continue;
       const prints = new Uint32Array(page.count);
@@ -278,6 +277,7 @@ export class PastPages {
       });
       page.prints = prints.subarray(0, at);
     }
+    this.#isRead = true;
   }
 
   /** The entries of a page that is stored; none where it is damaged. */
