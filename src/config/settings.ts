@@ -228,7 +228,11 @@ export const SETTINGS = {
   'dead-limit': limits(size(), 256 * MIB, 'Disk space for dead messages; the oldest go.'),
   'dead-lifetime': limits(duration(), 30 * DAY, 'How long dead messages are kept.'),
   'dedupe-window': limits(duration(), 7 * DAY, 'How long the id of a message that has ended is known.'),
-  'dedupe-limit': limits(integer(0, 100_000_000), 250_000, 'How many such ids are known at least; they are forgotten by the thousand.'),
+  'dedupe-limit': limits(
+    integer(0, 100_000_000),
+    250_000,
+    'How many such ids are known at least; they are forgotten by the thousand.',
+  ),
 
   proxy: proxy(
     optional(proxyUrl),

@@ -22,7 +22,7 @@ export interface TransactionsPort {
   misled(error: unknown): void;
 }
 
-/** How long what is not urgent may wait for a commit to ride with. A matter of batching, so no test needs to hold it. */
+/** How long what is not urgent waits for a commit to ride with, or twice that. A matter of batching, so no test needs to hold it. */
 const SOON_MS = 2;
 const NO_CHANGES: readonly Change[] = [];
 
@@ -104,8 +104,19 @@ export class Transactions {
   /** As `add`, for what nobody waits for: it rides with what comes next, or goes by itself a moment later. */
   addSoon(changes: readonly Change[], growth: number, settler: Settler): Transaction {
     const transaction = this.#gather(changes, growth, settler, NO_CHANGES);
-    if (!transaction.isDue) this.#timer ??= setTimeout(() => this.#due(transaction), SOON_MS);
+    if (!transaction.isDue && this.#timer === undefined) this.#wait(transaction);
     return transaction;
+  }
+
+  /** Until it is due by itself. What rides with others leaves the timer alone: to set and clear one each time costs more. */
+  #wait(transaction: Transaction): void {
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      const waiting = this.#gathering;
+      if (waiting === undefined || waiting.isDue) return;
+      if (waiting === transaction) this.#due(waiting);
+      else this.#wait(waiting);
+    }, SOON_MS);
   }
 
   /** The latest change of a key that the journal does not show yet. */
@@ -117,9 +128,11 @@ export class Transactions {
   async flush(): Promise<void> {
     for (;;) {
       if (this.#gathering?.isDue === false) this.#due(this.#gathering);
-      if (this.#writer === undefined) return;
+      if (this.#writer === undefined) break;
       await this.#writer;
     }
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
   #gather(changes: readonly Change[], growth: number, settler: Settler, more: readonly Change[]): Transaction {
@@ -130,8 +143,6 @@ export class Transactions {
 
   #due(transaction: Transaction): void {
     transaction.isDue = true;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     this.#writer ??= this.#writeAll();
   }
 

@@ -163,6 +163,31 @@ describe('what is on its way to the journal', () => {
     await bench.transactions.flush();
   });
 
+  it('goes by itself also behind what rode with another, and leaves no timer behind a flush', async () => {
+    const bench = new Bench();
+    bench.addSoon('rides');
+    bench.add('due');
+    while (bench.writes.length === 0) await turn();
+    bench.addSoon('waits');
+    bench.writes[0]?.resolve();
+    while (bench.writes.length === 1) await turn();
+    assert.deepEqual(
+      bench.writes.map(({ keys }) => keys),
+      [['rides', 'due'], ['waits']],
+    );
+    bench.writes[1]?.resolve();
+    await turn();
+    const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+    const before = timers();
+    bench.addSoon('last');
+    assert.equal(timers(), before + 1);
+    const flushed = bench.transactions.flush();
+    while (bench.writes.length === 2) await turn();
+    bench.writes[2]?.resolve();
+    await flushed;
+    assert.equal(timers(), before);
+  });
+
   it('tells all others when one that is told throws, and that one that it failed', async () => {
     const bench = new Bench();
     const thrower: Settler = {
