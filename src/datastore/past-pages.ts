@@ -50,6 +50,13 @@ interface OpenPage {
   readonly builder: PageBuilder;
 }
 
+/** Pages that are to be stored, and the place of the first of them: of a commit, behind its other pages. */
+interface Taken {
+  readonly pages: readonly Page[];
+  readonly number: number;
+  readonly part: number;
+}
+
 /** Pages that go to where they are stored, and what becomes of them. */
 export interface Storing {
   readonly changes: readonly Change[];
@@ -68,8 +75,8 @@ export class PastPages {
   /** Stored ones, the oldest first, and behind them those that are to be stored. */
   #pages: Page[] = [];
   #open: OpenPage | undefined;
-  /** What was taken last, until it is stored, and the last commit in it. */
-  #taken: { readonly pages: readonly Page[]; readonly number: number } | undefined;
+  /** What was taken last, until it is stored. */
+  #taken: Taken | undefined;
   #next = 1;
   #count = 0;
   /** Bytes of entries that were added since the last `take`. */
@@ -169,21 +176,25 @@ export class PastPages {
 
   /** What was added until now is what the next `storing` stores. `number`: of the last commit in it, which counts up. */
   take(number: number): void {
+    const last = placeIn(this.#pages.findLast(({ name }) => name !== '')?.name ?? '');
     this.#close();
-    this.#taken = { pages: this.#pages.filter(({ name }) => name === ''), number };
+    const pages = this.#pages.filter(({ name }) => name === '');
+    // Behind all that is stored: a checkpoint that was cut off may have left pages of this number, and where the journal
+    // had to be made anew it counts from 1 again. Here and not in `storing`, before any of those could be forgotten: a
+    // name must not come again while the log may hold that it is to be removed.
+    this.#taken =
+      number > last.number ? { pages, number, part: 0 } : { pages, number: last.number, part: last.part + 1 };
     this.#added = this.#bytes = 0;
   }
 
   /** How what was taken is stored. Of few entries those before them come along, so that no page has few for long. */
   storing(): Storing {
-    const { pages = [], number = 0 } = this.#taken ?? {};
+    const { pages = [], number = 0, part = 0 } = this.#taken ?? {};
     const [first] = pages;
     if (first === undefined) return NOTHING;
     const before = pages.length > 1 ? [] : this.#smallBefore(first);
     const groups = pages.length > 1 ? pages.map((page) => [page]) : [[...before, first]];
-    // What a checkpoint that was cut off has stored may have this number too.
-    const others = this.#pages.filter(({ name }) => name.startsWith(`${PAGES}${padded(number)}/`)).length;
-    const stored = groups.map((group, part) => this.#joined(group, nameOf(number, others + part, countOf(group))));
+    const stored = groups.map((group, at) => this.#joined(group, nameOf(number, part + at, countOf(group))));
     return {
       changes: stored.map(({ page, bytes }): Change => ({ table: 'past', key: page.name, value: bytes })),
       done: () => {
@@ -300,6 +311,15 @@ function countOf(pages: readonly Page[]): number {
 /** In the order of commits; says how many entries there are, so that a start need not look. */
 function nameOf(number: number, part: number, count: number): string {
   return `${PAGES}${padded(number)}/${padded(part)}/${count}`;
+}
+
+/** Of a name that is none: before all others. */
+function placeIn(name: string): Pick<Taken, 'number' | 'part'> {
+  const [number = 0, part = 0] = name
+    .slice(PAGES.length)
+    .split('/', 2)
+    .map((text) => Number.parseInt(text, 36));
+  return Number.isSafeInteger(number) && Number.isSafeInteger(part) ? { number, part } : { number: 0, part: 0 };
 }
 
 function countIn(name: string): number {

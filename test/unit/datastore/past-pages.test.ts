@@ -219,6 +219,38 @@ suite('pages of what has ended', () => {
     assert.deepEqual(names(past), [...store.pages.keys()].sort());
   });
 
+  test('stand behind those that were there, also where commits are counted from 1 again', () => {
+    const store = new Store();
+    let past = store.open();
+    past.add('a', 'dead');
+    store.store(past, 5_000);
+    for (let number = 1; number < 4; number++) {
+      past = store.open();
+      past.add('a', `${number}`);
+      store.store(past, number);
+      past = store.open();
+      assert.equal(past.get('a')?.toString(), `${number}`);
+    }
+    past.drop(names(past)[0] ?? '');
+    assert.equal(past.get('a')?.toString(), '3');
+  });
+
+  test('are never called what others were that were forgotten while these could not be stored', () => {
+    const store = new Store();
+    const cutOff = store.open();
+    for (let n = 0; n < 2 * MOST_ENTRIES; n++) cutOff.add(`a${n}`, '1');
+    cutOff.take(7);
+    store.write(cutOff.storing());
+    const left = [...store.pages.keys()];
+    const past = store.open();
+    for (let n = 0; n < 2 * MOST_ENTRIES; n++) past.add(`a${n}`, '1');
+    past.take(7);
+    past.storing();
+    for (const name of left) past.drop(name);
+    store.write(past.storing());
+    assert.equal(store.pages.size, 4);
+  });
+
   test('hold entries of any size', () => {
     const store = new Store();
     const past = store.open();
