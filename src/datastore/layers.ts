@@ -29,6 +29,8 @@ interface Checkpoint {
   readonly overlay: Overlay;
   /** The last commit that it holds. */
   readonly number: number;
+  /** The removal of pages that others stand for by now, until it is written. */
+  replaced: readonly Change[];
 }
 
 export class Layers {
@@ -120,15 +122,16 @@ export class Layers {
   /** What was laid until now is a checkpoint. Only when nothing is moving. `number`: of the last commit in it. */
   take(number: number): void {
     // In one go, so that no reader finds it nowhere.
-    this.#checkpoint = { overlay: this.#overlay, number };
+    this.#checkpoint = { overlay: this.#overlay, number, replaced: [] };
     this.#overlay = new Overlay(this.measure);
     this.#past.take(number);
   }
 
   /** Writes the checkpoint into the tables, its number last. Once more where it fails. Throws AgentError journal.write_failed. */
   async store(): Promise<void> {
-    if (this.#checkpoint === undefined) return;
-    const { overlay, number } = this.#checkpoint;
+    const checkpoint = this.#checkpoint;
+    if (checkpoint === undefined) return;
+    const { overlay, number } = checkpoint;
     FAULT: crashPoint('checkpoint.begun');
     const changes = overlay.changes();
     for (let at = 0; at < changes.length; at += PART) {
@@ -138,8 +141,9 @@ export class Layers {
     const pages = this.#past.storing();
     if (pages.changes.length > 0) await this.tables.write(pages.changes);
     FAULT: crashPoint('checkpoint.part');
-    const replaced = pages.done();
-    await this.tables.write([...replaced, { table: 'facts', key: LOGGED, value: String(number) }]);
+    // Kept for where the next write fails: the pages know nothing of it any more.
+    checkpoint.replaced = [...checkpoint.replaced, ...pages.done()];
+    await this.tables.write([...checkpoint.replaced, { table: 'facts', key: LOGGED, value: String(number) }]);
     FAULT: crashPoint('checkpoint.done');
     this.#logged = number;
     this.#checkpoint = undefined;

@@ -304,6 +304,23 @@ test('that the tables are behind is told once, commits go on meanwhile, and what
   await again.close();
 });
 
+test('pages that became one are gone, also where the last write of the checkpoint failed at first', async (t) => {
+  await using dir = await tempDir();
+  const journal = await open(dir.path, { ...NEVER, after: 1 });
+  await journal.commit([{ table: 'past', key: 'a', value: '1' }]);
+  await until(() => [...journal.pages()].length === 1);
+  assert.equal(journal.get('past', 'a')?.toString(), '1');
+  // The page of both is written, and that they are in the tables is not.
+  const { mock } = t.mock.method(LmdbTables.prototype, 'write');
+  mock.mockImplementationOnce(() => Promise.reject(new Error('the disk is full')), 1);
+  await journal.commit([{ table: 'past', key: 'b', value: '2' }]);
+  await until(() => mock.callCount() === 2);
+  await journal.close();
+  await journal.open();
+  assert.deepEqual([[...journal.pages()].length, journal.count('past')], [1, 2]);
+  await journal.close();
+});
+
 test('while the tables are behind, the log grows to its measure and no further; then commits fail, each in its time', async (t) => {
   await using dir = await tempDir();
   const path = join(dir.path, 'journal');
