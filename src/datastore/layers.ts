@@ -3,6 +3,7 @@
  * what has ended there is one layer (past-pages.ts), which tells by itself what of it is in the tables.
  */
 import { crashPoint } from '../crash-point.js';
+import { AgentError } from '../errors.js';
 import {
   copyOf,
   TABLES,
@@ -51,7 +52,7 @@ export class Layers {
     this.#overlay = new Overlay(measure);
     this.#past = new PastPages({
       names: () => tables.keys('past', ''),
-      read: (name) => tables.get('past', name),
+      read: (name) => this.#page(name),
       damaged,
     });
   }
@@ -178,6 +179,16 @@ export class Layers {
     if (table === 'past') return this.#past.count;
     const moving = this.#checkpoint?.overlay.growth(table) ?? 0;
     return (this.#counts.get(table) ?? 0) + moving + this.#overlay.growth(table);
+  }
+
+  /** One that LMDB cannot read is as one that is damaged: a checkpoint that comes by it must not fail for ever. */
+  #page(name: string): Buffer | undefined {
+    try {
+      return this.tables.get('past', name);
+    } catch (error) {
+      if (error instanceof AgentError) throw error;
+      return undefined;
+    }
   }
 
   pages(): Iterable<PastPage> {

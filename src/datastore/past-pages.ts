@@ -229,8 +229,10 @@ export class PastPages {
     let bytes = page.unstored?.entries.length ?? 0;
     for (let at = this.#pages.indexOf(page) - 1; at >= 0; at--) {
       const old = this.#pages[at];
+      // One that is damaged, or has another number of entries than its name says.
+      if (old?.prints?.length !== old?.count) break;
       // Each is joined with as many as it has itself, so that an entry is written again no more than ten times.
-      if (old?.prints === undefined || old.count > count || count + old.count > MOST_ENTRIES) break;
+      if (old === undefined || old.count > count || count + old.count > MOST_ENTRIES) break;
       const { length } = this.#read(old);
       if (length === 0 || bytes + length > MOST_BYTES) break;
       count += old.count;
@@ -278,15 +280,11 @@ export class PastPages {
   #readAll(): void {
     for (const page of this.#pages) {
       if (page.prints !== undefined) continue;
-      const prints = new Uint32Array(page.count);
-      let at = 0;
+      const prints: number[] = [];
       const entries = this.#read(page);
-      forEachEntry(entries, (keyAt, end) => {
-        const print = this.#prints.ofBytes(entries, keyAt, end);
-        prints[at++] = print;
-        this.#index.add(print, page.number);
-      });
-      page.prints = prints.subarray(0, at);
+      forEachEntry(entries, (keyAt, end) => prints.push(this.#prints.ofBytes(entries, keyAt, end)));
+      for (const print of prints) this.#index.add(print, page.number);
+      page.prints = Uint32Array.from(prints);
     }
     this.#isRead = true;
   }
@@ -296,9 +294,12 @@ export class PastPages {
     if (this.#last?.name === name) return this.#last.entries;
     const page = this.source.read(name);
     const entries = page && entriesOf(page);
-    if (entries === undefined) this.source.damaged(name);
-    this.#last = { name, entries: entries ?? EMPTY };
-    return this.#last.entries;
+    if (entries === undefined) {
+      this.source.damaged(name);
+      return EMPTY;
+    }
+    this.#last = { name, entries };
+    return entries;
   }
 }
 

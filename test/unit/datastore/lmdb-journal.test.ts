@@ -321,6 +321,30 @@ test('pages that became one are gone, also where the last write of the checkpoin
   await journal.close();
 });
 
+test('a page of what has ended that rots while it is known stops neither who asks nor the checkpoints', async (t) => {
+  await using dir = await tempDir();
+  const log = recordingLog();
+  const journal = await open(dir.path, { ...NEVER, after: 1 }, log);
+  await journal.commit([{ table: 'past', key: 'a', value: '1' }]);
+  await until(() => [...journal.pages()].length === 1);
+  assert.equal(journal.get('past', 'a')?.toString(), '1');
+  await journal.close();
+  await journal.open();
+  const { mock } = t.mock.method(LmdbTables.prototype, 'get', () => {
+    throw new Error('MDB_CORRUPTED');
+  });
+  assert.equal(journal.get('past', 'a'), undefined);
+  await log.line('journal.torn');
+  const { mock: writes } = t.mock.method(LmdbTables.prototype, 'write');
+  await journal.commit([{ table: 'past', key: 'b', value: '2' }]);
+  await until(() => writes.callCount() === 2);
+  await until(() => [...journal.pages()].length === 2);
+  mock.restore();
+  assert.equal(journal.get('past', 'b')?.toString(), '2');
+  assert.ok(!log.lines.some(({ event }) => event === 'journal.behind'));
+  await journal.close();
+});
+
 test('while the tables are behind, the log grows to its measure and no further; then commits fail, each in its time', async (t) => {
   await using dir = await tempDir();
   const path = join(dir.path, 'journal');

@@ -205,6 +205,46 @@ suite('pages of what has ended', () => {
     assert.deepEqual([past.count, String(past.get('b'))], [1, '2']);
   });
 
+  test('are asked for again where they could not be read at all', () => {
+    const store = new Store();
+    const before = store.open();
+    for (const key of ['a', 'b']) before.add(key, '1');
+    store.store(before, 1);
+    let isBroken = true;
+    const past = new PastPages({
+      names: () => store.pages.keys(),
+      read: (name) => {
+        if (isBroken) throw new Error('the disk cannot be read');
+        return store.pages.get(name);
+      },
+      damaged: (name) => assert.equal(name, ''),
+    });
+    past.load();
+    assert.throws(() => past.get('a'));
+    isBroken = false;
+    assert.equal(past.get('a')?.toString(), '1');
+  });
+
+  test('of another number of entries than their names say hide nothing that comes later', () => {
+    for (const [count, number] of [
+      [1, 5],
+      [5, 1],
+    ] as const) {
+      const store = new Store();
+      const before = store.open();
+      for (let n = 0; n < number; n++) before.add(`a${n}`, '1');
+      store.store(before, 1);
+      const [[name = '', page] = []] = store.pages;
+      store.pages.clear();
+      store.pages.set(name.replace(/[0-9]+$/, `${count}`), page!);
+      const past = store.open();
+      for (let n = 0; n < number; n++) assert.equal(past.get(`a${n}`)?.toString(), '1');
+      for (let n = 0; n < 5; n++) past.add(`b${n}`, '2');
+      store.store(past, 2);
+      for (let n = 0; n < 5; n++) assert.equal(past.get(`b${n}`)?.toString(), '2', `${count} for ${number}`);
+    }
+  });
+
   test('have names that tell them apart, also when a checkpoint of the same number was cut off before', () => {
     const store = new Store();
     let past = store.open();
