@@ -71,6 +71,8 @@ export interface PastPage {
   readonly count: number;
   /** The value that was set last; empty when it cannot be read. */
   readonly newest: Buffer;
+  /** All values, in the order they were set; none when it cannot be read. */
+  values(): Iterable<Buffer>;
 }
 
 /** The bytes of a value. */

@@ -160,7 +160,8 @@ export class PastPages {
   *stored(): Generator<PastPage> {
     for (const page of [...this.#pages]) {
       if (page.unstored !== undefined) return;
-      yield { name: page.name, count: page.count, newest: (page.newest ??= this.#newestOf(page)) };
+      const newest = (page.newest ??= Buffer.from(this.#valuesOf(page).at(-1) ?? EMPTY));
+      yield { name: page.name, count: page.count, newest, values: () => this.#valuesOf(page) };
     }
   }
 
@@ -269,11 +270,11 @@ export class PastPages {
     for (const print of prints ?? []) this.#index.remove(print, number);
   }
 
-  #newestOf(page: Page): Buffer {
+  #valuesOf(page: Page): readonly Buffer[] {
     const entries = this.#read(page);
-    let newest = 0;
-    forEachEntry(entries, (_, valueAt) => (newest = valueAt));
-    return Buffer.from(entries.subarray(newest));
+    const values: Buffer[] = [];
+    forEachEntry(entries, (_, valueAt, end) => values.push(entries.subarray(valueAt, end)));
+    return values;
   }
 
   /** The keys of what is stored. Once more where it cannot be read. */

@@ -3,7 +3,7 @@
  * number (CONTRACT 1.3). Each change comes as journal changes, to be committed together with what caused it.
  */
 import type { InboundEnd, MessageKey, ReplyTopic } from '../message/index.js';
-import { END, type Change, type Table } from './journal.js';
+import { END, type Change, type PastPage, type Table } from './journal.js';
 import { RESULT_IDS, under } from './keys.js';
 import type { Ledger } from './ledger.js';
 import { restoreTopic } from './record-codec.js';
@@ -29,6 +29,8 @@ export interface DedupeWindow {
 
 /** Ends between two looks at what may be forgotten. */
 const PRUNE_EVERY = 256;
+/** Ids of pages that are looked at, or forgotten, in one turn. */
+const FORGOTTEN_AT_ONCE = 8192;
 const NO_RESULTS: readonly string[] = [];
 /** Between the ids of one entry of `ended`, as older versions wrote it. */
 const SEPARATOR = '\n';
@@ -122,13 +124,21 @@ export class RecentIds {
     if (isOlder) tooMany += journal.count('ids') - journal.count('records');
     const changes = isOlder ? this.#forgettableOlder(now, tooMany) : [];
     if (changes.length > 0) return changes;
-    for (const { name, count, newest } of journal.pages()) {
-      tooMany -= count;
-      if (tooMany < 0 && endIn(newest) + this.window.age > now) break;
-      changes.push({ table: 'past', key: name, value: undefined });
-      if (changes.length >= PRUNE_EVERY) break;
+    let forgotten = 0;
+    for (const page of journal.pages()) {
+      tooMany -= page.count;
+      if (tooMany < 0 && !this.#isOver(page, now)) break;
+      changes.push({ table: 'past', key: page.name, value: undefined });
+      forgotten += page.count;
+      if (changes.length >= PRUNE_EVERY || forgotten >= FORGOTTEN_AT_ONCE) break;
     }
     return changes;
+  }
+
+  /** Whether the time of all its ids is over: where the clock was wrong for a while, that of the last tells little. */
+  #isOver(page: PastPage, now: number): boolean {
+    const isOver = (value: Buffer): boolean => endIn(value) + this.window.age <= now;
+    return isOver(page.newest) && [...page.values()].every(isOver);
   }
 
   /** The same of those that versions up to format 5 left among `ids`, in the order of `ended`. */

@@ -68,6 +68,24 @@ suite('the id of a message that has ended', () => {
     assert.equal(t.store.accept(inbound('old', { arrivedAt: clock.now() })).kind, 'accepted');
   });
 
+  test('is not forgotten with the last of its page, which came while the clock was wrong', async () => {
+    const clock = new FakeClock();
+    const journal = new MemoryJournal();
+    const ended = (id: string, at: number): Change => {
+      return { table: 'past', key: `i/echo/${id}`, value: `{"e":"delivered","a":${at}}` };
+    };
+    // As many as make a page, which is joined with no other then.
+    const before = Array.from({ length: 1022 }, (_, n) => ended(`other-${n}`, clock.now() - 2 * 60 * MINUTE));
+    await journal.open();
+    await journal.commit([ended('right', clock.now()), ...before, ended('wrong', 0)]);
+    await using t = await openTestStore({ clock, journal, dedupe: { age: 60 * MINUTE, count: 250_000 } });
+    await others(t.store);
+    assert.equal(t.store.accept(inbound('right')).kind, 'duplicate');
+    await clock.advance(60 * MINUTE);
+    await others(t.store);
+    assert.ok(journal.count('past') < 1024);
+  });
+
   for (const kind of ['memory', 'LMDB'] as const) {
     test(`is forgotten once there are too many, and those that ended last are not (${kind})`, async () => {
       await using dir = await tempDir();
