@@ -118,12 +118,14 @@ export class RecentIds {
   /** What has left the window, a part at a time, so that no commit grows large because of it. */
   #forgettable(now: number): readonly Change[] {
     const { journal } = this.ledger;
+    const past = journal.count('past');
     const isOlder = journal.count('ended') > 0;
-    let tooMany = journal.count('past') - this.window.count;
     // Each message that waits has an id too, or none: the window is not cut short by them.
-    if (isOlder) tooMany += journal.count('ids') - journal.count('records');
-    const changes = isOlder ? this.#forgettableOlder(now, tooMany) : [];
+    const older = isOlder ? journal.count('ids') - journal.count('records') : 0;
+    const changes = isOlder ? this.#forgettableOlder(now, past + older - this.window.count) : [];
     if (changes.length > 0) return changes;
+    // None of a page is too many while one is known that came before.
+    let tooMany = isOlder ? -Infinity : past - this.window.count;
     let forgotten = 0;
     for (const page of journal.pages()) {
       tooMany -= page.count;

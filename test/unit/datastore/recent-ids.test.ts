@@ -150,4 +150,16 @@ suite('ids that a version up to format 5 knew', () => {
     assert.deepEqual([journal.count('ids'), journal.count('ended')], [0, 0]);
     assert.equal(t.store.accept(inbound('new')).kind, 'duplicate');
   });
+
+  test('are not outlived by those of this version, also where many of them stand together', async () => {
+    const journal = new MemoryJournal();
+    await journal.open();
+    await journal.commit(older(...Array.from({ length: 200 }, (_, n) => [`a${n}`, Date.now() - 2] as const)));
+    await using t = await openTestStore({ journal, dedupe: { age: 60 * MINUTE, count: 300 } });
+    await comesAndGoes(t.store, 'new');
+    await others(t.store, 255);
+    await comesAndGoes(t.store, 'last');
+    // Some 150 are too many: fewer than stand together, and as many as a page of those that came since.
+    for (const id of ['a0', 'new', 'last']) assert.equal(t.store.accept(inbound(id)).kind, 'duplicate', id);
+  });
 });
