@@ -107,6 +107,11 @@ export function resultIdKey(worker: WorkerName, messageId: string, sum: string):
   return `${RESULT_IDS}${worker}/${idPart(messageId)}/${sum}`;
 }
 
+/** What the id keys of all results of one worker and id begin with. */
+export function withoutSum(idKey: string): string {
+  return idKey.slice(0, idKey.lastIndexOf('/') + 1);
+}
+
 export function ownerKey(directive: DirectiveKey): string {
   return `owner/${directive}`;
 }

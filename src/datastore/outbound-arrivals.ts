@@ -304,8 +304,9 @@ export class OutboundArrivals {
     const { worker, messageId, content } = result;
     if (worker === undefined || (Buffer.isBuffer(content) && !this.ledger.files.isLarge(content))) return false;
     const like = resultIdKey(worker, messageId, '');
-    const [own] = this.ledger.journal.range('ids', { ...under(like), limit: 1 });
-    if (own === undefined && !(mayHaveComeWith && this.#cameWithRequest(like, result))) return false;
+    const [pending] = this.ledger.journal.range('ids', { ...under(like), limit: 1 });
+    const isAlike = pending !== undefined || this.ids.ofResult(like) !== undefined;
+    if (!isAlike && !(mayHaveComeWith && this.#cameWithRequest(like, result))) return false;
     const bytes = Buffer.isBuffer(content) ? content : bytesIn(content.path);
     return bytes !== undefined && this.#hasCome(like + hash('sha256', bytes, 'base64url'), result, mayHaveComeWith);
   }

@@ -20,7 +20,7 @@ import { Signal } from '../signal/index.js';
 import { LONGEST_BACKOFF, type Millis } from '../time.js';
 import type { DeadChange, DeadLetters } from './dead-letters.js';
 import type { Change } from './journal.js';
-import { recordKey } from './keys.js';
+import { recordKey, withoutSum } from './keys.js';
 import { Lanes } from './lanes.js';
 import type { Ledger } from './ledger.js';
 import type { LiveMessages } from './live-messages.js';
@@ -260,8 +260,11 @@ export class OutboundQueue {
     this.ledger.watch.witness?.outbound(record, end, failure);
     const path = this.live.keysOf(key)?.recordKey ?? recordKey(prefix, key);
     const removal: Change = { table: 'records', key: path, value: undefined };
-    const { idKey } = record;
+    const { idKey, content } = record;
     const changes = idKey === undefined ? [removal] : this.ids.ended(idKey, 'result', undefined, undefined, removal);
+    // One that came to an older version is looked for by its worker and id first (OutboundArrivals).
+    if (idKey !== undefined && content.kind === 'file' && this.ledger.files.sums.hasOlder)
+      changes.push(...this.ids.ended(withoutSum(idKey), 'result', undefined));
     const kept =
       end === 'dead'
         ? this.dead.keepRecord(record, failure ?? { code: 'worker-failed', text: 'the result could not be delivered' })

@@ -2,15 +2,18 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it, test } from 'node:test';
 import { changesFor, ContentSums } from '../../../src/datastore/content-sums.js';
 import { MemoryJournal, type Change, type Datastore, type NewOutbound } from '../../../src/datastore/index.js';
 import { END } from '../../../src/datastore/journal.js';
+import { decodeRecord, encodeRecord } from '../../../src/datastore/record-codec.js';
 import { silentLog } from '../../../src/log/log.js';
 import { directiveKey } from '../../../src/message/index.js';
 import { recordingLog } from '../../support/log.js';
 import { directive, inbound, result } from '../../support/messages.js';
 import { openTestStore, take } from '../../support/store.js';
+import { tempDir } from '../../support/temp.js';
 
 const LARGE = randomBytes(100_000);
 const ECHO = directiveKey(directive('echo'));
@@ -162,6 +165,37 @@ describe('a large result', () => {
       }
       assert.equal(await came(store, result('with', { ...of, content: other })), 'accepted');
       assert.equal(await came(store, result('new', { content: LARGE })), 'accepted');
+    }
+  });
+
+  it('that waited in an older version, and was sent by this one, is not taken again', async () => {
+    const sha256 = hash('sha256', LARGE, 'base64url');
+    await using dir = await tempDir();
+    const stateDir = dir.path;
+    const journal = new MemoryJournal();
+    {
+      await using test = await openTestStore({ journal, stateDir });
+      assert.equal(await came(test.store, result('r', { content: await asFile(test.store, LARGE) })), 'accepted');
+    }
+    await journal.open();
+    const [[idKey, pending] = ['', undefined]] = journal.range('ids', { after: '', before: END });
+    const [[path, bytes] = ['', Buffer.alloc(0)]] = journal.range('records', { after: '', before: END });
+    const record = decodeRecord(bytes, join(stateDir, 'content'));
+    assert.ok(record?.kind === 'outbound');
+    const olderKey = `o/echo-worker/r/${sha256}`;
+    await journal.commit([
+      { table: 'facts', key: 'results-by-sha256', value: '1' },
+      { table: 'records', key: path, value: encodeRecord({ ...record, idKey: olderKey }) },
+      { table: 'ids', key: idKey, value: undefined },
+      { table: 'ids', key: olderKey, value: pending },
+    ]);
+    for (const isSent of [false, true, true]) {
+      await using test = await openTestStore({ journal, stateDir });
+      const { store } = test;
+      const next = store.nextOutbound('mqtt');
+      if (isSent && next !== undefined) assert.ok(await store.endOutbound(next.key, 'sent'));
+      for (const content of [LARGE, await asFile(store, LARGE)])
+        assert.equal(await came(store, result('r', { content })), 'duplicate', `sent: ${isSent}`);
     }
   });
 
