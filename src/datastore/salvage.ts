@@ -165,10 +165,19 @@ function* alive(found: ReadonlyMap<string, Stray>, tables: Tables): Generator<St
     damaged: () => undefined,
   });
   past.load();
-  // One that is dead may have been accepted anew.
-  const hasEnded = (key: string): boolean => past.get(key)?.toString().startsWith('{"e":"dead"') === false;
+  // One that is dead may have been accepted anew, and each other whose time was over before its page was forgotten.
+  const hasEnded = (key: string, arrivedAt = 0): boolean => {
+    const [, end, at] = ENDED.exec(past.get(key)?.toString() ?? '') ?? [];
+    return end !== undefined && end !== 'dead' && Number(at) >= arrivedAt;
+  };
+  const arrivalOf = (id: Buffer): number | undefined => {
+    const path = PENDING.exec(id.toString())?.[1];
+    const bytes = path === undefined ? path : (found.get(`records ${path}`)?.value ?? tables.records.get(path));
+    const record = bytes && decodeRecord(bytes, '');
+    return record === undefined || record.kind === 'dead' ? undefined : record.arrivedAt;
+  };
   for (const stray of found.values()) {
-    if (stray.table === 'past' || (stray.table === 'ids' && hasEnded(stray.key))) continue;
+    if (stray.table === 'past' || (stray.table === 'ids' && hasEnded(stray.key, arrivalOf(stray.value)))) continue;
     const record = stray.table === 'records' ? decodeRecord(stray.value, '') : undefined;
     if (record?.kind !== 'inbound') {
       yield stray;
@@ -176,13 +185,16 @@ function* alive(found: ReadonlyMap<string, Stray>, tables: Tables): Generator<St
     }
     const idKey = inboundIdKey(record.directiveKey, record.messageId);
     const id = idOf(idKey);
-    if (hasEnded(idKey) || (id !== undefined && !id.includes(stray.key))) continue;
+    if (hasEnded(idKey, record.arrivedAt) || (id !== undefined && !id.includes(stray.key))) continue;
     yield stray;
     const value = Buffer.from(JSON.stringify({ r: stray.key, k: record.key }));
     if (id === undefined) yield { table: 'ids', key: idKey, value, written: stray.written };
   }
 }
 
+/** What is known of an id, as RecentIds writes it. */
+const ENDED = /^\{"e":"([a-z]+)","a":(\d+)/;
+const PENDING = /^\{"r":"([^"]+)"/;
 const NUMBER = '[0-9a-z]{11}';
 const RECORD = new RegExp(`^i/[^/]+/\\d/${NUMBER}$`);
 const TWO_NUMBERS = new RegExp(`^${NUMBER}/(${NUMBER})$`);

@@ -49,7 +49,7 @@ test('what has ended has not come back, and is known, in a store of which only l
   const path = join(dir.path, 'journal');
   {
     await using t = await opened();
-    for (const id of ['ended', 'pending', 'anew']) await take(t.store, t.store.accept(inbound(id)));
+    for (const id of ['ended', 'pending', 'anew', 'later']) await take(t.store, t.store.accept(inbound(id)));
   }
   {
     await using journal = await openJournal(path);
@@ -57,6 +57,8 @@ test('what has ended has not come back, and is known, in a store of which only l
     await journal.commit([
       { table: 'past', key: 'i/echo/ended', value: `{"e":"delivered","a":${Date.now()}}` },
       { table: 'past', key: 'i/echo/anew', value: `{"e":"dead","a":${Date.now()}}` },
+      // Its time was over, and that of its page was not yet.
+      { table: 'past', key: 'i/echo/later', value: `{"e":"delivered","a":${Date.now() - 8 * 24 * 3600_000}}` },
     ]);
   }
   loseTables(join(path, 'data.mdb'));
@@ -65,12 +67,13 @@ test('what has ended has not come back, and is known, in a store of which only l
     const ids = [...journal.range('ids', { after: '', before: END })];
     assert.deepEqual(
       ids.map(([key]) => key),
-      ['i/echo/anew', 'i/echo/pending'],
+      ['i/echo/anew', 'i/echo/later', 'i/echo/pending'],
     );
   }
   await using t = await opened();
-  assert.equal(t.store.listing.pending, 2);
-  for (const id of ['ended', 'pending', 'anew']) assert.equal(t.store.accept(inbound(id)).kind, 'duplicate', id);
+  assert.equal(t.store.listing.pending, 3);
+  for (const id of ['ended', 'pending', 'anew', 'later'])
+    assert.equal(t.store.accept(inbound(id)).kind, 'duplicate', id);
 });
 
 async function openJournal(path: string): Promise<Journal & AsyncDisposable> {
