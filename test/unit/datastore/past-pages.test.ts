@@ -1,6 +1,8 @@
 /** What is known of ids that have ended, held against a Map: over checkpoints, those that fail, crashes and damage. */
 import assert from 'node:assert/strict';
 import { suite, test, type TestContext } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 import type { Change } from '../../../src/datastore/journal.js';
 import { PastIndex, Prints } from '../../../src/datastore/past-index.js';
@@ -62,6 +64,17 @@ class Store {
     this.write(storing);
     this.done(storing);
   }
+}
+
+/** Bytes that are in use outside of V8's heap. What is collected is given back a little later. */
+async function kept(): Promise<number> {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  for (let n = 0; n < 3; n++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return process.memoryUsage().arrayBuffers;
 }
 
 const names = (past: PastPages): string[] => Array.from(past.stored(), ({ name }) => name);
@@ -245,6 +258,118 @@ suite('pages of what has ended', () => {
     }
   });
 
+  test('that rot while they are known hold nothing from then on', () => {
+    const store = new Store();
+    const past = store.open();
+    past.add('a', '1');
+    store.store(past, 1);
+    assert.equal(past.get('a')?.toString(), '1');
+    past.add('b', '2');
+    for (let n = 0; n < 2 * MOST_ENTRIES; n++) past.add(`c${n}`, '3');
+    store.store(past, 2);
+    // Another page is read, so that this one is asked for again.
+    assert.equal(past.get('c1024')?.toString(), '3');
+    const [name = ''] = names(past);
+    const page = store.pages.get(name)!;
+    page[page.length - 1]! ^= 1;
+    assert.equal(past.get('a'), undefined);
+    assert.deepEqual(store.damaged, [name]);
+    past.add('a', '4');
+    assert.equal(past.get('a')?.toString(), '4');
+  });
+
+  test('that rot while they are known are joined with no other', () => {
+    const store = new Store();
+    const before = store.open();
+    for (let n = 0; n < MOST_ENTRIES; n++) before.add(`c${n}`, '3');
+    store.store(before, 1);
+    before.add('a', '1');
+    store.store(before, 2);
+    const past = store.open();
+    assert.equal(past.get('c0')?.toString(), '3');
+    const page = store.pages.get(names(past)[1] ?? '')!;
+    page[page.length - 1]! ^= 1;
+    assert.equal(past.get('c0')?.toString(), '3');
+    past.add('b', '2');
+    store.store(past, 3);
+    assert.equal(past.get('b')?.toString(), '2');
+    assert.equal(store.pages.size, 3);
+  });
+
+  test('under a name that was damaged are known, and count as none', () => {
+    const store = new Store();
+    const before = store.open();
+    before.add('a', '1');
+    store.store(before, 1);
+    const [[name = '', page] = []] = store.pages;
+    store.pages.clear();
+    store.pages.set(`${name.slice(0, -1)}q`, page!);
+    const past = store.open();
+    past.add('b', '2');
+    assert.equal(past.count, 1);
+    assert.equal(past.get('a')?.toString(), '1');
+    past.load();
+    assert.deepEqual([past.count, past.added, past.get('b')], [0, { entries: 0, bytes: 0 }, undefined]);
+  });
+
+  test('are no larger because they are joined', () => {
+    const store = new Store();
+    const past = store.open();
+    for (let n = 0; n < 20; n++) {
+      past.add(`k${n}`, Buffer.alloc(MOST_BYTES / 3));
+      store.store(past, n + 1);
+      assert.equal(past.get(`k${n}`)?.length, Math.floor(MOST_BYTES / 3));
+    }
+    for (const { length } of store.pages.values()) assert.ok(length < MOST_BYTES + 100, `${length} bytes`);
+    for (let n = 0; n < 1_200; n++) {
+      past.add(`few${n}`, '');
+      if (n === 599) store.store(past, 100);
+    }
+    store.store(past, 101);
+    for (const { count } of past.stored()) assert.ok(count <= MOST_ENTRIES, `${count} entries`);
+  });
+
+  test('stand in their order, also where others are full before they are stored', () => {
+    const store = new Store();
+    const past = store.open();
+    past.add('a', '0');
+    past.take(1);
+    const storing = past.storing();
+    store.write(storing);
+    for (let n = 0; n <= MOST_ENTRIES; n++) past.add('a', `${n}`);
+    store.done(storing);
+    assert.equal(names(past).length, 1);
+    store.store(past, 2);
+    assert.deepEqual(
+      Array.from(past.stored(), ({ newest }) => String(newest)),
+      ['0', `${MOST_ENTRIES - 1}`, `${MOST_ENTRIES}`],
+    );
+    assert.equal(past.get('a')?.toString(), `${MOST_ENTRIES}`);
+  });
+
+  test('leave nothing in memory once they are forgotten or joined, and what was taken is added no more', async () => {
+    const store = new Store();
+    const past = store.open();
+    const before = await kept();
+    for (let round = 0; round < 300; round++) {
+      for (let n = 0; n < 2_500; n++) past.add(`i/echo/${round}-${n}`, 'x');
+      assert.equal(past.added.entries, 2_500);
+      store.store(past, 2 * round);
+      past.add(`i/echo/${round}`, 'x');
+      store.store(past, 2 * round + 1);
+      assert.deepEqual(past.added, { entries: 0, bytes: 0 });
+      for (const name of names(past)) {
+        past.drop(name);
+        store.pages.delete(name);
+      }
+    }
+    assert.equal(past.count, 0);
+    // 750,000 are some 20 MiB.
+    const grown = (await kept()) - before;
+    assert.equal(past.get('i/echo/0-0'), undefined);
+    assert.ok(grown < 8 * 2 ** 20, `${grown} bytes`);
+  });
+
   test('have names that tell them apart, also when a checkpoint of the same number was cut off before', () => {
     const store = new Store();
     let past = store.open();
@@ -351,6 +476,15 @@ suite('the index of what has ended', () => {
         );
       }
     }
+  });
+
+  test('does not grow with what it is told again and again', async () => {
+    const index = new PastIndex();
+    const before = await kept();
+    for (let n = 0; n < 400_000; n++) index.add(7, 1);
+    const grown = (await kept()) - before;
+    assert.ok(grown < 2 ** 20, `${grown} bytes`);
+    assert.equal(index.newest(7, Infinity), 1);
   });
 
   test('knows keys by all of their letters, and each process by other prints', () => {
