@@ -8,11 +8,11 @@
  */
 
 /**
- * `records` live messages by queue and arrival; `ids` what is known of the id of a message that is pending; `ended` the
- * order in which those may be forgotten of which older versions wrote there that they have ended; `alarms` wall times at which a record wants attention; `dead` messages given up; `facts` small
- * things that must survive; `torn` the bytes of records that could not be read, for a person to look at; `files` which
- * record names a content file; `past` what is known of ids that have ended. Their order stands on disk (wal-frames.ts):
- * new ones go to the end.
+ * `records` live messages by queue and arrival; `ids` the record that is pending under an id; `ended` ids that an older
+ * version knew to have ended, which stand in `ids` still, in the order in which they may be forgotten; `alarms` wall times
+ * at which a record wants attention; `dead` messages given up; `facts` small things that must survive; `torn` the bytes of
+ * records that could not be read, for a person to look at; `files` which record names a content file; `past` what is known
+ * of ids that have ended. Their order stands on disk (wal-frames.ts): new ones go to the end.
  */
 export const TABLES = ['records', 'ids', 'ended', 'alarms', 'dead', 'facts', 'torn', 'files', 'past'] as const;
 export type Table = (typeof TABLES)[number];
