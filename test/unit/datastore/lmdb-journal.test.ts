@@ -304,6 +304,19 @@ test('that the tables are behind is told once, commits go on meanwhile, and what
   await again.close();
 });
 
+test('what has ended goes to the tables once there is much of it, in number or in bytes', async () => {
+  for (const measure of [{ entries: 10 }, { bytes: 1_000 }]) {
+    await using dir = await tempDir();
+    const journal = await open(dir.path, { ...NEVER, ...measure });
+    for (let n = 0; n < 10; n++) {
+      assert.deepEqual([...journal.pages()], []);
+      await journal.commit([{ table: 'past', key: `k/${n}`, value: 'x'.repeat(100) }]);
+    }
+    await until(() => [...journal.pages()].length === 1);
+    await journal.close();
+  }
+});
+
 test('pages that became one are gone, also where the last write of the checkpoint failed at first', async (t) => {
   await using dir = await tempDir();
   const journal = await open(dir.path, { ...NEVER, after: 1 });
