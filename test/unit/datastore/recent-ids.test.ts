@@ -151,6 +151,16 @@ suite('ids that a version up to format 5 knew', () => {
     assert.equal(t.store.accept(inbound('new')).kind, 'duplicate');
   });
 
+  test('are not forgotten because many messages wait', async () => {
+    const journal = new MemoryJournal();
+    await journal.open();
+    await journal.commit(older(['a', Date.now() - 2]));
+    await using t = await openTestStore({ journal, dedupe: { age: 60 * MINUTE, count: 300 } });
+    for (let n = 0; n < 100; n++) await take(t.store, t.store.accept(inbound(`waits-${n}`)));
+    await others(t.store);
+    assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
+  });
+
   test('are not outlived by those of this version, also where many of them stand together', async () => {
     const journal = new MemoryJournal();
     await journal.open();
