@@ -56,6 +56,15 @@ suite('the id of a message that was accepted anew', () => {
 });
 
 suite('the id of a message that has ended', () => {
+  test('is known from the call on that ends it, before that is in the journal', async () => {
+    await using t = await openTestStore();
+    const key = await take(t.store, t.store.accept(inbound('a')));
+    const delivered = t.store.delivered(key);
+    assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
+    await delivered;
+    assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
+  });
+
   test('is unknown once its time is over, also where it stands with others whose time is not', async () => {
     const clock = new FakeClock();
     await using t = await openTestStore({ clock, dedupe: { age: 60 * MINUTE, count: 250_000 } });
@@ -149,6 +158,20 @@ suite('ids that a version up to format 5 knew', () => {
     await others(t.store, 2);
     assert.deepEqual([journal.count('ids'), journal.count('ended')], [0, 0]);
     assert.equal(t.store.accept(inbound('new')).kind, 'duplicate');
+  });
+
+  test('are not forgotten while they are pending anew', async () => {
+    const clock = new FakeClock(NOW);
+    const journal = new MemoryJournal();
+    const at = NOW - 50 * MINUTE;
+    await journal.open();
+    await journal.commit([...older(['a', at]), { table: 'ids', key: 'i/echo/a', value: `{"e":"dead","a":${at}}` }]);
+    await using t = await openTestStore({ clock, journal, dedupe: { age: 60 * MINUTE, count: 250_000 } });
+    await take(t.store, t.store.accept(inbound('a', { arrivedAt: NOW })));
+    await clock.advance(12 * MINUTE);
+    await others(t.store, 257);
+    assert.equal(journal.count('ended'), 0);
+    assert.equal(t.store.accept(inbound('a')).kind, 'duplicate');
   });
 
   test('are not forgotten because many messages wait', async () => {
