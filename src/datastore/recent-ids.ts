@@ -93,7 +93,6 @@ export class RecentIds {
     // Here too only what comes from outside is written by JSON.
     const topic = replyTopic && `,"t":${JSON.stringify(storeTopic(replyTopic))}`;
     const own = results.length === 0 ? '' : `,"o":["${results.join('","')}"]`;
-    if (end === 'result') this.#hasResults = true;
     const text = `{"e":"${end}","a":${at}${topic ?? ''}${own}}`;
     const past: Change = { table: 'past', key: idKey, value: topic === undefined ? text : Buffer.from(text) };
     const removal: Change = { table: 'ids', key: idKey, value: undefined };

@@ -90,7 +90,7 @@ class Run {
     const { store } = this;
     this.#scope = new AbortController();
     await store.open();
-    store.fed.connect((key) => store.markReady(key), this.#scope.signal);
+    store.fed.connect((key) => this.#fed(key), this.#scope.signal);
     store.lapsed.connect((key) => this.#lapse(key), this.#scope.signal);
     store.resume();
     await this.quiet();
@@ -201,6 +201,13 @@ class Run {
     return this.#whenRecorded.size > 0;
   }
 
+  /** As the processor does: one whose time was over while it was on disk alone ends now. */
+  #fed(key: MessageKey): void {
+    const { expiresAt = Infinity } = [...this.pending.values()].find((each) => each.key === key) ?? {};
+    if (expiresAt > this.clock.now()) this.store.markReady(key);
+    else void this.#lapse(key);
+  }
+
   #lapse(key: MessageKey): Promise<void> | undefined {
     const message = [...this.pending.values()].find((each) => each.key === key);
     if (message === undefined || message.state === 'dispatching') return undefined;
@@ -209,9 +216,16 @@ class Run {
     this.#whenRecorded.delete(message.id);
     if (message.state === 'owed' || !this.pending.has(message.id)) return undefined;
     assert.ok(message.expiresAt !== undefined && message.expiresAt <= this.clock.now(), `${message.id} lapsed early`);
-    const ending = this.store.end(key, 'expired', { code: 'expired', text: 'too late' });
+    // One that came back to a window which is full is on disk alone: it is fed later.
+    let isOnDisk = false;
+    const ending = this.store.end(key, 'expired', { code: 'expired', text: 'too late' }).then(({ kind }) => {
+      isOnDisk = kind === 'already-ended';
+    });
     message.state = 'owed';
-    return this.settleAs(message, ending, () => this.ended(message, 'expired'));
+    return this.settleAs(message, ending, () => {
+      if (isOnDisk) message.state = 'waiting';
+      else this.ended(message, 'expired');
+    });
   }
 
   /** What the journal owed of completions and has written since, in its places. */
