@@ -7,19 +7,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { AgentError } from '../../src/errors.js';
-import {
-  Datastore,
-  MQTT_LANE,
-  type Acceptance,
-  type NewOutbound,
-  type ResultAcceptance,
-} from '../../src/datastore/index.js';
+import { Datastore, MQTT_LANE, type NewOutbound } from '../../src/datastore/index.js';
 import { decodeRecord } from '../../src/datastore/record-codec.js';
 import { directiveKey, type MessageKey } from '../../src/message/index.js';
 import { silentLog } from '../../src/log/log.js';
 import { FakeClock, settle } from '../support/clock.js';
 import { FaultyJournal } from '../support/faulty-journal.js';
-import { step, type Step } from '../support/datastore-steps.js';
+import { outcome, step, type Step } from '../support/datastore-steps.js';
 import { directive, inbound, result, workerName } from '../support/messages.js';
 import { seeded, testSeed } from '../support/seeded.js';
 import { tempDir } from '../support/temp.js';
@@ -270,17 +264,6 @@ class Run {
     const inFlight = [...this.pending.values()].filter(({ state }) => state === 'dispatching').length;
     const bound = LANES * WINDOW.records + inFlight;
     assert.ok(this.store.liveMessages <= bound, `${this.store.liveMessages} are live, at most ${bound} may be`);
-  }
-}
-
-/** Whether it came to stable storage; heeded at once, since those of one step fail together. */
-async function outcome(acceptance: Acceptance | ResultAcceptance): Promise<boolean> {
-  if (acceptance.kind === 'full') return false;
-  try {
-    await acceptance.durable;
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -1,5 +1,6 @@
-/** What may be asked of a datastore, at random: the steps of its model test. */
+/** What may be asked of a datastore, at random: the steps of its model test, and what they come to. */
 import fc from 'fast-check';
+import type { Acceptance, ResultAcceptance } from '../../src/datastore/index.js';
 
 const MINUTE = 60_000;
 
@@ -93,3 +94,14 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('restart' as const) }) },
 );
+
+/** Whether it came to stable storage; heeded at once, since those of one step fail together. */
+export async function outcome(acceptance: Acceptance | ResultAcceptance): Promise<boolean> {
+  if (acceptance.kind === 'full') return false;
+  try {
+    await acceptance.durable;
+    return true;
+  } catch {
+    return false;
+  }
+}
