@@ -33,21 +33,13 @@ interface Page {
   readonly number: number;
   /** Its key among the pages that are stored; empty before it has one. */
   readonly name: string;
-  readonly count: number;
-  /** Undefined until the index has them. */
+  count: number;
+  /** What the index has of its keys; undefined until it has them. */
   prints: Uint32Array | undefined;
   /** What it holds, while it is not stored. */
-  readonly unstored: Unstored | undefined;
+  readonly unstored: PageBuilder | undefined;
   /** The value of its last entry, once somebody asked. */
   newest: Buffer | undefined;
-}
-
-type Unstored = Pick<PageBuilder, 'entries' | 'starts'>;
-
-/** The one that entries are added to. */
-interface OpenPage {
-  readonly number: number;
-  readonly builder: PageBuilder;
 }
 
 /** Pages that are to be stored, and the place of the first of them: of a commit, behind its other pages. */
@@ -74,7 +66,8 @@ export class PastPages {
   #index = new PastIndex();
   /** Stored ones, the oldest first, and behind them those that are to be stored. */
   #pages: Page[] = [];
-  #open: OpenPage | undefined;
+  /** The last of them, while entries are added to it. */
+  #open: (Page & { readonly unstored: PageBuilder }) | undefined;
   /** What was taken last, until it is stored. */
   #taken: Taken | undefined;
   #next = 1;
@@ -120,14 +113,21 @@ export class PastPages {
 
   add(key: string, value: Value): void {
     const length = entryLength(key, value);
-    if (this.#open?.builder.hasRoom(length) === false) this.#close();
-    const { number, builder } = (this.#open ??= { number: this.#next++, builder: new PageBuilder(length) });
+    const open = this.#open?.unstored.hasRoom(length) === true ? this.#open : this.#begin(length);
     const print = this.#prints.of(key);
-    builder.add(key, value, print);
-    this.#index.add(print, number);
+    open.unstored.add(key, value, print);
+    this.#index.add(print, open.number);
+    open.count += 1;
     this.#count += 1;
     this.#added += 1;
     this.#bytes += length;
+  }
+
+  #begin(length: number): Page & { readonly unstored: PageBuilder } {
+    const unstored = new PageBuilder(length);
+    this.#open = { number: this.#next++, name: '', count: 0, prints: undefined, unstored, newest: undefined };
+    this.#pages.push(this.#open);
+    return this.#open;
   }
 
   /** The latest value of a key: a copy. */
@@ -142,13 +142,11 @@ export class PastPages {
   }
 
   #latestIn(number: number, print: number, key: string): Buffer | undefined {
-    const isOpen = this.#open?.number === number;
-    const page = isOpen ? undefined : this.#pages.find((each) => each.number === number);
-    const unstored = isOpen ? this.#open?.builder : page?.unstored;
-    const prints = isOpen ? this.#open?.builder.prints : page?.prints;
-    if (prints === undefined) return undefined;
-    const entries = unstored?.entries ?? (page === undefined ? EMPTY : this.#read(page));
-    if (entries.length === 0) return undefined;
+    const page = this.#pages.find((each) => each.number === number);
+    const entries = page === undefined ? EMPTY : this.#entriesOf(page);
+    if (page === undefined || entries.length === 0) return undefined;
+    const { unstored } = page;
+    const prints = printsOf(page);
     for (let at = prints.lastIndexOf(print); at >= 0; at = prints.subarray(0, at).lastIndexOf(print)) {
       const found = valueAt(entries, unstored?.starts[at] ?? startOf(entries, at), key);
       if (found !== undefined) return found;
@@ -178,7 +176,7 @@ export class PastPages {
   /** What was added until now is what the next `storing` stores. `number`: of the last commit in it, which counts up. */
   take(number: number): void {
     const last = placeIn(this.#pages.findLast(({ name }) => name !== '')?.name ?? '');
-    this.#close();
+    this.#open = undefined;
     const pages = this.#pages.filter(({ name }) => name === '');
     // Behind all that is stored: a checkpoint that was cut off may have left pages of this number, and where the journal
     // had to be made anew it counts from 1 again. Here and not in `storing`, before any of those could be forgotten: a
@@ -244,11 +242,11 @@ export class PastPages {
   }
 
   #joined(group: readonly Page[], name: string): { readonly page: Page; readonly bytes: Buffer } {
-    const parts = group.map((page) => page.unstored?.entries ?? this.#read(page));
+    const parts = group.map((page) => this.#entriesOf(page));
     const prints = new Uint32Array(countOf(group));
     let at = 0;
     for (const page of group) {
-      prints.set(page.prints ?? [], at);
+      prints.set(printsOf(page), at);
       at += page.count;
     }
     const number = group.at(-1)?.number ?? 0;
@@ -256,18 +254,12 @@ export class PastPages {
     return { page, bytes: sealed(parts) };
   }
 
-  /** What is open is a page like others from now on. */
-  #close(): void {
-    const open = this.#open;
-    this.#open = undefined;
-    if (open === undefined) return;
-    const { number, builder } = open;
-    const { prints } = builder;
-    this.#pages.push({ number, name: '', count: prints.length, prints, unstored: builder, newest: undefined });
+  #leave(page: Page): void {
+    for (const print of printsOf(page)) this.#index.remove(print, page.number);
   }
 
-  #leave({ prints, number }: Page): void {
-    for (const print of prints ?? []) this.#index.remove(print, number);
+  #entriesOf(page: Page): Buffer {
+    return page.unstored?.entries ?? this.#read(page);
   }
 
   #valuesOf(page: Page): readonly Buffer[] {
@@ -280,7 +272,7 @@ export class PastPages {
   /** The keys of what is stored. Once more where it cannot be read. */
   #readAll(): void {
     for (const page of this.#pages) {
-      if (page.prints !== undefined) continue;
+      if (page.unstored !== undefined || page.prints !== undefined) continue;
       const prints: number[] = [];
       const entries = this.#read(page);
       forEachEntry(entries, (keyAt, end) => prints.push(this.#prints.ofBytes(entries, keyAt, end)));
@@ -305,6 +297,11 @@ export class PastPages {
 }
 
 const EMPTY = Buffer.alloc(0);
+const NO_PRINTS = new Uint32Array();
+
+function printsOf({ unstored, prints = NO_PRINTS }: Page): Uint32Array {
+  return unstored?.prints ?? prints;
+}
 
 function countOf(pages: readonly Page[]): number {
   return pages.reduce((sum, { count }) => sum + count, 0);

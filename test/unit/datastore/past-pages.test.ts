@@ -1,8 +1,6 @@
 /** What is known of ids that have ended, held against a Map: over checkpoints, those that fail, crashes and damage. */
 import assert from 'node:assert/strict';
 import { suite, test, type TestContext } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 
 import type { Change } from '../../../src/datastore/journal.js';
 import { PastIndex, Prints } from '../../../src/datastore/past-index.js';
@@ -18,6 +16,7 @@ import {
   valueAt,
 } from '../../../src/datastore/past-page.js';
 import { PastPages, type Storing } from '../../../src/datastore/past-pages.js';
+import { kept } from '../../support/memory.js';
 import { between, seeded, testSeed } from '../../support/seeded.js';
 
 function random(t: TestContext): () => number {
@@ -64,17 +63,6 @@ class Store {
     this.write(storing);
     this.done(storing);
   }
-}
-
-/** Bytes that are in use outside of V8's heap. What is collected is given back a little later. */
-async function kept(): Promise<number> {
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
-  for (let n = 0; n < 3; n++) {
-    gc();
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return process.memoryUsage().arrayBuffers;
 }
 
 const names = (past: PastPages): string[] => Array.from(past.stored(), ({ name }) => name);

@@ -3,8 +3,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { type Client, status } from '@grpc/grpc-js';
 import { framed, type Answer, type CallStatus, type ServerMethod } from '../../../src/grpc/index.js';
 import { PING_LEAVES_WITHIN } from '../../../src/grpc/grpc-server.js';
@@ -30,6 +28,7 @@ import {
   WINDOW_UPDATE,
 } from '../../support/hostile-http2.js';
 import { assertNothingMore, heldAtRest } from '../../support/leaks.js';
+import { kept } from '../../support/memory.js';
 import { seeded } from '../../support/seeded.js';
 
 /** What the raw frames call. */
@@ -159,17 +158,6 @@ test('a message keeps no more memory than twice its bytes, however it came', asy
   }
   stream.cancel();
 });
-
-/** Bytes that are in use outside of V8's heap. What is collected is given back a little later. */
-async function kept(): Promise<number> {
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
-  for (let n = 0; n < 3; n++) {
-    gc();
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return process.memoryUsage().arrayBuffers;
-}
 
 test('calls that announce much take memory for what they send', async () => {
   await using at = await servedGrpc({ [SEND]: { ...echo, largest: 64 * MIB } });
