@@ -31,8 +31,7 @@ async function main(words: readonly string[]): Promise<number> {
   const choice = chooseRows(every, flags.only);
   if (flags.help) say(USAGE);
   else if (choice.kind === 'unknown') return refuse(`there is no row "${choice.name}"; --list names them`);
-  else if (flags.list)
-    for (const row of choice.rows) say(row.kind === 'scenario' ? `${row.name}  ${row.about}` : row.name);
+  else if (flags.list) say(choice.rows.map(listed).join('\n'));
   else if (!existsSync(join(ROOT, 'dist/yggd.js'))) return refuse('there is no dist/yggd.js: npm run build makes it');
   else if (mosquittoMissing !== false) return refuse(`${mosquittoMissing}: apt-get install mosquitto`);
   else return await bench(choice.rows, flags);
@@ -89,6 +88,10 @@ async function measure(rows: readonly Row[], flags: Flags, directory: string, sc
     return EX_INTERRUPTED;
   }
   return failed.length > 0 ? 1 : 0;
+}
+
+function listed(row: Row): string {
+  return row.kind === 'scenario' ? `${row.name}  ${row.about}` : row.name;
 }
 
 function refuse(text: string): number {

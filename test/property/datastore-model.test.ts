@@ -210,16 +210,11 @@ class Run {
     this.#whenRecorded.delete(message.id);
     if (message.state === 'owed' || !this.pending.has(message.id)) return undefined;
     assert.ok(message.expiresAt !== undefined && message.expiresAt <= this.clock.now(), `${message.id} lapsed early`);
-    // One that came back to a window which is full is on disk alone: it is fed later.
-    let isOnDisk = false;
-    const ending = this.store.end(key, 'expired', { code: 'expired', text: 'too late' }).then(({ kind }) => {
-      isOnDisk = kind === 'already-ended';
-    });
+    // One that came back to a window which is full is on disk alone: it is fed later, as often as it takes.
+    if (this.store.inbound(key) === undefined) return undefined;
+    const ending = this.store.end(key, 'expired', { code: 'expired', text: 'too late' });
     message.state = 'owed';
-    return this.settleAs(message, ending, () => {
-      if (isOnDisk) message.state = 'waiting';
-      else this.ended(message, 'expired');
-    });
+    return this.settleAs(message, ending, () => this.ended(message, 'expired'));
   }
 
   /** What the journal owed of completions and has written since, in its places. */
