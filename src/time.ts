@@ -38,6 +38,15 @@ export const systemClock: Clock = {
   },
 };
 
+/**
+ * How long until the next beat of `interval`, half to one and a half of it. What is done again and again with nothing to
+ * wait for beats together, so that a machine at rest wakes once for all of it.
+ */
+export function untilBeat(clock: Clock, interval: Millis): Millis {
+  const left = interval - (clock.monotonic() % interval);
+  return left < interval / 2 ? left + interval : left;
+}
+
 /** Resolves after `delay`, or rejects with the scope's reason when the scope ends first. */
 export function sleep(clock: Clock, delay: Millis, scope: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -6,7 +6,7 @@
 import { stat } from 'node:fs/promises';
 import type { Log } from '../log/log.js';
 import { Signal } from '../signal/index.js';
-import type { Clock, Millis } from '../time.js';
+import { untilBeat, type Clock, type Millis } from '../time.js';
 import { checkCredentials, type Credentials, type CredentialSettings } from './credentials.js';
 import { describeProblem } from './problem.js';
 
@@ -45,7 +45,8 @@ export class CredentialWatch {
   #lookLater(scope: AbortSignal): void {
     if (this.#files.length === 0) return;
     const { clock, interval = INTERVAL } = this.options;
-    clock.after(interval, () => void this.#check().then(() => this.#lookLater(scope)), scope);
+    const check = (): void => void this.#check().then(() => this.#lookLater(scope));
+    clock.after(untilBeat(clock, interval), check, scope);
   }
 
   async #check(): Promise<void> {

@@ -6,7 +6,7 @@ import { statfs } from 'node:fs/promises';
 import type { Log } from '../log/log.js';
 import { messageKey, type Content, type LiveRecord, type MessageKey } from '../message/index.js';
 import { Signal } from '../signal/index.js';
-import type { Clock } from '../time.js';
+import { untilBeat, type Clock } from '../time.js';
 import type { ContentFiles } from './content-files.js';
 import { Inventory } from './inventory.js';
 import { bytesOf, type Change, type Journal, type Table } from './journal.js';
@@ -266,6 +266,6 @@ export class Ledger {
     } catch (error) {
       this.log.warn('spool.disk_unknown', 'the free space of the disk cannot be read', { error });
     }
-    this.clock.after(DISK_CHECK_MS, () => void this.#watchDisk(scope), scope);
+    this.clock.after(untilBeat(this.clock, DISK_CHECK_MS), () => void this.#watchDisk(scope), scope);
   }
 }

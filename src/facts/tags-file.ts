@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { errnoOf, errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import { Signal } from '../signal/index.js';
-import type { Clock, Millis } from '../time.js';
+import { untilBeat, type Clock, type Millis } from '../time.js';
 import type { ParseTags, Tags } from './ports.js';
 
 export interface TagsFileOptions {
@@ -72,7 +72,8 @@ export class TagsFile {
 
   #lookLater(scope: AbortSignal): void {
     const { clock, interval = INTERVAL } = this.#options;
-    clock.after(interval, () => void this.#look(false).then(() => this.#lookLater(scope)), scope);
+    const look = (): void => void this.#look(false).then(() => this.#lookLater(scope));
+    clock.after(untilBeat(clock, interval), look, scope);
   }
 
   #look(isFinished: boolean): Promise<void> {

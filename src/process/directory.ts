@@ -7,7 +7,7 @@ import { watch, type FSWatcher } from 'chokidar';
 import { errorText } from '../errors.js';
 import type { Log } from '../log/log.js';
 import type { WorkerName } from '../message/index.js';
-import type { Clock, Millis } from '../time.js';
+import { untilBeat, type Clock, type Millis } from '../time.js';
 import { isWorkerFile, scanWorkers, type FoundCandidate, type Refused, type Scan } from './scan.js';
 import type { Candidate } from './state.js';
 import type { Trust } from './trust.js';
@@ -15,8 +15,11 @@ import type { Trust } from './trust.js';
 /** How long a file must be left alone. */
 export const SETTLE: Millis = 300;
 
-/** How often to look without being told: what inotify cannot see, such as files on a network. Each look wakes the machine. */
+/** How often to look where nothing tells of changes: a directory that is missing, or cannot be watched. */
 export const RESCAN_INTERVAL: Millis = 10_000;
+
+/** While it is watched only each of so many times, for what inotify cannot see, such as files on a network. */
+const LESS_OFTEN = 3;
 
 export interface DirectoryOptions {
   readonly workerDir: string;
@@ -45,6 +48,8 @@ export class WorkerDirectory {
   readonly #said = new Map<string, string>();
   #watcher: FSWatcher | undefined;
   #watched = '';
+  #isWatchBroken = false;
+  #beats = 0;
   #looking: Promise<void> | undefined;
   #isLookDue = false;
   #isLookSet = false;
@@ -67,11 +72,7 @@ export class WorkerDirectory {
   /** Looks once, then follows the directory until the scope ends. */
   async start(scope: AbortSignal): Promise<void> {
     await this.look(scope);
-    const again = (): void => {
-      void this.look(scope);
-      this.options.clock.after(this.options.rescanInterval, again, scope);
-    };
-    this.options.clock.after(this.options.rescanInterval, again, scope);
+    this.#lookLater(scope);
   }
 
   /** Closes the watcher. The scope of `start` must have ended. */
@@ -86,6 +87,17 @@ export class WorkerDirectory {
     this.#isLookDue = true;
     this.#looking ??= this.#lookWhileDue(scope);
     return this.#looking;
+  }
+
+  #lookLater(scope: AbortSignal): void {
+    const { clock, rescanInterval } = this.options;
+    const beat = (): void => {
+      this.#beats += 1;
+      const isTold = this.#watcher !== undefined && !this.#isWatchBroken;
+      if (!isTold || this.#beats % LESS_OFTEN === 0) void this.look(scope);
+      this.#lookLater(scope);
+    };
+    clock.after(untilBeat(clock, rescanInterval), beat, scope);
   }
 
   async #lookWhileDue(scope: AbortSignal): Promise<void> {
@@ -199,8 +211,8 @@ export class WorkerDirectory {
     if (scan.kind !== 'read') return;
     const { directory } = scan;
     const look = (): void => void this.look(scope);
-    let isBroken = false;
-    this.#watcher = watch(directory, {
+    this.#isWatchBroken = false;
+    const watcher = watch(directory, {
       depth: 0,
       followSymlinks: false,
       awaitWriteFinish: { stabilityThreshold: SETTLE, pollInterval: 100 },
@@ -210,11 +222,12 @@ export class WorkerDirectory {
       // What changed between the look and now has no event of its own.
       .on('ready', look)
       .on('error', (error) => {
-        if (isBroken) return;
-        isBroken = true;
+        if (this.#watcher !== watcher || this.#isWatchBroken) return;
+        this.#isWatchBroken = true;
         const text = `cannot watch ${directory}: ${errorText(error)}; it is looked at every few seconds instead`;
         this.options.log.warn('worker_dir.watch_failed', text, { directory });
       });
+    this.#watcher = watcher;
   }
 
   async #unwatch(): Promise<void> {

@@ -2,7 +2,7 @@
  * One look at the worker directory: which executables may run, which may not and why. This is the truth about the
  * directory; events of the file system only say when to look again.
  */
-import type { Stats } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { errnoOf, errorText } from '../errors.js';
@@ -10,7 +10,7 @@ import { NAME_RULE, parseWorkerName, type WorkerName } from '../message/index.js
 import type { Millis } from '../time.js';
 import { identityOf } from './launch.js';
 import type { Candidate } from './state.js';
-import { fileProblem, wayProblem, type Trust } from './trust.js';
+import { fileProblem, wayProblem, type Access, type Trust } from './trust.js';
 
 /** The end of each worker's file name. */
 const SUFFIX = 'worker';
@@ -48,16 +48,16 @@ export type Scan =
 export async function scanWorkers(workerDir: string, exclude: ReadonlySet<string>, trust: Trust): Promise<Scan> {
   try {
     const directory = await realpath(workerDir);
-    const { dev, ino } = await stat(directory);
-    const files = (await readdir(directory)).filter((file) => isWorkerFile(file) && !exclude.has(file)).sort();
-    const problem = await wayProblem(workerDir, trust);
+    // At once, as the files below: one after the other each is a way to another thread and back.
+    const looks = [stat(directory), readdir(directory), wayProblem(workerDir, trust)] as const;
+    const [{ dev, ino }, names, problem] = await Promise.all(looks);
+    const files = names.filter((file) => isWorkerFile(file) && !exclude.has(file)).sort();
     if (problem !== undefined) {
       return { kind: 'untrusted', problem, names: new Set(files.flatMap((file) => parseWorkerName(file) ?? [])) };
     }
     const candidates: FoundCandidate[] = [];
     const refused: Refused[] = [];
-    for (const file of files) {
-      const found = await examine(directory, file, trust);
+    for (const found of await Promise.all(files.map((file) => examine(directory, file, trust)))) {
       if (found === undefined) continue;
       if ('problem' in found) refused.push(found);
       else candidates.push(found);
@@ -98,13 +98,12 @@ async function examine(directory: string, file: string, trust: Trust): Promise<F
       return refuse(`${path} leads out of the worker directory, to ${target}; put a copy there instead`);
     }
     const found = await stat(target, { bigint: true });
-    const plain = await stat(target);
-    if (!plain.isFile()) return refuse(`${path} is not a file; a worker is an executable file`);
+    if (!found.isFile()) return refuse(`${path} is not a file; a worker is an executable file`);
     const problem =
-      (await fileProblem(path, plain, trust)) ??
+      (await fileProblem(path, accessOf(found), trust)) ??
       (dirname(target) === directory ? undefined : await wayProblem(dirname(target), trust));
     if (problem !== undefined) return refuse(problem);
-    return { name, path, identity: identityOf(found), changedAt: changedAt(plain) };
+    return { name, path, identity: identityOf(found), changedAt: changedAt(found) };
   } catch (error) {
     // It went away between the two looks, as a file does that is just renamed.
     if (errnoOf(error) === 'ENOENT') return undefined;
@@ -112,6 +111,10 @@ async function examine(directory: string, file: string, trust: Trust): Promise<F
   }
 }
 
-function changedAt(found: Stats): Millis {
-  return Math.max(found.mtimeMs, found.ctimeMs);
+function accessOf({ mode, uid, gid }: BigIntStats): Access {
+  return { mode: Number(mode), uid: Number(uid), gid: Number(gid) };
+}
+
+function changedAt({ mtimeMs, ctimeMs }: BigIntStats): Millis {
+  return Number(mtimeMs > ctimeMs ? mtimeMs : ctimeMs);
 }

@@ -14,6 +14,9 @@ export interface Trust {
   readonly isPrivateGroup: (gid: number) => Promise<boolean>;
 }
 
+/** What of a file decides who can change it. */
+export type Access = Pick<Stats, 'mode' | 'uid' | 'gid'>;
+
 /** Symbolic links followed on one way, as the kernel's own limit. */
 const MAX_LINKS = 40;
 
@@ -21,7 +24,7 @@ const STICKY = 0o1000;
 const SET_ID = 0o6000;
 
 /** What is wrong with an executable (a regular file), or undefined. */
-export async function fileProblem(path: string, stat: Stats, trust: Trust): Promise<string | undefined> {
+export async function fileProblem(path: string, stat: Access, trust: Trust): Promise<string | undefined> {
   if ((stat.mode & SET_ID) !== 0) return `${path} has a setuid or setgid bit; take it away: chmod ug-s ${path}`;
   const writable = await writableProblem(path, stat, trust);
   if (writable !== undefined) return writable;
@@ -36,8 +39,13 @@ export async function wayProblem(directory: string, trust: Trust): Promise<strin
   let links = 0;
   let at = parse(resolve(directory)).root;
   let ahead = partsOf(directory);
+  // Where no link turns aside this is the way: all of it is looked at at once, not each behind the one above.
+  const looks = new Map(
+    [at, ...ahead.map((_, depth) => join(at, ...ahead.slice(0, depth + 1)))].map((path) => [path, lstat(path)]),
+  );
+  await Promise.allSettled(looks.values());
   for (;;) {
-    const stat = await lstat(at);
+    const stat = await (looks.get(at) ?? lstat(at));
     if (stat.isSymbolicLink()) {
       // In a sticky directory nobody can move it but its owner, who can make it lead elsewhere at any time.
       const redirected = ownerProblem(at, stat, trust);
@@ -64,7 +72,12 @@ export function createWayCheck(uid: number, users: Users): (directory: string) =
   return (directory) => wayProblem(directory, { uid, isPrivateGroup: (gid) => users.isPrivateGroup(gid, uid) });
 }
 
-async function writableProblem(path: string, stat: Stats, trust: Trust, isSticky = false): Promise<string | undefined> {
+async function writableProblem(
+  path: string,
+  stat: Access,
+  trust: Trust,
+  isSticky = false,
+): Promise<string | undefined> {
   const owned = ownerProblem(path, stat, trust);
   if (owned !== undefined || isSticky) return owned;
   if ((stat.mode & 0o002) !== 0) return `${path} can be written by every user; take that away: chmod o-w ${path}`;
@@ -74,7 +87,7 @@ async function writableProblem(path: string, stat: Stats, trust: Trust, isSticky
   return undefined;
 }
 
-function ownerProblem(path: string, stat: Stats, trust: Trust): string | undefined {
+function ownerProblem(path: string, stat: Access, trust: Trust): string | undefined {
   if (stat.uid === 0 || stat.uid === trust.uid) return undefined;
   const whose = trust.uid === 0 ? 'root' : `root or to user ${trust.uid}`;
   return `${path} belongs to user ${stat.uid}, who could change it; give it to ${whose}: chown root ${path}`;
