@@ -11,10 +11,17 @@ import { dirname, join } from 'node:path';
 import { AgentError, errnoOf, errorText } from '../errors.js';
 import { INLINE_LIMIT, type Content, type FileContent } from '../message/index.js';
 import { systemClock, type Clock } from '../time.js';
+import { AtOnce } from './at-once.js';
 import { ContentSums } from './content-sums.js';
 import { ContentWriter, type WriterPlace } from './content-writer.js';
 import { makePrivateDirectory, syncDirectory } from './directories.js';
 import { HotContents, type HotKind } from './hot-contents.js';
+
+/**
+ * Files made durable at once. More of them only share the disk, and take all of the threads that the commits of the
+ * journal go through as well (measured, docs/performance.md).
+ */
+const DURABLE_AT_ONCE = 2;
 
 /** A content that is being read. */
 export interface ContentReader {
@@ -25,7 +32,9 @@ export interface ContentReader {
 
 export class ContentFiles {
   readonly #hot: HotContents;
+  readonly #turns = new AtOnce(DURABLE_AT_ONCE);
   readonly #place: WriterPlace = {
+    inTurn: (task) => this.#turns.run(task),
     named: () => this.#namesSynced(),
     written: (file) => this.#hot.keep(file),
     remove: (path) => this.remove(path),

@@ -13,6 +13,8 @@ const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /** What a writer needs of the directory it writes to. */
 export interface WriterPlace {
+  /** Runs what makes a file durable when it is its turn. */
+  inTurn<T>(task: () => Promise<T>): Promise<T>;
   /** Makes the names of new files durable. */
   named(): Promise<void>;
   /** Is shown what is durable and was there all at once. */
@@ -39,7 +41,11 @@ export class ContentWriter {
   }
 
   /** Writes the last of it. */
-  async finish(parts: readonly Buffer[]): Promise<SummedContent> {
+  finish(parts: readonly Buffer[]): Promise<SummedContent> {
+    return this.place.inTurn(() => this.#finish(parts));
+  }
+
+  async #finish(parts: readonly Buffer[]): Promise<SummedContent> {
     const isInOne = this.#file === undefined;
     const file = (this.#file ??= await opened(this.path, NEW | constants.O_DSYNC));
     await this.#append(file, parts);
