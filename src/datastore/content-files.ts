@@ -18,10 +18,10 @@ import { makePrivateDirectory, syncDirectory } from './directories.js';
 import { HotContents, type HotKind } from './hot-contents.js';
 
 /**
- * Files made durable at once. More of them only share the disk, and take all of the threads that the commits of the
- * journal go through as well (measured, docs/performance.md).
+ * Files that were there all at once are written so many at a time. More of them only share the disk, and take all of
+ * the threads that the commits of the journal go through as well (measured, docs/performance.md).
  */
-const DURABLE_AT_ONCE = 2;
+const WRITTEN_AT_ONCE = 2;
 
 /** A content that is being read. */
 export interface ContentReader {
@@ -32,7 +32,7 @@ export interface ContentReader {
 
 export class ContentFiles {
   readonly #hot: HotContents;
-  readonly #turns = new AtOnce(DURABLE_AT_ONCE);
+  readonly #turns = new AtOnce(WRITTEN_AT_ONCE);
   readonly #place: WriterPlace = {
     inTurn: (task) => this.#turns.run(task),
     named: () => this.#namesSynced(),

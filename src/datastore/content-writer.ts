@@ -13,7 +13,7 @@ const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 /** What a writer needs of the directory it writes to. */
 export interface WriterPlace {
-  /** Runs what makes a file durable when it is its turn. */
+  /** Runs what writes a file all at once when it is its turn. */
   inTurn<T>(task: () => Promise<T>): Promise<T>;
   /** Makes the names of new files durable. */
   named(): Promise<void>;
@@ -42,7 +42,8 @@ export class ContentWriter {
 
   /** Writes the last of it. */
   finish(parts: readonly Buffer[]): Promise<SummedContent> {
-    return this.place.inTurn(() => this.#finish(parts));
+    // One of which much is written already may take the disk for long, and takes no turn from the others.
+    return this.#file === undefined ? this.place.inTurn(() => this.#finish(parts)) : this.#finish(parts);
   }
 
   async #finish(parts: readonly Buffer[]): Promise<SummedContent> {

@@ -15,11 +15,8 @@ import type { Trust } from './trust.js';
 /** How long a file must be left alone. */
 export const SETTLE: Millis = 300;
 
-/** How often to look where nothing tells of changes: a directory that is missing, or cannot be watched. */
+/** How often to look without being told: what inotify cannot see, such as files on a network. Each look wakes the machine. */
 export const RESCAN_INTERVAL: Millis = 10_000;
-
-/** While it is watched only each of so many times, for what inotify cannot see, such as files on a network. */
-const LESS_OFTEN = 3;
 
 export interface DirectoryOptions {
   readonly workerDir: string;
@@ -48,8 +45,6 @@ export class WorkerDirectory {
   readonly #said = new Map<string, string>();
   #watcher: FSWatcher | undefined;
   #watched = '';
-  #isWatchBroken = false;
-  #beats = 0;
   #looking: Promise<void> | undefined;
   #isLookDue = false;
   #isLookSet = false;
@@ -72,7 +67,12 @@ export class WorkerDirectory {
   /** Looks once, then follows the directory until the scope ends. */
   async start(scope: AbortSignal): Promise<void> {
     await this.look(scope);
-    this.#lookLater(scope);
+    const { clock, rescanInterval } = this.options;
+    const again = (): void => {
+      void this.look(scope);
+      clock.after(untilBeat(clock, rescanInterval), again, scope);
+    };
+    clock.after(untilBeat(clock, rescanInterval), again, scope);
   }
 
   /** Closes the watcher. The scope of `start` must have ended. */
@@ -87,17 +87,6 @@ export class WorkerDirectory {
     this.#isLookDue = true;
     this.#looking ??= this.#lookWhileDue(scope);
     return this.#looking;
-  }
-
-  #lookLater(scope: AbortSignal): void {
-    const { clock, rescanInterval } = this.options;
-    const beat = (): void => {
-      this.#beats += 1;
-      const isTold = this.#watcher !== undefined && !this.#isWatchBroken;
-      if (!isTold || this.#beats % LESS_OFTEN === 0) void this.look(scope);
-      this.#lookLater(scope);
-    };
-    clock.after(untilBeat(clock, rescanInterval), beat, scope);
   }
 
   async #lookWhileDue(scope: AbortSignal): Promise<void> {
@@ -211,8 +200,8 @@ export class WorkerDirectory {
     if (scan.kind !== 'read') return;
     const { directory } = scan;
     const look = (): void => void this.look(scope);
-    this.#isWatchBroken = false;
-    const watcher = watch(directory, {
+    let isBroken = false;
+    this.#watcher = watch(directory, {
       depth: 0,
       followSymlinks: false,
       awaitWriteFinish: { stabilityThreshold: SETTLE, pollInterval: 100 },
@@ -222,12 +211,11 @@ export class WorkerDirectory {
       // What changed between the look and now has no event of its own.
       .on('ready', look)
       .on('error', (error) => {
-        if (this.#watcher !== watcher || this.#isWatchBroken) return;
-        this.#isWatchBroken = true;
+        if (isBroken) return;
+        isBroken = true;
         const text = `cannot watch ${directory}: ${errorText(error)}; it is looked at every few seconds instead`;
         this.options.log.warn('worker_dir.watch_failed', text, { directory });
       });
-    this.#watcher = watcher;
   }
 
   async #unwatch(): Promise<void> {

@@ -38,7 +38,7 @@ export type Scan =
       readonly kind: 'read';
       /** Without symbolic links. */
       readonly directory: string;
-      /** Differs after the directory was removed and made again. */
+      /** Differs after the directory was removed and made again, also where it has the same inode again (ext4). */
       readonly directoryId: string;
       readonly candidates: readonly FoundCandidate[];
       readonly refused: readonly Refused[];
@@ -48,21 +48,21 @@ export type Scan =
 export async function scanWorkers(workerDir: string, exclude: ReadonlySet<string>, trust: Trust): Promise<Scan> {
   try {
     const directory = await realpath(workerDir);
-    // At once, as the files below: one after the other each is a way to another thread and back.
-    const looks = [stat(directory), readdir(directory), wayProblem(workerDir, trust)] as const;
-    const [{ dev, ino }, names, problem] = await Promise.all(looks);
-    const files = names.filter((file) => isWorkerFile(file) && !exclude.has(file)).sort();
+    const { dev, ino, birthtimeNs } = await stat(directory, { bigint: true });
+    const files = (await readdir(directory)).filter((file) => isWorkerFile(file) && !exclude.has(file)).sort();
+    const problem = await wayProblem(workerDir, trust);
     if (problem !== undefined) {
       return { kind: 'untrusted', problem, names: new Set(files.flatMap((file) => parseWorkerName(file) ?? [])) };
     }
     const candidates: FoundCandidate[] = [];
     const refused: Refused[] = [];
-    for (const found of await Promise.all(files.map((file) => examine(directory, file, trust)))) {
+    for (const file of files) {
+      const found = await examine(directory, file, trust);
       if (found === undefined) continue;
       if ('problem' in found) refused.push(found);
       else candidates.push(found);
     }
-    return { kind: 'read', directory, directoryId: `${dev}:${ino}`, candidates, refused };
+    return { kind: 'read', directory, directoryId: `${dev}:${ino}:${birthtimeNs}`, candidates, refused };
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === 'ENOENT') return { kind: 'missing' };

@@ -39,13 +39,8 @@ export async function wayProblem(directory: string, trust: Trust): Promise<strin
   let links = 0;
   let at = parse(resolve(directory)).root;
   let ahead = partsOf(directory);
-  // Where no link turns aside this is the way: all of it is looked at at once, not each behind the one above.
-  const looks = new Map(
-    [at, ...ahead.map((_, depth) => join(at, ...ahead.slice(0, depth + 1)))].map((path) => [path, lstat(path)]),
-  );
-  await Promise.allSettled(looks.values());
   for (;;) {
-    const stat = await (looks.get(at) ?? lstat(at));
+    const stat = await lstat(at);
     if (stat.isSymbolicLink()) {
       // In a sticky directory nobody can move it but its owner, who can make it lead elsewhere at any time.
       const redirected = ownerProblem(at, stat, trust);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, rmSync } from 'node:fs';
 import { appendFile, chmod, copyFile, mkdir, open, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -147,6 +148,22 @@ test('with events alone, without looking now and then, a new executable is found
   await h.start();
   await h.install('echo-worker');
   await h.says('echo-worker', 'ready');
+});
+
+test('with events alone, a directory that is made again with the inode of the old one is followed', async () => {
+  await using h = await harness({ rescanInterval: 2 ** 30 });
+  await h.install('one-worker');
+  await h.start();
+  await h.says('one-worker', 'ready');
+  const died = h.manager.processDie.next(h.scope);
+  // In one go, so that the look which the removal asks for finds the new one.
+  rmSync(h.workerDir, { recursive: true });
+  mkdirSync(h.workerDir);
+  await died;
+  await h.install('two-worker');
+  await h.says('two-worker', 'ready');
+  await h.install('three-worker');
+  await h.says('three-worker', 'ready');
 });
 
 test('an executable or a directory that anybody can write is refused until that is mended, and others run', async () => {

@@ -3,7 +3,7 @@ import type { Random } from '../../src/time.js';
 
 /**
  * The seed of this run: YGG_TEST_SEED, or one by chance. On CI always the same: there a change is judged, and must not
- * answer for what chance finds in the code of others; the long forms and every run by hand draw.
+ * answer for what chance finds in the code of others; who runs tests by hand draws.
  */
 export function testSeed(): number {
   const given = Number(process.env['YGG_TEST_SEED']);

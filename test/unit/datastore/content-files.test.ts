@@ -1,12 +1,14 @@
 /** Content files, and what is kept in memory of those that were just written. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { crc32 } from 'node:zlib';
 import { ContentFiles } from '../../../src/datastore/content-files.js';
+import { ContentSums } from '../../../src/datastore/content-sums.js';
+import { ContentWriter } from '../../../src/datastore/content-writer.js';
 import { HotContents, type HotKind } from '../../../src/datastore/hot-contents.js';
 import { FakeClock } from '../../support/clock.js';
 import { tempDir } from '../../support/temp.js';
@@ -54,6 +56,36 @@ test('the first reader of a content gets the bytes that were written, every othe
   const again = await scene.files.read(content);
   assert.notEqual(again, bytes);
   assert.deepEqual(again, bytes);
+});
+
+test('few are written at once', async () => {
+  await using scene = await openScene();
+  const storing = Array.from({ length: 10 }, (_, n) => stored(scene.files, Buffer.alloc(MIB, n)));
+  await Promise.race(storing);
+  // One or two that are through by then, and as many behind them.
+  const begun = readdirSync(scene.directory).length;
+  assert.ok(begun <= 6, `${begun} files were begun`);
+  await Promise.all(storing);
+  assert.equal(readdirSync(scene.directory).length, 10);
+});
+
+test('one of which much is written already takes no turn', async () => {
+  await using dir = await tempDir();
+  const taken: string[] = [];
+  const writer = (name: string): ContentWriter =>
+    new ContentWriter(join(dir.path, name), new ContentSums().begin(), {
+      inTurn: (task) => {
+        taken.push(name);
+        return task();
+      },
+      named: () => Promise.resolve(),
+      written: () => undefined,
+      remove: (path) => rm(path),
+    });
+  const long = writer('long');
+  await long.write([Buffer.alloc(100)]);
+  await Promise.all([long.finish([Buffer.alloc(100)]), writer('short').finish([Buffer.alloc(100)])]);
+  assert.deepEqual(taken, ['short']);
 });
 
 test('a content that is read bit by bit comes from memory as it comes from its file', async () => {
