@@ -102,7 +102,8 @@ export class Ledger {
   assertSound(promised?: 'taken' | 'acknowledged'): Verdict {
     const verdict = this.verdict(promised);
     assert.deepEqual(verdict.lost, [], 'promised, and never answered');
-    assert.deepEqual(verdict.unexplained, [], 'done twice, and no harm excuses it');
+    const unexplained = verdict.unexplained.map((twice) => ({ ...twice, harms: this.#harmsAround(twice) }));
+    assert.deepEqual(unexplained, [], 'done twice, and no harm excuses it');
     return verdict;
   }
 
@@ -119,6 +120,13 @@ export class Ledger {
       }
     }
     return found;
+  }
+
+  /** What was done nearby, in milliseconds from the deed: whoever looks for the reason needs it. */
+  #harmsAround({ began, again }: Twice): string[] {
+    return this.#harms
+      .filter(({ from, to }) => from <= again && to >= began - 10_000)
+      .map(({ kind, from, to }) => `${kind} ${(from - began).toFixed()} to ${(to - began).toFixed()}`);
   }
 
   /** A harm fell between the begin of the deed and the moment it was surely on record, and before it was done again. */
